@@ -1,0 +1,42 @@
+# Every target sets up what it needs from the project's files: Python 3.11+, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+# The stamp is rebuilt when the requirements change; the checkout itself is installed editable.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "otel-budget needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing otel-budget and its development tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+## make demo      run the demo: a real call log through a budget guard, no server needed
+demo: $(VENV)/.installed
+	@$(BIN)/otel-budget demo
+
+## make test      run the tests (backend tests are skipped until `make backends` has run)
+test: $(VENV)/.installed
+	@$(BIN)/python -m pytest
+
+## make lint      ruff, formatting and mypy (strict)
+lint: $(VENV)/.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+## make format    let ruff format and fix
+format: $(VENV)/.installed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+## make bench     the comparisons of benchmarks/, as ratios measured side by side
+bench: $(VENV)/.installed
+	@$(BIN)/python -m benchmarks

@@ -1,0 +1,299 @@
+"""Every name, unit and bucket of the telemetry: the only place where one is written.
+
+Names change only in a major version, and both are emitted for one minor before. The prefix
+is ``budget.``; only model and provider of *metrics* carry their OpenTelemetry GenAI names
+(https://github.com/open-telemetry/semantic-conventions-genai). On spans they do not: a backend
+would take a guard's span for a model call and count its tokens twice.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SCOPE_NAME: Final = "otel_budget"
+
+# -- spans ---------------------------------------------------------------------------------
+SPAN_CHECK_BEFORE_LLM: Final = "budget.check_before_llm"
+SPAN_RECORD_AFTER_LLM: Final = "budget.record_after_llm"
+SPAN_CHECK_BEFORE_TOOL: Final = "budget.check_before_tool"
+SPAN_SESSION: Final = "budget.session"
+
+# -- events --------------------------------------------------------------------------------
+#: On the check's span; the runtime's own wire tag.
+SPAN_EVENT_THRESHOLD_HIT: Final = "budget_threshold_hit"
+#: The same as a log event, which survives when the span is sampled out.
+LOG_EVENT_THRESHOLD_HIT: Final = "budget.threshold_hit"
+#: A failure of the guard, as OpenTelemetry names it.
+SPAN_EVENT_EXCEPTION: Final = "exception"
+
+# -- attributes of spans and events --------------------------------------------------------
+SESSION_ID: Final = "session.id"
+ERROR_TYPE: Final = "error.type"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+
+DECISION_POINT: Final = "budget.decision_point"
+DECISION: Final = "budget.decision"
+ANSWER: Final = "budget.answer"
+RESOURCE: Final = "budget.resource"
+KIND: Final = "budget.kind"
+CONSUMED: Final = "budget.consumed"
+LIMIT: Final = "budget.limit"
+UTILIZATION: Final = "budget.utilization"
+MESSAGE: Final = "budget.message"
+ESTIMATED_PROMPT_TOKENS: Final = "budget.estimated_prompt_tokens"
+TOOL_NAME: Final = "budget.tool.name"
+USAGE_INPUT_TOKENS: Final = "budget.usage.input_tokens"
+USAGE_OUTPUT_TOKENS: Final = "budget.usage.output_tokens"
+USAGE_CACHE_READ_TOKENS: Final = "budget.usage.cache_read_tokens"
+USAGE_CACHE_WRITE_TOKENS: Final = "budget.usage.cache_write_tokens"
+USAGE_TOTAL_TOKENS: Final = "budget.usage.total_tokens"
+COST: Final = "budget.cost"
+SESSION_COST: Final = "budget.session.cost"
+SESSION_TOKENS: Final = "budget.session.tokens"
+MODEL: Final = "budget.model"
+PROVIDER: Final = "budget.provider"
+TENANT: Final = "budget.tenant"
+PRINCIPAL: Final = "budget.principal"
+AGENT: Final = "budget.agent"
+CORRELATION_ID: Final = "budget.correlation_id"
+GUARD_NAME: Final = "budget.guard.name"
+
+# -- attributes of metrics only ------------------------------------------------------------
+TOKEN_TYPE: Final = "budget.token.type"
+REASON: Final = "budget.reason"
+WINDOW: Final = "budget.window"
+UNIT: Final = "budget.unit"
+SOURCE: Final = "budget.source"
+COMPONENT: Final = "budget.component"
+LABEL: Final = "budget.label"
+METRIC_MODEL: Final = "gen_ai.request.model"
+METRIC_PROVIDER: Final = "gen_ai.provider.name"
+
+# -- values --------------------------------------------------------------------------------
+POINT_LLM: Final = "llm"
+POINT_TOOL: Final = "tool"
+POINT_USAGE: Final = "usage"
+CHECK_POINTS: Final = (POINT_LLM, POINT_TOOL)
+
+ALLOW: Final = "allow"
+SOFT_LIMIT: Final = "soft_limit"
+DENY: Final = "deny"
+MALFORMED: Final = "malformed"
+ERROR: Final = "error"
+LATE: Final = "late"
+CANCELLED: Final = "cancelled"
+#: What a check can come to: a partition, so that shares add up.
+DECISIONS: Final = (ALLOW, SOFT_LIMIT, DENY, MALFORMED, ERROR, LATE, CANCELLED)
+#: What the record of a usage can come to, on the duration histogram.
+RECORDED: Final = "recorded"
+
+KIND_SOFT: Final = "soft"
+KIND_HARD: Final = "hard"
+KINDS: Final = (KIND_SOFT, KIND_HARD)
+
+TOKENS_INPUT: Final = "input"
+TOKENS_OUTPUT: Final = "output"
+TOKENS_CACHE_READ: Final = "cache_read"
+TOKENS_CACHE_WRITE: Final = "cache_write"
+#: Disjoint, so that a sum over them is the true total.
+TOKEN_TYPES: Final = (TOKENS_INPUT, TOKENS_OUTPUT, TOKENS_CACHE_READ, TOKENS_CACHE_WRITE)
+
+NO_PRICES: Final = "no_prices"
+NO_MODEL: Final = "no_model"
+UNKNOWN_MODEL: Final = "unknown_model"
+CACHE_ACCOUNTING: Final = "cache_accounting"
+MALFORMED_USAGE: Final = "malformed_usage"
+PRICE_ERROR: Final = "price_error"
+UNPRICED_REASONS: Final = (
+    NO_PRICES,
+    NO_MODEL,
+    UNKNOWN_MODEL,
+    CACHE_ACCOUNTING,
+    MALFORMED_USAGE,
+    PRICE_ERROR,
+)
+
+SOURCE_GUARD: Final = "guard"
+SOURCE_SOFT_LIMIT: Final = "soft_limit"
+
+#: Where a value beyond its cap goes.
+OTHER: Final = "_other_"
+#: The resource of an answer that a gate or bridge gives in a failing guard's stead.
+GUARD_UNAVAILABLE: Final = "guard_unavailable"
+
+#: The metric labels a user chooses from with ``metric_labels``.
+LABELS: Final = {"tenant": TENANT, "agent": AGENT, "principal": PRINCIPAL}
+
+
+# -- metrics -------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One instrument: its name, kind, unit, meaning and attributes.
+
+    Attributes:
+        name: The OpenTelemetry name.
+        kind: ``counter``, ``gauge`` or ``histogram``.
+        unit: UCUM, braces for countables; ``USD`` for money.
+        description: One sentence.
+        attributes: The attributes it may carry beside the labels.
+        labelled: Whether tenant, agent and principal are added as `metric_labels` says.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    description: str
+    attributes: tuple[str, ...]
+    labelled: bool = True
+
+    def prometheus_name(self, *, suffixes: bool = True) -> str:
+        """The name in Prometheus; a histogram's without ``_bucket``, ``_sum``, ``_count``.
+
+        Args:
+            suffixes: Whether the backend appends unit and type, as Prometheus does by default
+                (translation strategy ``UnderscoreEscapingWithSuffixes``).
+
+        Source: OpenTelemetry specification, compatibility/prometheus_and_openmetrics.md.
+        """
+        name = prometheus_label(self.name)
+        if not suffixes:
+            return name
+        unit = _PROMETHEUS_UNITS.get(self.unit, self.unit)
+        if unit and not unit.startswith("{") and unit not in name.split("_"):
+            name = f"{name}_{unit}"
+        return f"{name}_total" if self.kind == "counter" else name
+
+
+_PROMETHEUS_UNITS: Final = {"s": "seconds", "1": "ratio", "": ""}
+
+
+def prometheus_label(attribute: str) -> str:
+    """An attribute's name as Prometheus writes it, e.g. ``budget_guard_name``."""
+    return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
+
+
+_CALL: Final = (METRIC_MODEL, METRIC_PROVIDER)
+_LEVEL: Final = (GUARD_NAME, RESOURCE, WINDOW, UNIT, SOURCE)
+
+METRIC_DECISIONS: Final = Metric(
+    "budget.decisions",
+    "counter",
+    "{decision}",
+    "Decisions of the guard by decision point and outcome.",
+    (DECISION_POINT, DECISION),
+)
+METRIC_THRESHOLD_HITS: Final = Metric(
+    "budget.threshold_hits",
+    "counter",
+    "{hit}",
+    "Soft limits and denials by resource (and by tool, where a tool was checked).",
+    (DECISION_POINT, KIND, RESOURCE, TOOL_NAME),
+)
+METRIC_TOKENS: Final = Metric(
+    "budget.tokens",
+    "counter",
+    "{token}",
+    "Tokens of recorded calls by disjoint type: their sum is the true total.",
+    (TOKEN_TYPE, *_CALL),
+)
+METRIC_COST: Final = Metric(
+    "budget.cost", "counter", "USD", "Cost of the recorded calls that could be priced.", _CALL
+)
+METRIC_CALLS: Final = Metric(
+    "budget.calls", "counter", "{call}", "Recorded (successful) model calls.", _CALL
+)
+METRIC_UNPRICED_CALLS: Final = Metric(
+    "budget.unpriced_calls",
+    "counter",
+    "{call}",
+    "Recorded calls that add nothing to the cost because their price is not known.",
+    (*_CALL, REASON),
+)
+METRIC_ESTIMATED_TOKENS: Final = Metric(
+    "budget.estimated_tokens",
+    "counter",
+    "{token}",
+    "Prompt tokens estimated by the checks that let their call proceed.",
+    _CALL,
+)
+METRIC_CONSUMED: Final = Metric(
+    "budget.consumed", "gauge", "", "Used of a budget, in the unit of its attribute.", _LEVEL
+)
+METRIC_LIMIT: Final = Metric(
+    "budget.limit",
+    "gauge",
+    "",
+    "Limit of a budget (source=soft_limit: the threshold crossed).",
+    _LEVEL,
+)
+# No unit: "1" would become `_ratio` by one route and nothing by another.
+METRIC_UTILIZATION: Final = Metric(
+    "budget.utilization", "gauge", "", "Consumed over limit; absent where no limit is known.", _LEVEL
+)
+METRIC_WINDOW_LENGTH: Final = Metric(
+    "budget.window.length", "gauge", "s", "Length of the budget's window.", _LEVEL
+)
+METRIC_WINDOW_REMAINING: Final = Metric(
+    "budget.window.remaining", "gauge", "s", "Time until the budget's window resets.", _LEVEL
+)
+METRIC_GUARD_DURATION: Final = Metric(
+    "budget.guard.duration",
+    "histogram",
+    "s",
+    "Time the guard took to answer.",
+    (DECISION_POINT, DECISION, GUARD_NAME),
+    labelled=False,
+)
+METRIC_GUARD_ERRORS: Final = Metric(
+    "budget.guard.errors",
+    "counter",
+    "{error}",
+    "Exceptions raised by the guard.",
+    (DECISION_POINT, ERROR_TYPE, GUARD_NAME),
+    labelled=False,
+)
+METRIC_TELEMETRY_ERRORS: Final = Metric(
+    "budget.telemetry.errors",
+    "counter",
+    "{error}",
+    "Failures of the telemetry itself, none of which reached the host.",
+    (COMPONENT,),
+    labelled=False,
+)
+METRIC_LABEL_OVERFLOWS: Final = Metric(
+    "budget.label_overflows",
+    "counter",
+    "{overflow}",
+    "Values counted under `_other_` because their label's cap was reached.",
+    (LABEL,),
+    labelled=False,
+)
+
+METRICS: Final = (
+    METRIC_DECISIONS,
+    METRIC_THRESHOLD_HITS,
+    METRIC_TOKENS,
+    METRIC_COST,
+    METRIC_CALLS,
+    METRIC_UNPRICED_CALLS,
+    METRIC_ESTIMATED_TOKENS,
+    METRIC_CONSUMED,
+    METRIC_LIMIT,
+    METRIC_UTILIZATION,
+    METRIC_WINDOW_LENGTH,
+    METRIC_WINDOW_REMAINING,
+    METRIC_GUARD_DURATION,
+    METRIC_GUARD_ERRORS,
+    METRIC_TELEMETRY_ERRORS,
+    METRIC_LABEL_OVERFLOWS,
+)
+
+#: From 0.1 ms (a dictionary) to 10 s (twice the runtime's patience), in seconds.
+GUARD_DURATION_BUCKETS: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+)  # fmt: skip
