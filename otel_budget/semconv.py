@@ -232,7 +232,11 @@ METRIC_LIMIT: Final = Metric(
 )
 # No unit: "1" would become `_ratio` by one route and nothing by another.
 METRIC_UTILIZATION: Final = Metric(
-    "budget.utilization", "gauge", "", "Consumed over limit; absent where no limit is known.", _LEVEL
+    "budget.utilization",
+    "gauge",
+    "",
+    "Consumed over limit; absent where no limit is known.",
+    _LEVEL,
 )
 METRIC_WINDOW_LENGTH: Final = Metric(
     "budget.window.length", "gauge", "s", "Length of the budget's window.", _LEVEL

@@ -1,0 +1,280 @@
+"""What a call costs, in USD, by the tokens of that one call.
+
+Prices are tiered by the size of a single request, so a call is priced by itself and never as the
+difference of running totals. Unknown is None, never 0.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
+
+MILLION: Final = 1_000_000
+
+
+@runtime_checkable
+class PriceSource(Protocol):
+    """Anything that knows what calls cost."""
+
+    def cost_usd(
+        self,
+        model: str | None,
+        provider: str | None,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int,
+        cache_write_tokens: int,
+    ) -> float | None:
+        """The cost of one call in USD, or None if it is not known.
+
+        It is asked on the caller's path: be quick, do no I/O, be thread-safe.
+
+        Args:
+            model: The model's name as the provider knows it, if known.
+            provider: OpenTelemetry's ``gen_ai.provider.name``, if known.
+            input_tokens: Prompt tokens *without* the cached ones.
+            output_tokens: Generated tokens.
+            cache_read_tokens: Prompt tokens read from the provider's cache.
+            cache_write_tokens: Prompt tokens written to it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlatRates:
+    """Your own rates, in USD per million tokens, for whatever model is called.
+
+    Args:
+        input: Rate of prompt tokens.
+        output: Rate of generated tokens.
+        cache_read: Rate of tokens read from the cache; None charges them as prompt tokens.
+        cache_write: Rate of tokens written to the cache; None charges them as prompt tokens.
+
+    See `by_model` for a rate card of several models.
+    """
+
+    input: float
+    output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+
+    def cost_usd(
+        self,
+        model: str | None,  # noqa: ARG002 - a flat rate asks for no model
+        provider: str | None,  # noqa: ARG002
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int,
+        cache_write_tokens: int,
+    ) -> float | None:
+        """The cost of one call in USD. See `PriceSource.cost_usd`."""
+        read = self.input if self.cache_read is None else self.cache_read
+        write = self.input if self.cache_write is None else self.cache_write
+        return (
+            input_tokens * self.input
+            + output_tokens * self.output
+            + cache_read_tokens * read
+            + cache_write_tokens * write
+        ) / MILLION
+
+    @staticmethod
+    def by_model(rates: Mapping[str, FlatRates]) -> PriceSource:
+        """A rate card: the rates of each model by its exact name; other models are unknown."""
+        return _RateCard(dict(rates))
+
+
+@dataclass(frozen=True, slots=True)
+class _RateCard:
+    rates: dict[str, FlatRates]
+
+    def cost_usd(self, model: str | None, provider: str | None, **tokens: int) -> float | None:
+        rates = None if model is None else self.rates.get(model)
+        return None if rates is None else rates.cost_usd(model, provider, **tokens)
+
+
+#: Where OpenTelemetry's provider names and those of genai-prices differ.
+_PROVIDERS: Final = {
+    "aws.bedrock": "aws",
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google",
+    "mistral_ai": "mistral",
+    "moonshot_ai": "moonshotai",
+    "x_ai": "x-ai",
+}
+#: Distinct (model, provider) pairs remembered. Model names can come from outside.
+_REMEMBERED: Final = 1024
+
+
+class GenAIPrices:
+    """Published prices from the package genai-prices (extra ``prices``), as estimates.
+
+    The library takes some 200 us a call, so its rate cards are read once per model and the
+    multiplication is done here. A card that holds more than tokens is left to the library, which is
+    found out by comparing both on probes.
+
+    Raises:
+        ModuleNotFoundError: genai-prices is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from genai_prices.data_snapshot import get_snapshot
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "GenAIPrices needs the package genai-prices: pip install 'otel-budget[prices]'"
+            ) from error
+        self._get_snapshot = get_snapshot
+        self._snapshot = get_snapshot()
+        self._models: dict[tuple[str, str | None], tuple[ModelInfo, Provider] | None] = {}
+        self._cards: dict[int, _Card | None] = {}
+
+    def cost_usd(
+        self,
+        model: str | None,
+        provider: str | None,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int,
+        cache_write_tokens: int,
+    ) -> float | None:
+        """The cost of one call in USD. See `PriceSource.cost_usd`."""
+        if model is None:
+            return None
+        if self._get_snapshot() is not self._snapshot:  # genai_prices.UpdatePrices brought new ones
+            self._models, self._cards = {}, {}
+            self._snapshot = self._get_snapshot()
+        key = (model, provider)
+        try:
+            found = self._models[key]
+        except KeyError:
+            if len(self._models) >= _REMEMBERED:
+                self._models = {}
+            found = self._models[key] = self._find(model, provider)
+        if found is None:
+            return None
+        info, seller = found
+        price = info.get_prices(datetime.now(tz=UTC))
+        try:
+            card = self._cards[id(price)]
+        except KeyError:
+            card = self._cards[id(price)] = _Card.read(price)
+        tokens = (input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
+        if card is None:
+            return _library_cost(info.get_prices(datetime.now(tz=UTC)), tokens)
+        return card.cost(*tokens)
+
+    def _find(self, model: str, provider: str | None) -> tuple[ModelInfo, Provider] | None:
+        from genai_prices.data_snapshot import find_provider_by_id
+
+        # Not the snapshot's own look-up: it remembers every miss for ever.
+        providers, name = self._snapshot.providers, model.lower()
+        if provider is not None:
+            seller = find_provider_by_id(providers, _PROVIDERS.get(provider, provider))
+        else:
+            matches = (p for p in providers if p.model_match and p.model_match.is_match(name))
+            seller = next(matches, None)
+        if seller is None:
+            return None
+        info = seller.find_model(name, all_providers=providers)
+        return None if info is None else (info, seller)
+
+
+_Tokens = tuple[int, int, int, int]
+_KEYS: Final = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """The four token rates of a model, each a base and tiers (from, rate) by request size."""
+
+    rates: tuple[tuple[float, tuple[tuple[int, float], ...]], ...]
+
+    @classmethod
+    def read(cls, price: ModelPrice) -> _Card | None:
+        """The card of `price`, or None where the library says otherwise than the card."""
+        rates = []
+        for key in _KEYS:
+            rate = getattr(price, key, None)
+            if rate is None:
+                # Without a rate of their own, cached tokens are prompt tokens.
+                rates.append(rates[0] if key.startswith("cache") else (0.0, ()))
+            elif hasattr(rate, "base"):
+                tiers = tuple((tier.start, float(tier.price)) for tier in reversed(rate.tiers))
+                rates.append((float(rate.base), tiers))
+            else:
+                rates.append((float(rate), ()))
+        card = cls(tuple(rates))
+        starts = {start for _, tiers in rates for start, _ in tiers}
+        for size in (1_000, *(edge for start in starts for edge in (start, start + 1, 2 * start))):
+            probe = (size - size // 2, 77, size // 4, size // 2 - size // 4)
+            theirs = _library_cost(price, probe)
+            if theirs is None or abs(card.cost(*probe) - theirs) > 1e-9 * max(1.0, theirs):
+                return None
+        return card
+
+    def cost(self, given: int, generated: int, read: int, written: int) -> float:
+        size = given + read + written
+        total = 0.0
+        for tokens, (rate, tiers) in zip(
+            (given, generated, read, written), self.rates, strict=True
+        ):
+            for start, tier_rate in tiers:
+                if size > start:
+                    rate = tier_rate  # noqa: PLW2901
+                    break
+            total += tokens * rate
+        return total / MILLION
+
+
+def _library_cost(price: ModelPrice, tokens: _Tokens) -> float | None:
+    from genai_prices import Usage
+
+    given, generated, read, written = tokens
+    usage = Usage(
+        input_tokens=given + read + written,
+        output_tokens=generated,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+    )
+    return float(price.calc_price(usage)["total_price"])
+
+
+@cache
+def _published() -> GenAIPrices:
+    return GenAIPrices()
+
+
+_published_lock = threading.Lock()
+
+
+def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | None:
+    """What ``prices=`` means: ``"auto"`` is genai-prices where it is installed.
+
+    Raises:
+        TypeError: `prices` is neither of these.
+    """
+    if prices is None or isinstance(prices, PriceSource):
+        return prices
+    if prices == "auto":
+        if importlib.util.find_spec("genai_prices") is None:
+            return None
+        with _published_lock:  # one import and one set of caches for all guards
+            return _published()
+    raise TypeError(
+        f"prices must be 'auto', None or have a cost_usd method, like FlatRates: not {prices!r}"
+    )

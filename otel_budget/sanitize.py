@@ -1,0 +1,75 @@
+"""What a value must be before telemetry may carry it.
+
+One bad value poisons an export for good: a lone surrogate or an integer beyond int64 fails the
+encoding of everything beside it, and a NaN added to a sum never leaves it. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, Final, SupportsFloat, SupportsIndex
+
+INT64_MAX: Final = 2**63 - 1
+#: Characters of an identifier (session, tenant, resource, model, tool …).
+NAME_LENGTH: Final = 256
+#: Characters of a message (a denial's reason, an exception's text).
+MESSAGE_LENGTH: Final = 1024
+
+
+def text(value: Any, length: int = NAME_LENGTH) -> str:
+    """`value` as valid UTF-8 of at most `length` characters."""
+    if type(value) is not str:
+        try:
+            value = str(value)
+        except Exception:
+            value = f"<{type(value).__name__}>"
+    if len(value) > length:
+        value = value[: length - 1] + "…"
+    if value.isascii():
+        return str(value)
+    return str(value.encode("utf-8", "replace").decode("utf-8"))
+
+
+def name(value: Any) -> str | None:
+    """An identifier, or None where there is none: None and the empty string name nobody."""
+    return None if value is None or value == "" else text(value)
+
+
+def count(value: Any) -> int | None:
+    """`value` as a count within int64, or None if it is no whole number of zero or more."""
+    if type(value) is not int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        elif isinstance(value, SupportsIndex):
+            value = operator.index(value)
+        else:
+            return None
+    return None if value < 0 else min(value, INT64_MAX)
+
+
+def finite(value: Any) -> float | None:
+    """`value` as a finite float, or None. Text is not a number, even if it reads like one."""
+    if type(value) is not float:
+        if isinstance(value, str | bytes) or not isinstance(value, SupportsFloat | SupportsIndex):
+            return None
+        try:
+            value = float(value)
+        except Exception:
+            return None
+    return value if math.isfinite(value) else None
+
+
+def amount(value: Any) -> float | None:
+    """`value` as a finite float of zero or more (a cost, a level), or None."""
+    number = finite(value)
+    return None if number is None or number < 0 else number
+
+
+def error_type(error: BaseException) -> str:
+    """The exception's class as OpenTelemetry's ``error.type`` wants it: qualified, capped."""
+    cls = type(error)
+    module = cls.__module__
+    return text(
+        cls.__qualname__ if module in {"builtins", None} else f"{module}.{cls.__qualname__}"
+    )
