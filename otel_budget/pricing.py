@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from genai_prices.types import ModelInfo, ModelPrice
 
 MILLION: Final = 1_000_000
 
@@ -70,8 +70,8 @@ class FlatRates:
 
     def cost_usd(
         self,
-        model: str | None,  # noqa: ARG002 - a flat rate asks for no model
-        provider: str | None,  # noqa: ARG002
+        model: str | None,
+        provider: str | None,
         *,
         input_tokens: int,
         output_tokens: int,
@@ -139,7 +139,7 @@ class GenAIPrices:
             ) from error
         self._get_snapshot = get_snapshot
         self._snapshot = get_snapshot()
-        self._models: dict[tuple[str, str | None], tuple[ModelInfo, Provider] | None] = {}
+        self._models: dict[tuple[str, str | None], ModelInfo | None] = {}
         self._cards: dict[int, _Card | None] = {}
 
     def cost_usd(
@@ -160,14 +160,13 @@ class GenAIPrices:
             self._snapshot = self._get_snapshot()
         key = (model, provider)
         try:
-            found = self._models[key]
+            info = self._models[key]
         except KeyError:
             if len(self._models) >= _REMEMBERED:
                 self._models = {}
-            found = self._models[key] = self._find(model, provider)
-        if found is None:
+            info = self._models[key] = self._find(model, provider)
+        if info is None:
             return None
-        info, seller = found
         price = info.get_prices(datetime.now(tz=UTC))
         try:
             card = self._cards[id(price)]
@@ -175,10 +174,10 @@ class GenAIPrices:
             card = self._cards[id(price)] = _Card.read(price)
         tokens = (input_tokens, output_tokens, cache_read_tokens, cache_write_tokens)
         if card is None:
-            return _library_cost(info.get_prices(datetime.now(tz=UTC)), tokens)
+            return _library_cost(price, tokens)
         return card.cost(*tokens)
 
-    def _find(self, model: str, provider: str | None) -> tuple[ModelInfo, Provider] | None:
+    def _find(self, model: str, provider: str | None) -> ModelInfo | None:
         from genai_prices.data_snapshot import find_provider_by_id
 
         # Not the snapshot's own look-up: it remembers every miss for ever.
@@ -190,8 +189,7 @@ class GenAIPrices:
             seller = next(matches, None)
         if seller is None:
             return None
-        info = seller.find_model(name, all_providers=providers)
-        return None if info is None else (info, seller)
+        return seller.find_model(name, all_providers=providers)
 
 
 _Tokens = tuple[int, int, int, int]
@@ -207,7 +205,7 @@ class _Card:
     @classmethod
     def read(cls, price: ModelPrice) -> _Card | None:
         """The card of `price`, or None where the library says otherwise than the card."""
-        rates = []
+        rates: list[tuple[float, tuple[tuple[int, float], ...]]] = []
         for key in _KEYS:
             rate = getattr(price, key, None)
             if rate is None:

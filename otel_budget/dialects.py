@@ -1,0 +1,126 @@
+"""The two dialects a guard may speak, read into and printed from the contract's types.
+
+Typed: instances of the decision classes and `TokenUsage`. Dicts: what the a3s-code Python SDK
+exchanges. Each answer is read by itself: an instance of a decision class is typed, anything else
+is the dict dialect, and what its runtime would reject is `Malformed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit, TokenUsage
+from otel_budget.sanitize import finite
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An answer or a usage that cannot be read, and why."""
+
+    why: str
+
+
+_ALLOW: Final = Allow()
+_USAGE_FIELDS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+)
+
+
+# -- decisions -----------------------------------------------------------------------------
+def is_typed(answer: Any) -> bool:
+    """Whether `answer` is an instance of a decision class (anything else is the dict dialect)."""
+    return isinstance(answer, Allow | SoftLimit | Deny)
+
+
+def read_decision(answer: Any) -> BudgetDecision | Malformed:
+    """What the runtime makes of `answer`."""
+    if answer is None:
+        return _ALLOW
+    if isinstance(answer, dict):
+        return _read_dict(answer)
+    if isinstance(answer, Allow | Deny):
+        return answer
+    if isinstance(answer, SoftLimit):
+        # model_construct() and model_copy() check nothing.
+        numbers = (finite(answer.consumed), finite(answer.limit))
+        return Malformed("a number is not finite") if None in numbers else answer
+    return Malformed(f"an answer of type {type(answer).__name__}")
+
+
+def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
+    word = answer.get("decision")
+    if word == "allow":
+        return _ALLOW
+    if word == "soft":
+        resource, message = answer.get("resource"), answer.get("message")
+        consumed, limit = finite(answer.get("consumed")), finite(answer.get("limit"))
+        if not _is_text(resource):
+            return Malformed("a soft limit without resource")
+        if consumed is None or limit is None:
+            return Malformed("a soft limit whose consumed or limit is not a finite number")
+        if message is not None and not _is_text(message):
+            return Malformed("a soft limit whose message is not text")
+        return SoftLimit(resource=resource, consumed=consumed, limit=limit, message=message)
+    if word == "deny":
+        resource, reason = answer.get("resource"), answer.get("reason")
+        if not _is_text(resource):
+            return Malformed("a denial without resource")
+        if not _is_text(reason):
+            return Malformed("a denial without reason")
+        return Deny(resource=resource, reason=reason)
+    return Malformed("no decision" if word is None else "an unknown decision word")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether the runtime, whose strings are UTF-8, takes `value` as text."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def print_decision(decision: BudgetDecision) -> dict[str, Any]:
+    """`decision` in the dict dialect."""
+    if isinstance(decision, SoftLimit):
+        printed: dict[str, Any] = {
+            "decision": "soft",
+            "resource": decision.resource,
+            "consumed": decision.consumed,
+            "limit": decision.limit,
+        }
+        if decision.message is not None:
+            printed["message"] = decision.message
+        return printed
+    if isinstance(decision, Deny):
+        return {"decision": "deny", "resource": decision.resource, "reason": decision.reason}
+    return {"decision": "allow"}
+
+
+# -- usage ---------------------------------------------------------------------------------
+def read_usage(usage: Any) -> TokenUsage | Malformed:
+    """`usage`, typed or a mapping, as a `TokenUsage`; keys of a mapping we do not know are left."""
+    if isinstance(usage, TokenUsage):
+        return usage
+    if not isinstance(usage, Mapping):
+        return Malformed(f"a usage of type {type(usage).__name__}")
+    try:
+        return TokenUsage.model_validate({key: usage.get(key) for key in _USAGE_FIELDS})
+    except ValidationError as error:
+        where = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
+        return Malformed(f"a usage whose {where} cannot be read")
+
+
+def print_usage(usage: TokenUsage) -> dict[str, int | None]:
+    """`usage` in the dict dialect: all five keys, the cache counts as int or None."""
+    return {field: getattr(usage, field) for field in _USAGE_FIELDS}

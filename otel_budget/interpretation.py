@@ -1,0 +1,203 @@
+"""What an answer and a usage mean: pure functions, no telemetry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_budget import semconv
+from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit, TokenUsage
+from otel_budget.dialects import Malformed, is_typed, read_decision, read_usage
+from otel_budget.pricing import PriceSource
+from otel_budget.sanitize import INT64_MAX, amount
+
+#: Seconds after which the a3s-code runtime has denied a check by itself (its default).
+RUNTIME_DEADLINE: Final = 5.0
+
+
+# -- answers -------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the runtime makes of one check.
+
+    Attributes:
+        decision: One of `semconv.DECISIONS`.
+        hit: The soft limit or denial that the runtime acts on, if there is one.
+        answer: For a late check, what came too late; for a malformed one, why it is.
+    """
+
+    decision: str
+    hit: SoftLimit | Deny | None = None
+    answer: str | None = None
+
+
+ALLOWED: Final = Outcome(semconv.ALLOW)
+
+
+def outcome_of(answer: Any, seconds: float, late_after: float | None | str) -> Outcome:
+    """What the runtime makes of `answer`, which took `seconds`.
+
+    Args:
+        answer: What the guard returned.
+        seconds: How long it took.
+        late_after: Seconds after which the caller has given up; None is never, ``"auto"`` is the
+            runtime's deadline for answers in the dict dialect and never for typed ones.
+    """
+    decision = read_decision(answer)
+    if late_after == "auto":
+        late_after = None if seconds <= RUNTIME_DEADLINE or is_typed(answer) else RUNTIME_DEADLINE
+    if late_after is not None and seconds > float(late_after):
+        return Outcome(semconv.LATE, answer=_word(decision))
+    if isinstance(decision, Malformed):
+        return Outcome(semconv.MALFORMED, answer=decision.why)
+    if isinstance(decision, Allow):
+        return ALLOWED
+    return Outcome(_word(decision), decision)
+
+
+def _word(decision: BudgetDecision | Malformed) -> str:
+    match decision:
+        case Allow():
+            return semconv.ALLOW
+        case SoftLimit():
+            return semconv.SOFT_LIMIT
+        case Deny():
+            return semconv.DENY
+        case Malformed():
+            return semconv.MALFORMED
+
+
+def utilization(consumed: float, limit: float | None) -> float | None:
+    """`consumed` over `limit`, or None where that says nothing: no limit, zero, infinite."""
+    if limit is None or not 0 < limit < float("inf") or amount(consumed) is None:
+        return None
+    return amount(consumed / limit)
+
+
+# -- usage ---------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The tokens of one call in disjoint counts, each within int64.
+
+    Attributes:
+        input_tokens: Prompt tokens without the cached ones; with `undecided`, the prompt tokens as
+            reported, which is a lower bound.
+        output_tokens: Generated tokens.
+        cache_read_tokens: Read from the provider's cache.
+        cache_write_tokens: Written to it.
+        total_tokens: As reported.
+        undecided: Whether the prompt contains the cached tokens could not be told.
+        malformed: The usage could not be read; all counts are 0.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    total_tokens: int = 0
+    undecided: bool = False
+    malformed: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """The true total: the sum of the four counts."""
+        return (
+            self.input_tokens
+            + self.output_tokens
+            + self.cache_read_tokens
+            + self.cache_write_tokens
+        )
+
+
+#: Whose prompt counts contain the cached tokens, by ``gen_ai.provider.name``. Others do not tell.
+_INCLUDES_CACHE: Final = {"anthropic": False, "openai": True, "azure.ai.openai": True}
+
+
+def measure(usage: Any, provider: str | None) -> Measurement:
+    """`usage`, of either dialect, in disjoint counts."""
+    read = read_usage(usage)
+    if isinstance(read, Malformed):
+        return Measurement(malformed=True)
+    cached, written = read.cache_read_tokens or 0, read.cache_write_tokens or 0
+    prompt = read.prompt_tokens
+    includes: bool | None = False
+    if cached or written:
+        includes = _includes_cache(read, cached + written, provider)
+        if includes is None:
+            cached = written = 0
+        elif includes:
+            prompt -= cached + written
+    return Measurement(
+        min(prompt, INT64_MAX),
+        min(read.completion_tokens, INT64_MAX),
+        min(cached, INT64_MAX),
+        min(written, INT64_MAX),
+        min(read.total_tokens, INT64_MAX),
+        undecided=includes is None,
+    )
+
+
+def _includes_cache(usage: TokenUsage, cache: int, provider: str | None) -> bool | None:
+    """Whether the prompt count contains the cached tokens; None where nothing decides it."""
+    includes = usage.prompt_includes_cache
+    if includes is None:
+        includes = _INCLUDES_CACHE.get(provider) if provider is not None else None
+        apart = usage.prompt_tokens + usage.completion_tokens + cache
+        if includes and usage.total_tokens == apart:
+            return None  # the total counts the cached tokens beside the prompt
+    if includes and cache > usage.prompt_tokens:
+        return None
+    return includes
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a call cost in USD, or why that is not known (one of `semconv.UNPRICED_REASONS`)."""
+
+    usd: float | None
+    reason: str = ""
+
+
+def price(
+    measurement: Measurement,
+    prices: PriceSource | None,
+    model: str | None,
+    provider: str | None,
+    told_cost: float | None = None,
+) -> Price:
+    """The price of one call.
+
+    Args:
+        measurement: Its tokens.
+        prices: Who knows what calls cost.
+        model: The model, if known.
+        provider: The provider, if known.
+        told_cost: The cost in USD that the host knows already.
+
+    Raises:
+        Exception: Whatever `prices` raises.
+    """
+    if told_cost is not None:
+        return _checked(told_cost)
+    if measurement.malformed:
+        return Price(None, semconv.MALFORMED_USAGE)
+    if measurement.undecided:
+        return Price(None, semconv.CACHE_ACCOUNTING)
+    if prices is None:
+        return Price(None, semconv.NO_PRICES)
+    usd = prices.cost_usd(
+        model,
+        provider,
+        input_tokens=measurement.input_tokens,
+        output_tokens=measurement.output_tokens,
+        cache_read_tokens=measurement.cache_read_tokens,
+        cache_write_tokens=measurement.cache_write_tokens,
+    )
+    if usd is None:
+        return Price(None, semconv.NO_MODEL if model is None else semconv.UNKNOWN_MODEL)
+    return _checked(usd)
+
+
+def _checked(usd: object) -> Price:
+    known = amount(usd)
+    return Price(None, semconv.PRICE_ERROR) if known is None else Price(known)
