@@ -40,3 +40,5 @@ format: $(VENV)/.installed
 ## make bench     the comparisons of benchmarks/, as ratios measured side by side
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
+
+include collector/Makefile.mk

@@ -1,0 +1,18 @@
+.PHONY: backends otelcol-sources stack faults
+
+## make backends  build the real Collector, Prometheus, Jaeger and Alertmanager (Go 1.26; ~15 min cold)
+backends:
+	@$(PYTHON) -m collector.backends
+
+# Writes the Collector's main program anew after a change of collector/builder.yaml.
+otelcol-sources:
+	GOTOOLCHAIN=local go run go.opentelemetry.io/collector/cmd/builder@v0.158.0 \
+	  --config collector/builder.yaml --skip-compilation
+
+## make stack     run the whole stack on this machine in the foreground; Ctrl-C stops it
+stack: $(VENV)/.installed backends
+	@$(BIN)/python -m collector.stack
+
+## make faults    the fault tests with outages of a minute (`make test` has short ones)
+faults: $(VENV)/.installed backends
+	@OTEL_BUDGET_FAULT_SECONDS=60 $(BIN)/python -m pytest tests/backends/test_faults.py -s --timeout 900

@@ -1,0 +1,210 @@
+"""Build the programs of the pipeline from pinned Go modules: ``python -m collector.backends``.
+
+Each program has a ``go.mod`` and ``go.sum`` of its own under ``collector/programs`` (their
+dependencies conflict), so a build fetches exactly these modules and checks them against the
+committed sums. Standard library only: it runs before anything is installed.
+"""
+
+# ruff: noqa: S603, S607 (its purpose is to run the Go command that is on the PATH)
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "collector" / "programs"
+BIN = ROOT / ".backends" / "bin"
+GO_VERSION = (1, 26)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program: its name, the module folder that pins it, its package and build tags."""
+
+    name: str
+    folder: str
+    package: str
+    tags: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where the built program is."""
+        return BIN / self.name
+
+    @property
+    def stamp(self) -> Path:
+        """Where the hash of what it was built from is kept."""
+        return BIN / f".{self.name}.built"
+
+
+# `remove_all_sd` leaves the service discovery for clouds out of Prometheus: a shorter build.
+_PROMETHEUS_TAGS = "netgo,remove_all_sd"
+#: In the order of building: what others wait for comes first.
+PROGRAMS = (
+    Program(
+        "promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool", _PROMETHEUS_TAGS
+    ),
+    Program(
+        "prometheus",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/prometheus",
+        _PROMETHEUS_TAGS,
+    ),
+    Program("otelcol", "otelcol", "."),
+    Program("jaeger", "jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger"),
+    Program("alertmanager", "alertmanager", "github.com/prometheus/alertmanager/cmd/alertmanager"),
+    Program("amtool", "alertmanager", "github.com/prometheus/alertmanager/cmd/amtool"),
+)
+
+
+class BackendError(Exception):
+    """Something a person can mend; the message is one sentence that says how."""
+
+
+def missing(*names: str) -> list[str]:
+    """Which of the named programs (all, when none is named) have not been built."""
+    return [p.name for p in PROGRAMS if (not names or p.name in names) and not p.path.exists()]
+
+
+def _flags(program: Program) -> list[str]:
+    tags = ["-tags", program.tags] if program.tags else []
+    return ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", *tags]
+
+
+def fingerprint(program: Program) -> str:
+    """A hash of everything that decides what a build gives, the Go version aside."""
+    digest = hashlib.sha256(repr((program.package, _flags(program))).encode())
+    for file in sorted((SOURCES / program.folder).iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def up_to_date(program: Program) -> bool:
+    """Whether the built program is the one that the committed sources give."""
+    return (
+        program.path.exists()
+        and program.stamp.exists()
+        and program.stamp.read_text() == fingerprint(program)
+    )
+
+
+def check_go() -> None:
+    """Raise `BackendError` unless a Go that can build the programs is on the path."""
+    wanted = ".".join(map(str, GO_VERSION))
+    remedy = f"install Go {wanted} or newer and run `make backends` again"
+    if shutil.which("go") is None:
+        raise BackendError(f"Go was not found on the PATH; {remedy}.")
+    # At the root no go.mod is read, and GOTOOLCHAIN=local downloads no other Go.
+    answer = subprocess.run(
+        ["go", "env", "GOVERSION"],
+        cwd="/",
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.match(r"go(\d+)\.(\d+)", answer.stdout.strip())
+    if found is None or (int(found[1]), int(found[2])) < GO_VERSION:
+        version = answer.stdout.strip() or "unknown"
+        raise BackendError(f"The Go on the PATH is too old ({version}); {remedy}.")
+
+
+def _environment() -> dict[str, str]:
+    # Every sum is committed, so a look-up would mean that one is missing: make that an error.
+    return {**os.environ, "GOTOOLCHAIN": "local", "GOSUMDB": "off", "GOWORK": "off"}
+
+
+def build(program: Program) -> None:
+    """Build one program, printing how many packages are compiled every ten seconds.
+
+    Raises:
+        BackendError: when the build fails; the end of the compiler's output is in the message.
+    """
+    BIN.mkdir(parents=True, exist_ok=True)
+    program.stamp.unlink(missing_ok=True)
+    wanted = fingerprint(program)
+    partial = BIN / f".{program.name}.partial"
+    started = time.monotonic()
+    process = subprocess.Popen(
+        ["go", "build", "-v", *_flags(program), "-o", str(partial), program.package],
+        cwd=SOURCES / program.folder,
+        env=_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    output: list[str] = []
+
+    def read() -> None:
+        assert process.stderr is not None
+        output.extend(process.stderr)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        while True:
+            reader.join(10)
+            if not reader.is_alive():
+                break
+            elapsed = time.monotonic() - started
+            _say(f"  {program.name}: {len(output)} steps, {elapsed:.0f} s")
+        if process.wait() != 0:
+            tail = "".join(output[-15:]).rstrip()
+            raise BackendError(f"{program.name} could not be built:\n{tail}")
+    except BaseException:
+        process.kill()
+        process.wait()
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(program.path)
+    program.stamp.write_text(wanted)
+    size = program.path.stat().st_size / 1e6
+    _say(f"  {program.name}: built in {time.monotonic() - started:.0f} s, {size:.0f} MB")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build what is not up to date; the exit code says whether all of it is there."""
+    parser = argparse.ArgumentParser(prog="make backends", description=main.__doc__)
+    parser.add_argument("names", nargs="*", help="programs to build (default: all)")
+    names = parser.parse_args(arguments).names
+    unknown = set(names) - {p.name for p in PROGRAMS}
+    try:
+        if unknown:
+            known = ", ".join(p.name for p in PROGRAMS)
+            raise BackendError(f"No program is called {sorted(unknown)[0]!r}; there are {known}.")
+        todo = [p for p in PROGRAMS if (not names or p.name in names) and not up_to_date(p)]
+        if not todo:
+            _say("The backends are up to date.")
+            return 0
+        check_go()
+        _say(
+            f"Building {', '.join(p.name for p in todo)} into {BIN.relative_to(ROOT)} "
+            "(all of them cold: about 15 minutes on two cores) ..."
+        )
+        for program in todo:
+            build(program)
+    except BackendError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; what was built stays built.\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
