@@ -1,0 +1,1 @@
+"""Dashboards, and the builder that writes them."""

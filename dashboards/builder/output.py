@@ -1,0 +1,46 @@
+"""The generated files: what they are called and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dashboards.builder import rules, rules_yaml
+from dashboards.builder.queries import Names
+from dashboards.builder.thresholds import Thresholds
+
+ROOT: Final = Path(__file__).parent.parent.parent
+
+
+def files(thresholds: Thresholds, *, suffixes: bool = True) -> dict[str, str]:
+    """Every generated file: path relative to the project's root -> text.
+
+    Args:
+        thresholds: The numbers.
+        suffixes: False writes the variant for backends that name metrics without suffixes.
+    """
+    names = Names(suffixes)
+    written = {}
+    for group in rules.groups(thresholds, names):
+        text = rules_yaml.render(group, thresholds.runbook_base)
+        written[f"collector/prometheus/rules/{group.name}.yml"] = text
+    return written
+
+
+def differing(files: Mapping[str, str], root: Path) -> list[str]:
+    """The paths whose file is missing below `root` or has another text."""
+
+    def same(path: Path, text: str) -> bool:
+        return path.is_file() and path.read_text(encoding="utf-8") == text
+
+    return [path for path, text in files.items() if not same(root / path, text)]
+
+
+def write(files: Mapping[str, str], root: Path) -> list[str]:
+    """Write the files below `root`; returns the paths that changed."""
+    changed = differing(files, root)
+    for path in changed:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(files[path], encoding="utf-8")
+    return changed

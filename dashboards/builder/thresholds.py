@@ -1,0 +1,62 @@
+"""`dashboards/thresholds.toml`, read and checked."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+DEFAULT_FILE: Final = Path(__file__).parent.parent / "thresholds.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """One field per entry of the file, named ``table_key``; the file says what each means."""
+
+    runbook_base: str
+    expected_services: tuple[str, ...]
+    utilization_soft: float
+    utilization_hard: float
+    burn_day_factor: float
+    burn_fast_factor: float
+    burn_slow_factor: float
+    forecast_elapsed: float
+    forecast_utilization: float
+    spike_factor: float
+    spike_floor_usd: float
+    guard_slow_seconds: float
+    guard_late_seconds: float
+    unpriced_share: float
+    absent_after: str
+    collector_queue: float
+    collision_resets: int
+
+
+def load(path: Path = DEFAULT_FILE) -> Thresholds:
+    """Read the thresholds.
+
+    Raises:
+        ValueError: naming the entry that is missing, unknown or of the wrong type.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}_{name}": entry for name, entry in value.items()}
+        else:
+            flat[key] = value
+    known = {field.name: str(field.type) for field in fields(Thresholds)}
+    for name in known.keys() ^ flat.keys():
+        raise ValueError(f"{path}: {'missing' if name in known else 'unknown'} entry {name}")
+    for name, kind in known.items():
+        if kind == "tuple[str, ...]":
+            entries = flat[name]
+            if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
+                raise ValueError(f"{path}: {name} must be a list of names, is {entries!r}")
+            flat[name] = tuple(entries)
+            continue
+        allowed = {"str": (str,), "int": (int,), "float": (float, int)}[kind]
+        if not isinstance(flat[name], allowed) or isinstance(flat[name], bool):
+            raise ValueError(f"{path}: {name} must be of type {kind}, is {flat[name]!r}")
+    return Thresholds(**flat)
