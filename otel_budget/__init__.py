@@ -1,3 +1,45 @@
-"""See every decision of an LLM-agent budget guard."""
+"""See every decision of an LLM-agent budget guard: spans, token and cost metrics, threshold events.
 
-__version__ = "0.1.0"
+One line around a guard of yours:
+
+    guard = instrument(guard, session_info=SessionInfo(tenant="acme", model="claude-sonnet-4-5"))
+"""
+
+from otel_budget.contract import (
+    Allow,
+    BudgetDecision,
+    BudgetExhausted,
+    BudgetGuard,
+    BudgetLevel,
+    BudgetThresholdHit,
+    Deny,
+    NoopBudgetGuard,
+    SoftLimit,
+    SyncBudgetGuard,
+    TokenUsage,
+)
+from otel_budget.guard import instrument
+from otel_budget.pricing import FlatRates, GenAIPrices, PriceSource
+from otel_budget.session_info import SessionInfo, call_info
+from otel_budget.version import __version__
+
+__all__ = [
+    "Allow",
+    "BudgetDecision",
+    "BudgetExhausted",
+    "BudgetGuard",
+    "BudgetLevel",
+    "BudgetThresholdHit",
+    "Deny",
+    "FlatRates",
+    "GenAIPrices",
+    "NoopBudgetGuard",
+    "PriceSource",
+    "SessionInfo",
+    "SoftLimit",
+    "SyncBudgetGuard",
+    "TokenUsage",
+    "__version__",
+    "call_info",
+    "instrument",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from pydantic import ValidationError
 
@@ -79,7 +79,7 @@ def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
     return Malformed("no decision" if word is None else "an unknown decision word")
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     """Whether the runtime, whose strings are UTF-8, takes `value` as text."""
     if not isinstance(value, str):
         return False

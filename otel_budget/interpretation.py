@@ -34,7 +34,7 @@ class Outcome:
 ALLOWED: Final = Outcome(semconv.ALLOW)
 
 
-def outcome_of(answer: Any, seconds: float, late_after: float | None | str) -> Outcome:
+def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> Outcome:
     """What the runtime makes of `answer`, which took `seconds`.
 
     Args:
@@ -99,14 +99,19 @@ class Measurement:
     malformed: bool = False
 
     @property
+    def by_type(self) -> tuple[int, int, int, int]:
+        """The four counts in the order of `semconv.TOKEN_TYPES`."""
+        return (
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+        )
+
+    @property
     def tokens(self) -> int:
         """The true total: the sum of the four counts."""
-        return (
-            self.input_tokens
-            + self.output_tokens
-            + self.cache_read_tokens
-            + self.cache_write_tokens
-        )
+        return sum(self.by_type)
 
 
 #: Whose prompt counts contain the cached tokens, by ``gen_ai.provider.name``. Others do not tell.

@@ -7,7 +7,6 @@ difference of running totals. Unknown is None, never 0.
 from __future__ import annotations
 
 import importlib.util
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -252,12 +251,9 @@ def _library_cost(price: ModelPrice, tokens: _Tokens) -> float | None:
     return float(price.calc_price(usage)["total_price"])
 
 
-@cache
+@cache  # one import and one set of look-ups for all guards
 def _published() -> GenAIPrices:
     return GenAIPrices()
-
-
-_published_lock = threading.Lock()
 
 
 def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | None:
@@ -271,8 +267,7 @@ def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | 
     if prices == "auto":
         if importlib.util.find_spec("genai_prices") is None:
             return None
-        with _published_lock:  # one import and one set of caches for all guards
-            return _published()
+        return _published()
     raise TypeError(
         f"prices must be 'auto', None or have a cost_usd method, like FlatRates: not {prices!r}"
     )

@@ -125,6 +125,19 @@ OTHER: Final = "_other_"
 #: The resource of an answer that a gate or bridge gives in a failing guard's stead.
 GUARD_UNAVAILABLE: Final = "guard_unavailable"
 
+# What of the telemetry failed, on `budget.telemetry.errors`.
+COMPONENT_SPAN: Final = "span"
+COMPONENT_METRICS: Final = "metrics"
+COMPONENT_LOG_EVENT: Final = "log_event"
+COMPONENT_SESSION_INFO: Final = "session_info"
+COMPONENT_PRICES: Final = "prices"
+COMPONENT_LEVELS: Final = "budget_levels"
+COMPONENT_QUEUE: Final = "duration_queue"
+
+# Which label overflowed, on `budget.label_overflows`, beside the names of single attributes.
+OVERFLOW_LABELS: Final = "labels"
+OVERFLOW_SERIES: Final = "series"
+
 #: The metric labels a user chooses from with ``metric_labels``.
 LABELS: Final = {"tenant": TENANT, "agent": AGENT, "principal": PRINCIPAL}
 

@@ -1,0 +1,219 @@
+"""A check as telemetry: its decision, and the soft limit or denial that it made."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Final
+
+from opentelemetry._logs import SeverityNumber
+
+from otel_budget import semconv
+from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
+from otel_budget.diagnostics import say_once
+from otel_budget.interpretation import ALLOWED, Outcome, outcome_of, utilization
+from otel_budget.recorder import SHIELDED
+from otel_budget.recording import Call
+from otel_budget.sanitize import MESSAGE_LENGTH, count, text
+from otel_budget.tallies import Addition
+
+_FAILED: Final = Outcome(semconv.ERROR)
+_CANCELLED: Final = Outcome(semconv.CANCELLED)
+_CUT_OFF: Final = Outcome(semconv.LATE)
+
+
+class CheckCall(Call):
+    """A call of ``check_before_llm`` or ``check_before_tool``."""
+
+    def close(self, seconds: float, error: BaseException | None) -> None:
+        """Interpret the answer, end the span with the hit it made, count both."""
+        if error is None:
+            outcome = outcome_of(self.answer, seconds, self.recorder.late_after)
+        elif isinstance(error, Exception):
+            outcome = _FAILED
+        else:
+            outcome = _CANCELLED
+        self._close(outcome, seconds, error)
+
+    def close_late(self, seconds: float) -> None:
+        """Count the check as late: its caller has answered in the guard's stead."""
+        self._close(_CUT_OFF, seconds, None)
+
+    def _close(self, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
+        hit, totals = outcome.hit, {}
+        if hit is not None:
+            totals = self._totals()
+        if self.span is not None:
+            if hit is not None and self.counts and self.recorder.span_events:
+                self._add_span_event(hit)
+            self.end_span({**_attributes(outcome), **totals}, error)
+        if outcome.decision == semconv.MALFORMED:
+            say_once(
+                logging.WARNING,
+                f"The budget guard {self.recorder.guard_name} gave an answer that its runtime "
+                f"rejects, which is a denial: {outcome.answer}.",
+            )
+        if not self.counts:
+            return
+        known = self.known
+        tallies, decision = known.tallies, outcome.decision
+        key = (known.labels, self.point, decision)
+        additions: list[Addition] = [(tallies.decisions, key, 1)]
+        if decision in {semconv.ALLOW, semconv.SOFT_LIMIT}:
+            additions += self.proceeding()
+        if hit is not None:
+            additions.append(self._count_hit(hit))
+        self.tally(additions, known, decision, seconds, error)
+        if hit is not None:
+            self._log(hit, totals)
+
+    def proceeding(self) -> list[Addition]:
+        """What is counted, by decision point, if the call may proceed."""
+        return []
+
+    def tool_name(self) -> str | None:
+        """The tool that is checked, if one is."""
+        return None
+
+    # -- hits ------------------------------------------------------------------------------
+    def stand_in(self, decision: SoftLimit | Deny) -> None:
+        """Report what a gate or bridge answered in the guard's stead: a hit, and no decision."""
+        try:
+            self.identify()
+            self.hub.tallies.add([self._count_hit(decision)])
+            self._log(decision, self._totals())
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+
+    def _totals(self) -> dict[str, Any]:
+        cost, tokens = self.hub.sessions.spend(self.session_key, 0.0, 0)
+        return {semconv.SESSION_COST: cost, semconv.SESSION_TOKENS: tokens}
+
+    def _add_span_event(self, hit: SoftLimit | Deny) -> None:
+        try:
+            if self.span is not None and self.span.is_recording():
+                self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, _hit_attributes(hit))
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+
+    def _count_hit(self, hit: SoftLimit | Deny) -> Addition:
+        known, tallies = self.known, self.hub.tallies
+        kind = semconv.KIND_HARD if isinstance(hit, Deny) else semconv.KIND_SOFT
+        resource = tallies.value(semconv.RESOURCE, text(hit.resource))
+        if isinstance(hit, SoftLimit) and not self.recorder.tells_levels:
+            self.hub.levels.soft_limit(
+                known.labels, known.guard_name, resource, hit.consumed, hit.limit
+            )
+        tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
+        return (tallies.threshold_hits, (known.labels, self.point, kind, resource, tool), 1)
+
+    def _log(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
+        try:
+            if self.recorder.log_events:
+                self._emit(hit, totals)
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_LOG_EVENT, failure)
+
+    def _emit(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
+        logger = self.target.logger
+        severity = SeverityNumber.WARN if isinstance(hit, Deny) else SeverityNumber.INFO
+        event_name = semconv.LOG_EVENT_THRESHOLD_HIT
+        if not logger.enabled(
+            context=self.context, severity_number=severity, event_name=event_name
+        ):
+            return
+        if isinstance(hit, SoftLimit) and not self.hub.sessions.may_log_soft(
+            self.session_key, text(hit.resource)
+        ):
+            return
+        attributes = {
+            **self.identity(),
+            semconv.DECISION_POINT: self.point,
+            **totals,
+            **_hit_attributes(hit),
+        }
+        tool = self.tool_name()
+        if tool is not None:
+            attributes[semconv.TOOL_NAME] = tool
+        now = time.time_ns()
+        logger.emit(
+            timestamp=now,
+            observed_timestamp=now,
+            context=self.context,
+            severity_number=severity,
+            severity_text=severity.name,
+            event_name=event_name,
+            attributes=attributes,
+        )
+
+
+class LlmCheck(CheckCall):
+    """A call of ``check_before_llm``."""
+
+    point = semconv.POINT_LLM
+    span_name = semconv.SPAN_CHECK_BEFORE_LLM
+
+    def known_before(self) -> dict[str, Any]:
+        """The estimate."""
+        estimate = self._estimate()
+        return {} if estimate is None else {semconv.ESTIMATED_PROMPT_TOKENS: estimate}
+
+    def proceeding(self) -> list[Addition]:
+        """The estimate, which compares with the input tokens while calls succeed."""
+        estimate, known = self._estimate(), self.known
+        if not estimate:
+            return []
+        key = (known.labels, known.model, known.provider)
+        return [(known.tallies.estimated_tokens, key, estimate)]
+
+    def _estimate(self) -> int | None:
+        return count(self.argument(1, "estimated_prompt_tokens"))
+
+
+class ToolCheck(CheckCall):
+    """A call of ``check_before_tool``."""
+
+    point = semconv.POINT_TOOL
+    span_name = semconv.SPAN_CHECK_BEFORE_TOOL
+
+    def known_before(self) -> dict[str, Any]:
+        """The tool."""
+        return {semconv.TOOL_NAME: self.tool_name()}
+
+    def tool_name(self) -> str:
+        """The tool, named by the model: it can be anything."""
+        return text(self.argument(1, "tool_name"))
+
+
+def _attributes(outcome: Outcome) -> dict[str, Any]:
+    attributes: dict[str, Any] = {semconv.DECISION: outcome.decision}
+    if outcome is ALLOWED:
+        return attributes
+    hit = outcome.hit
+    if outcome.decision == semconv.MALFORMED:
+        attributes[semconv.ERROR_TYPE] = semconv.MALFORMED
+    elif outcome.decision == semconv.LATE and outcome.answer is not None:
+        attributes[semconv.ANSWER] = outcome.answer
+    elif hit is not None:
+        attributes[semconv.RESOURCE] = text(hit.resource)
+        if isinstance(hit, SoftLimit):
+            attributes[semconv.CONSUMED] = hit.consumed
+            attributes[semconv.LIMIT] = hit.limit
+            used = utilization(hit.consumed, hit.limit)
+            if used is not None:
+                attributes[semconv.UTILIZATION] = used
+    return attributes
+
+
+def _hit_attributes(decision: SoftLimit | Deny) -> dict[str, Any]:
+    """The five fields of the runtime's event, as it carries them."""
+    hit = BudgetThresholdHit.of(decision)
+    attributes: dict[str, Any] = {
+        semconv.RESOURCE: text(hit.resource),
+        semconv.KIND: hit.kind,
+        semconv.CONSUMED: hit.consumed,
+        semconv.LIMIT: hit.limit,
+    }
+    if hit.message is not None:
+        attributes[semconv.MESSAGE] = text(hit.message, MESSAGE_LENGTH)
+    return attributes

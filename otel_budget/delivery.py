@@ -1,0 +1,159 @@
+"""What stands between a provider and its exporters: it counts, is patient, and ends in time.
+
+Nothing here imports the SDK: providers and exporters are what `sdk` gives it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Final
+
+_log = logging.getLogger("otel_budget")
+
+#: Seconds a rejected export takes at most: one that is worth repeating has waited before it failed.
+_REJECTED_AT_ONCE: Final = 0.5
+#: Seconds between two rounds of a patient exporter.
+_PAUSE: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What had not been delivered when the telemetry was shut down. False if nothing was lost.
+
+    Attributes:
+        spans: Sampled spans that ended and were not delivered, since the process began.
+        log_events: The same of log events.
+        metrics: Whether the last export of the metrics failed. They are cumulative: earlier
+            failed exports lose nothing.
+    """
+
+    spans: int = 0
+    log_events: int = 0
+    metrics: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.log_events or self.metrics)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count} {noun}{'' if count == 1 else 's'}"
+            for count, noun in ((self.spans, "span"), (self.log_events, "log event"))
+            if count
+        ]
+        if self.metrics:
+            parts.append("the last metrics")
+        return ", ".join(parts[:-1]) + (" and " if parts[1:] else "") + "".join(parts[-1:])
+
+
+class Delivery:
+    """An exporter that knows what it delivered, is new after a fork, and may be patient.
+
+    Args:
+        make: Makes the exporter behind it. Called again in a forked child, because the parent's
+            connections are not the child's to use.
+        patience: Seconds to go on trying with a batch after the exporter's own retries, unless
+            it was rejected at once.
+    """
+
+    def __init__(self, make: Callable[[], Any], patience: float = 0.0) -> None:
+        self._make = make
+        self._patience = patience
+        self._hurry = threading.Event()
+        self._lock = threading.Lock()
+        self._exporter = make()
+        self._stale = self._closed = False
+        self.offered = self.delivered = 0
+        self.last_failed = False
+        self.give_up_at = float("inf")
+
+    def offer(self) -> None:
+        """Count one that is to be delivered."""
+        with self._lock:
+            self.offered += 1
+
+    def after_fork(self) -> None:
+        """Start the child from zero: what waits belongs to the parent."""
+        self._hurry, self._lock = threading.Event(), threading.Lock()
+        self.offered = self.delivered = 0
+        self._stale, self.last_failed = not self._closed, False
+
+    def deliver(self, batch: Any, **options: Any) -> Any:
+        """Export `batch` and return the exporter's result."""
+        if self._stale:
+            self._exporter, self._stale = self._make(), False
+        patient_until = time.monotonic() + self._patience
+        self.last_failed = True  # until it is known to have arrived
+        while True:
+            started = time.monotonic()
+            result = self._exporter.export(batch, **options)
+            if result.name == "SUCCESS":
+                self.last_failed = False
+                if not options:  # metrics come with options and are not counted
+                    self.delivered += len(batch)
+                return result
+            now = time.monotonic()
+            pause = min(_PAUSE, self.give_up_at - now)
+            rejected = now - started < _REJECTED_AT_ONCE
+            if rejected or pause <= 0 or now + pause > patient_until or self._closed:
+                return result
+            self._hurry.wait(pause)
+
+    def hurry(self, give_up_at: float) -> None:
+        """Wake a patient wait: there is time until `give_up_at` (monotonic seconds)."""
+        self.give_up_at = give_up_at
+        self._hurry.set()
+
+    def close(self) -> None:
+        """Shut the exporter down, once; an export under way fails."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if not self._stale:
+            self._exporter.shutdown()
+
+
+class Pipeline:
+    """A provider, its deliveries, and a parked thread that flushes and shuts it down.
+
+    The thread is started now because from Python 3.12 none can be started while the interpreter
+    exits. It is a daemon, so a hung collector holds nobody.
+    """
+
+    def __init__(self, provider: Any, deliveries: list[Any]) -> None:
+        self.provider = provider
+        self.deliveries: list[Delivery] = deliveries
+        self._park()
+
+    def _park(self) -> None:
+        self._jobs: SimpleQueue[tuple[Callable[[], object], list[object], threading.Event]]
+        self._jobs = SimpleQueue()
+        name = f"otel-budget-{type(self.provider).__name__}"
+        threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
+
+    def submit(self, job: Callable[[], object]) -> tuple[threading.Event, list[object]]:
+        """Have `job` run: an event that is set when it is done, and a list for its result."""
+        done, result = threading.Event(), list[object]()
+        self._jobs.put((job, result, done))
+        return done, result
+
+    def after_fork(self) -> None:
+        for delivery in self.deliveries:
+            delivery.after_fork()
+        self._park()
+
+
+def _work(jobs: SimpleQueue[tuple[Callable[[], object], list[object], threading.Event]]) -> None:
+    while True:
+        job, result, done = jobs.get()
+        try:
+            result.append(job())
+        except Exception as error:
+            _log.debug("%s failed", job, exc_info=error)
+        finally:
+            done.set()

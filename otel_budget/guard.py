@@ -1,0 +1,309 @@
+"""`instrument`: any budget guard in, the same guard out, observed."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypeVar
+
+from opentelemetry import trace
+from opentelemetry._logs import LoggerProvider, get_logger
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from otel_budget import semconv
+from otel_budget.check_recording import LlmCheck, ToolCheck
+from otel_budget.diagnostics import say_once
+from otel_budget.instruments import hub_for
+from otel_budget.pricing import PriceSource, price_source
+from otel_budget.recorder import Recorder, Target
+from otel_budget.sanitize import name as clean_name
+from otel_budget.session_info import SessionInfoSource
+from otel_budget.usage_recording import UsageRecord
+from otel_budget.version import __version__
+
+Guard = TypeVar("Guard")
+Events = Literal["span", "logs", "both"]
+
+#: The environment variable read where `instrument` is given no ``events``.
+EVENTS_VARIABLE: Final = "OTEL_PYTHON_BUDGET_EVENTS"
+#: Set to ``true`` it records the stack traces of a guard's exceptions.
+STACKTRACES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_STACKTRACES"
+
+_METHODS: Final = ("check_before_llm", "record_after_llm", "check_before_tool")
+_EVENTS: Final = ("span", "logs", "both")
+
+
+def instrument(
+    guard: Guard,
+    *,
+    name: str | None = None,
+    session_info: SessionInfoSource = None,
+    prices: PriceSource | Literal["auto"] | None = "auto",
+    metric_labels: Iterable[str] = ("tenant", "agent"),
+    max_label_sets: int = 100,
+    events: Events | None = None,
+    late_after: float | Literal["auto"] | None = "auto",
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+) -> Guard:
+    """Wrap `guard` so that each of its decisions becomes spans, metrics and threshold events.
+
+    What the guard decides, returns and raises is passed on as it is, and no failure of the
+    telemetry reaches the caller. The result is sync or async as `guard` is; reading and setting
+    its other attributes reaches the guard.
+
+    Args:
+        guard: Any object with one or more of ``check_before_llm``, ``record_after_llm`` and
+            ``check_before_tool``, answering typed decisions or dicts.
+        name: For ``budget.guard.name``; None is the guard's class.
+        session_info: Who and what the calls are for: a constant, or a quick function from session
+            id to `SessionInfo` or None, asked on every call. See also `call_info`.
+        prices: A `PriceSource`; ``"auto"`` is genai-prices where it is installed; None prices
+            nothing.
+        metric_labels: Which of ``tenant``, ``agent``, ``principal`` become metric labels.
+        max_label_sets: Distinct label sets kept in this process before ``_other_``; the largest
+            value that any guard asks for holds.
+        events: Where threshold hits are written: ``span``, ``logs`` or ``both``; None reads the
+            environment variable ``OTEL_PYTHON_BUDGET_EVENTS``, else ``both``.
+        late_after: Seconds after which the caller has given up; it only reports. ``"auto"`` is 5
+            for dict answers (their runtime's deadline) and never for typed ones; None is never.
+        tracer_provider: None is the global one, bound late, as for the next two.
+        meter_provider: See above.
+        logger_provider: See above.
+
+    Raises:
+        TypeError: `guard` has none of the methods, or mixes sync and async ones; or an option is
+            of the wrong type.
+        ValueError: An option has a value it cannot have.
+    """
+    asynchronous = _is_async(guard)
+    options = {key: value for key, value in locals().items() if key in _OPTIONS}
+    labels = _checked_labels(metric_labels)
+    _check_numbers(max_label_sets, late_after)
+    where = _checked_events(events)
+    hub = hub_for(meter_provider)
+    tells_levels = callable(getattr(guard, "budget_levels", None))
+    recorder = Recorder(
+        guard_name=clean_name(name) or type(guard).__name__,
+        session_info=session_info,
+        prices=price_source(prices),
+        metric_labels=labels,
+        span_events=where != "logs",
+        log_events=where != "span",
+        late_after=late_after,
+        stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
+        tells_levels=tells_levels,
+        target=Target(
+            trace.get_tracer(semconv.SCOPE_NAME, __version__, tracer_provider),
+            get_logger(semconv.SCOPE_NAME, __version__, logger_provider),
+            hub,
+            0 if tracer_provider is None else id(tracer_provider),
+            (tracer_provider, meter_provider, logger_provider),
+        ),
+    )
+    wrapper = (AsyncInstrumentedGuard if asynchronous else InstrumentedGuard)(
+        guard, recorder, options
+    )
+    for one in {hub, recorder.target.hub}:
+        one.tallies.max_label_sets = max(one.tallies.max_label_sets, max_label_sets)
+        if tells_levels:
+            one.watch(wrapper, _ask_levels, recorder.guard_name, labels)
+    return wrapper  # type: ignore[return-value]
+
+
+_OPTIONS: Final = frozenset(inspect.signature(instrument).parameters) - {"guard"}
+
+
+class _Instrumented:
+    """What both shells share: everything but the contract's methods is the guard's own."""
+
+    __slots__ = (
+        "__weakref__",
+        "_otel_budget_guard",
+        "_otel_budget_options",
+        "_otel_budget_recorder",
+    )
+
+    def __init__(self, guard: Any, recorder: Recorder, options: dict[str, Any]) -> None:
+        object.__setattr__(self, "_otel_budget_guard", guard)
+        object.__setattr__(self, "_otel_budget_recorder", recorder)
+        object.__setattr__(self, "_otel_budget_options", options)
+
+    @property
+    def __class__(self) -> Any:  # the host's isinstance checks keep working
+        return type(self._otel_budget_guard)
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        self._otel_budget_guard.__class__ = value
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._otel_budget_guard, attribute)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        setattr(self._otel_budget_guard, attribute, value)
+
+    def __delattr__(self, attribute: str) -> None:
+        delattr(self._otel_budget_guard, attribute)
+
+    def __dir__(self) -> Iterable[str]:
+        return dir(self._otel_budget_guard)
+
+    def __repr__(self) -> str:
+        return f"<instrumented {self._otel_budget_guard!r}>"
+
+    # A copy of an instrumented guard is an instrumented copy of the guard; so is a pickled one.
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _instrument_again, (self._otel_budget_guard, self._otel_budget_options)
+
+    def __copy__(self) -> Any:
+        return _instrument_again(copy.copy(self._otel_budget_guard), self._otel_budget_options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        inner = copy.deepcopy(self._otel_budget_guard, memo)
+        return _instrument_again(inner, self._otel_budget_options)
+
+
+# The shells name every method of the contract. Inheriting a default would answer in the guard's
+# stead, and __getattr__ is not asked for what a base class has.
+
+
+class InstrumentedGuard(_Instrumented):
+    """A synchronous guard, observed."""
+
+    __slots__ = ()
+
+    def check_before_llm(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the guard, and record what it decides."""
+        with LlmCheck(self._otel_budget_recorder, args, kwargs) as call:
+            method = getattr(self._otel_budget_guard, "check_before_llm", None)
+            call.answer = None if method is None else method(*args, **kwargs)
+            return call.answer
+
+    def record_after_llm(self, *args: Any, **kwargs: Any) -> Any:
+        """Tell the guard the usage, and record it."""
+        with UsageRecord(self._otel_budget_recorder, args, kwargs) as call:
+            method = getattr(self._otel_budget_guard, "record_after_llm", None)
+            call.answer = None if method is None else method(*args, **kwargs)
+            return call.answer
+
+    def check_before_tool(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the guard, and record what it decides."""
+        with ToolCheck(self._otel_budget_recorder, args, kwargs) as call:
+            method = getattr(self._otel_budget_guard, "check_before_tool", None)
+            call.answer = None if method is None else method(*args, **kwargs)
+            return call.answer
+
+
+class AsyncInstrumentedGuard(_Instrumented):
+    """An async guard, observed."""
+
+    __slots__ = ()
+
+    async def check_before_llm(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the guard, and record what it decides."""
+        with LlmCheck(self._otel_budget_recorder, args, kwargs) as call:
+            method = getattr(self._otel_budget_guard, "check_before_llm", None)
+            call.answer = None if method is None else await method(*args, **kwargs)
+            return call.answer
+
+    async def record_after_llm(self, *args: Any, **kwargs: Any) -> Any:
+        """Tell the guard the usage, and record it."""
+        with UsageRecord(self._otel_budget_recorder, args, kwargs) as call:
+            method = getattr(self._otel_budget_guard, "record_after_llm", None)
+            call.answer = None if method is None else await method(*args, **kwargs)
+            return call.answer
+
+    async def check_before_tool(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the guard, and record what it decides."""
+        with ToolCheck(self._otel_budget_recorder, args, kwargs) as call:
+            method = getattr(self._otel_budget_guard, "check_before_tool", None)
+            call.answer = None if method is None else await method(*args, **kwargs)
+            return call.answer
+
+
+def recorder_of(guard: Any) -> Recorder | None:
+    """The recorder of an instrumented guard, or None for any other."""
+    return guard._otel_budget_recorder if issubclass(type(guard), _Instrumented) else None
+
+
+def _instrument_again(guard: Any, options: dict[str, Any]) -> Any:
+    return instrument(guard, **options)
+
+
+def _ask_levels(wrapper: Any) -> Any:
+    return wrapper._otel_budget_guard.budget_levels()
+
+
+def _is_async(guard: Any) -> bool:
+    """Whether the guard's methods are coroutine functions."""
+    methods = {each: getattr(guard, each, None) for each in _METHODS}
+    present = {each: method for each, method in methods.items() if method is not None}
+    if not present:
+        raise TypeError(
+            f"{type(guard).__name__} is no budget guard: it has none of {', '.join(_METHODS)}"
+        )
+    not_callable = [each for each, method in present.items() if not callable(method)]
+    if not_callable:
+        raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")
+    coroutines = [each for each, method in present.items() if _is_coroutine_function(method)]
+    if coroutines and len(coroutines) < len(present):
+        plain = [each for each in present if each not in coroutines]
+        raise TypeError(
+            f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
+            f"({', '.join(plain)}): make them all one or the other"
+        )
+    return bool(coroutines)
+
+
+def _is_coroutine_function(method: Any) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
+        getattr(method, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+
+
+def _checked_labels(metric_labels: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(metric_labels, str):
+        raise TypeError(f"metric_labels takes several names: ({metric_labels!r},)")
+    labels = tuple(dict.fromkeys(metric_labels))
+    unknown = [label for label in labels if label not in semconv.LABELS]
+    if unknown:
+        raise ValueError(
+            f"metric_labels takes {', '.join(semconv.LABELS)}: not {unknown[0]!r} (a session id "
+            "never becomes a metric attribute; it is on spans and events)"
+        )
+    return labels
+
+
+def _check_numbers(max_label_sets: int, late_after: float | str | None) -> None:
+    if isinstance(max_label_sets, bool) or not isinstance(max_label_sets, int):
+        raise TypeError(f"max_label_sets must be a whole number, not {max_label_sets!r}")
+    if max_label_sets < 1:
+        raise ValueError(f"max_label_sets must be 1 or more, not {max_label_sets}")
+    if late_after is None or late_after == "auto":
+        return
+    if isinstance(late_after, bool) or not isinstance(late_after, int | float):
+        raise TypeError(f"late_after must be seconds, 'auto' or None, not {late_after!r}")
+    if not late_after > 0:
+        raise ValueError(f"late_after must be more than 0 seconds, not {late_after}")
+
+
+def _checked_events(events: str | None) -> str:
+    if events in _EVENTS:
+        return str(events)
+    if events is not None:
+        raise ValueError(f"events must be one of {', '.join(_EVENTS)} or None, not {events!r}")
+    wanted = os.environ.get(EVENTS_VARIABLE, "") or "both"
+    if wanted not in _EVENTS:
+        # Set from outside the program: it must not keep the host from starting.
+        say_once(
+            logging.WARNING,
+            f"{EVENTS_VARIABLE}={wanted!r} is none of {', '.join(_EVENTS)}: writing both.",
+        )
+        return "both"
+    return wanted

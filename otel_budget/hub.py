@@ -1,0 +1,166 @@
+"""The hub: what all guards of one meter provider share.
+
+It owns tallies, levels, sessions and the queue of durations, and outlives the guards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Histogram
+
+from otel_budget import semconv
+from otel_budget.diagnostics import say_once
+from otel_budget.levels import POLL_INTERVAL, Levels
+from otel_budget.sessions import Sessions
+from otel_budget.tallies import NO_LABELS, Tallies
+
+#: Durations that wait for a collection. Half full wakes the hub's thread.
+MAX_DURATIONS: Final = 8_192
+
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+
+
+class Hub:
+    """The shared state behind one set of instruments."""
+
+    def __init__(self) -> None:
+        #: Set by `instruments`, which makes it.
+        self.histogram: Histogram | None = None
+        self.sessions = Sessions()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start_from_zero(max_label_sets=0)
+        _hubs.add(self)
+
+    def _start_from_zero(self, max_label_sets: int) -> None:
+        self.tallies = Tallies(max_label_sets)
+        self.levels = Levels(self.tallies, self._levels_failed)
+        self.durations: deque[tuple[float, dict[str, str], Context]] = deque()
+
+    # -- the call path ---------------------------------------------------------------------
+    def enqueue(self, seconds: float, attributes: dict[str, str], context: Context) -> None:
+        """Keep a duration, with its context for the exemplar, until the next collection."""
+        waiting = len(self.durations)
+        if waiting >= MAX_DURATIONS:
+            self.failed(semconv.COMPONENT_QUEUE)
+            return
+        self.durations.append((seconds, attributes, context))
+        if waiting == MAX_DURATIONS // 2:
+            self._wake_thread()
+
+    def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
+        """Count a failure of the telemetry, and log it once per kind. Raises nothing itself."""
+        try:
+            self.tallies.add([(self.tallies.telemetry_errors, (NO_LABELS, component), 1)])
+            what = ", ".join(part for part in (component, why, _kind(error)) if part)
+            say_once(
+                logging.WARNING,
+                f"Telemetry of a budget guard failed ({what}). The guard is not affected; this is "
+                f"counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
+                error,
+            )
+        except Exception:  # nothing is left to report to
+            return
+
+    # -- durations -------------------------------------------------------------------------
+    def drain(self) -> None:
+        """Put the durations that wait into the histogram, each with its own context."""
+        durations, histogram = self.durations, self.histogram
+        for _ in range(len(durations)):
+            try:
+                seconds, attributes, context = durations.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if histogram is not None:
+                histogram.record(seconds, attributes, context=context)
+
+    # -- levels and the thread -------------------------------------------------------------
+    def watch(
+        self,
+        wrapper: Any,
+        ask: Callable[[Any], Iterable[Any]],
+        guard_name: str,
+        metric_labels: tuple[str, ...],
+    ) -> None:
+        """Ask a guard for its levels from now on, for as long as `wrapper` lives."""
+        self.levels.watch(wrapper, ask, guard_name, metric_labels)
+        self._wake_thread()
+
+    def _levels_failed(self, why: str, error: BaseException | None) -> None:
+        self.failed(semconv.COMPONENT_LEVELS, error, why)
+
+    def _wake_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=_run, args=(weakref.ref(self), self._wake), name="otel-budget", daemon=True
+            )
+            self._thread.start()
+        self._wake.set()
+
+    # -- fork ------------------------------------------------------------------------------
+    def after_fork(self) -> None:
+        """Start the child from zero: it is a process of its own, with an instance id of its own.
+
+        The parent's tallies are left to a call that the fork interrupted and that still adds to
+        them. Locks are made anew: a thread that the child does not have may have held them.
+        """
+        levels = self.levels
+        self._start_from_zero(self.tallies.max_label_sets)
+        self.levels.adopt(levels)
+        self.sessions.after_fork()
+        self._wake, self._thread = threading.Event(), None
+        if self.levels.watching:
+            self._wake_thread()
+
+
+def _kind(error: BaseException | None) -> str:
+    return "" if error is None else type(error).__name__
+
+
+def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
+    """The hub's thread: asks the guards, and drains the queue when it is half full."""
+    while True:
+        wake.wait(POLL_INTERVAL)
+        wake.clear()
+        hub = hub_ref()
+        if hub is None:
+            return
+        try:
+            if len(hub.durations) > MAX_DURATIONS // 2:
+                hub.drain()
+            hub.levels.poll()
+        except BaseException as error:
+            hub.failed(semconv.COMPONENT_METRICS, error)
+        del hub
+
+
+def live_hubs() -> list[Hub]:
+    """Every hub of this process."""
+    return list(_hubs)
+
+
+def poll_levels(deadline: float = 1.0) -> None:
+    """Ask every guard of every hub for its levels now, as before a last flush.
+
+    Args:
+        deadline: Seconds each guard has to answer.
+    """
+    for hub in live_hubs():
+        hub.levels.poll(deadline, now=True)
+
+
+def _after_fork_in_child() -> None:
+    for hub in live_hubs():
+        hub.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

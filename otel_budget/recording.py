@@ -1,0 +1,263 @@
+"""One call of a guard as telemetry: what every decision point has in common.
+
+A `Call` is a context manager around the call of the guard; the sync and the async shell differ by
+an ``await`` inside it. All of it is shielded: what fails is counted, and the guard's answer or
+exception passes. The shield is never around the guard.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import Span, Status, StatusCode
+
+from otel_budget import semconv
+from otel_budget.recorder import SHIELDED, Known, Recorder
+from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
+from otel_budget.session_info import UNKNOWN
+from otel_budget.tallies import NO_LABELS, Addition
+
+#: Characters of a recorded stack trace.
+_STACK_LENGTH: Final = 16_384
+
+#: The outermost call that is under way: what it calls counts with it.
+_outermost: ContextVar[Call | None] = ContextVar("otel_budget_outermost", default=None)
+
+
+class Patience:
+    """What a gate or bridge shares with the call it may give up on, so that it is counted once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._over = False
+        self._call: Call | None = None
+
+    def begin(self, call: Call) -> None:
+        """`call` is what is waited for; an instrumented guard inside it counts with it."""
+        if self._call is None:
+            self._call = call
+
+    def end(self) -> bool:
+        """Whether the caller is the first to end it."""
+        with self._lock:
+            first, self._over = not self._over, True
+            return first
+
+    def give_up(self) -> None:
+        """Nobody waits any longer: the call counts as late from here on, even if it never ends."""
+        if self.end() and self._call is not None:
+            self._call.cut_off()
+
+
+_patience: ContextVar[Patience | None] = ContextVar("otel_budget_patience", default=None)
+
+
+@contextmanager
+def patience() -> Iterator[Patience]:
+    """Make the guard called inside this block one that can be given up on."""
+    shared = Patience()
+    token = _patience.set(shared)
+    try:
+        yield shared
+    finally:
+        _patience.reset(token)
+
+
+class Call:
+    """One call of the guard under way.
+
+    Attributes:
+        answer: Set by the shell to what the guard returned.
+        under_way: Until the guard has answered.
+    """
+
+    #: The guard's method, which is also how its span is named.
+    point: ClassVar[str]
+    span_name: ClassVar[str]
+
+    def __init__(
+        self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.recorder = recorder
+        self.target = recorder.target
+        self.hub = self.target.hub
+        self.info = UNKNOWN
+        self.session = ""
+        self.context = get_current()
+        self.span: Span | None = None
+        #: False inside another instrumented guard's call: that one counts.
+        self.counts = False
+        self.under_way = True
+        self.answer: Any = None
+        self._args = args
+        self._kwargs = kwargs
+        self._attached: Token[Context] | None = None
+        self._outer: Token[Call | None] | None = None
+        self._patience: Patience | None = None
+        self._started = 0.0
+
+    # -- what a decision point adds --------------------------------------------------------
+    def known_before(self) -> dict[str, Any]:
+        """The point's own span attributes that are known before the guard answers."""
+        return {}
+
+    def close(self, seconds: float, error: BaseException | None) -> None:
+        """Interpret what came of the call, end the span, count."""
+        raise NotImplementedError
+
+    def close_late(self, seconds: float) -> None:
+        """Close a call that nobody waits for any longer."""
+        raise NotImplementedError
+
+    # -- around the guard ------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except SHIELDED as error:
+            self.hub.failed(semconv.COMPONENT_SPAN, error)
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        seconds = time.perf_counter() - self._started
+        self.under_way = False
+        try:
+            if self._outer is not None:
+                _outermost.reset(self._outer)
+            if self._attached is not None:
+                detach(self._attached)
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+        if self._patience is None or self._patience.end():
+            self._shielded_close(seconds, error)
+
+    def _shielded_close(self, seconds: float, error: BaseException | None) -> None:
+        try:
+            self.close(seconds, error)
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+
+    def cut_off(self) -> None:
+        """Close the call now, as late, while the guard is still at it."""
+        try:
+            self.close_late(time.perf_counter() - self._started)
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+
+    def argument(self, position: int, keyword: str) -> Any:
+        """An argument of the call, however it was passed."""
+        if len(self._args) > position:
+            return self._args[position]
+        return self._kwargs.get(keyword)
+
+    def _open(self) -> None:
+        self.identify()
+        outer = _outermost.get()
+        if outer is None or not outer.under_way:
+            self.counts = True
+            self._outer = _outermost.set(self)
+            self._patience = _patience.get()
+            if self._patience is not None:
+                self._patience.begin(self)
+        if self.target.trace_provider == 0 and _nobody_traces():
+            return
+        context, hub = self.context, self.hub
+        if not trace.get_current_span(context).get_span_context().is_valid:
+            context = hub.sessions.parent(
+                self.session_key, context, self.target.tracer, self.identity
+            )
+        # What is known stands at the span's start, where samplers see it.
+        attributes = self.identity()
+        attributes[semconv.DECISION_POINT] = self.point
+        attributes.update(self.known_before())
+        self.span = self.target.tracer.start_span(self.span_name, context, attributes=attributes)
+        self.context = trace.set_span_in_context(self.span, context)
+        self._attached = attach(self.context)
+
+    # -- who -------------------------------------------------------------------------------
+    def identify(self) -> None:
+        """Find out whose call this is."""
+        session_id = self.argument(0, "session_id")
+        self.session = text(session_id)
+        self.info = self.recorder.info_of(session_id, self.hub)
+
+    @property
+    def session_key(self) -> tuple[int, str]:
+        """The session within its trace provider."""
+        return (self.target.trace_provider, self.session)
+
+    @property
+    def known(self) -> Known:
+        """Labels and attributes of whoever this call is for."""
+        return self.recorder.known(self.info, self.hub.tallies)
+
+    def identity(self) -> dict[str, Any]:
+        """The attributes that say whose call this is."""
+        return {**self.known.attributes, semconv.SESSION_ID: self.session}
+
+    # -- closing ---------------------------------------------------------------------------
+    def end_span(self, attributes: dict[str, Any], error: BaseException | None) -> None:
+        """End the span with what has become known; a failing one does not stop the counting."""
+        span = self.span
+        if span is None:
+            return
+        try:
+            if span.is_recording():
+                if error is not None:
+                    attributes[semconv.ERROR_TYPE] = error_type(error)
+                span.set_attributes(attributes)
+                if error is not None:
+                    self._describe(span, error)
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+        try:
+            span.end()
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+
+    def _describe(self, span: Span, error: BaseException) -> None:
+        message = text(error, MESSAGE_LENGTH)
+        event = {
+            semconv.EXCEPTION_TYPE: error_type(error),
+            semconv.EXCEPTION_MESSAGE: message,
+        }
+        if self.recorder.stacktraces:
+            stack = "".join(traceback.format_exception(error))
+            event[semconv.EXCEPTION_STACKTRACE] = text(stack, _STACK_LENGTH)
+        span.add_event(semconv.SPAN_EVENT_EXCEPTION, event)
+        span.set_status(Status(StatusCode.ERROR, message))
+
+    def tally(
+        self,
+        additions: list[Addition],
+        known: Known,
+        decision: str,
+        seconds: float,
+        error: BaseException | None,
+    ) -> None:
+        """Count `additions`, the guard's exception if it raised one, and the duration."""
+        tallies, point = known.tallies, self.point
+        if isinstance(error, Exception):
+            kind = tallies.value(semconv.ERROR_TYPE, error_type(error))
+            additions.append((tallies.guard_errors, (NO_LABELS, point, kind, known.guard_name), 1))
+        tallies.add(additions)
+        self.hub.enqueue(seconds, known.duration_attributes(point, decision), self.context)
+
+
+def _nobody_traces() -> bool:
+    """Whether no trace provider has been set up: a span would be made for nothing."""
+    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)

@@ -1,0 +1,322 @@
+"""Providers and exporters for a program that has none: one call, one bounded shutdown.
+
+The standard ``OTEL_*`` variables decide everything that is not an argument. A program with an
+OpenTelemetry set-up of its own needs none of this; with `testing` this is the only module that
+imports the SDK.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from otel_budget.delivery import Delivery, Losses, Pipeline
+from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
+from otel_budget.hub import poll_levels
+
+try:
+    from opentelemetry import _logs, metrics, trace
+    from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import (
+        MetricExporter,
+        MetricReader,
+        PeriodicExportingMetricReader,
+    )
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        f"otel_budget.sdk needs the OpenTelemetry SDK, which is not installed; {INSTALL}.",
+        name=_missing.name,
+    ) from None
+
+_log = logging.getLogger("otel_budget")
+
+
+class _Spans(Delivery, SpanExporter):
+    def export(self, spans: Any) -> Any:
+        return self.deliver(spans)
+
+    def shutdown(self) -> None:
+        self.close()
+
+
+class _LogEvents(Delivery, LogRecordExporter):
+    def export(self, batch: Any) -> Any:
+        return self.deliver(batch)
+
+    def shutdown(self) -> None:
+        self.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return True
+
+
+class _Metrics(Delivery, MetricExporter):
+    def __init__(self, make: Callable[[], Any]) -> None:
+        Delivery.__init__(self, make)
+        # The reader asks its exporter for these two.
+        MetricExporter.__init__(
+            self,
+            preferred_temporality=self._exporter._preferred_temporality,
+            preferred_aggregation=self._exporter._preferred_aggregation,
+        )
+
+    def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
+        return self.deliver(metrics_data, timeout_millis=timeout_millis)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self.close()
+
+
+class _SpanProcessor(BatchSpanProcessor):
+    def __init__(self, delivery: _Spans) -> None:
+        self._delivery = delivery
+        super().__init__(delivery)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context and span.context.trace_flags.sampled:
+            self._delivery.offer()
+        super().on_end(span)
+
+
+class _LogProcessor(BatchLogRecordProcessor):
+    def __init__(self, delivery: _LogEvents) -> None:
+        self._delivery = delivery
+        super().__init__(delivery)
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        self._delivery.offer()
+        super().on_emit(log_record)
+
+
+class Telemetry:
+    """What `configure` has set up. It is shut down at exit by itself.
+
+    Not on a signal: a process that is to end cleanly on SIGTERM turns it into an ordinary exit
+    (``signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))``), as most servers do already.
+    """
+
+    def __init__(self, pipelines: list[Pipeline], shutdown_timeout: float) -> None:
+        self._pipelines = pipelines
+        self._timeout = shutdown_timeout
+        self._lock = threading.Lock()
+        self._losses: Losses | None = None
+        atexit.register(self.shutdown)
+
+    def force_flush(self, timeout: float = 5.0) -> bool:
+        """Send what waits, all signals in parallel.
+
+        Args:
+            timeout: Seconds to wait, for all of them together.
+
+        Returns:
+            Whether everything was flushed, and the last metrics delivered, in that time.
+        """
+        deadline = time.monotonic() + timeout
+        _ask_levels(timeout)
+        # Each provider has its default limit, not ours: the SDK's collection, when cut short,
+        # reports the same sums again on top of themselves.
+        jobs = [one.submit(one.provider.force_flush) for one in self._pipelines]
+        flushed = [
+            done.wait(max(0.0, deadline - time.monotonic())) and result == [True]
+            for done, result in jobs
+        ]
+        return all(flushed) and not self._lost(finished=flushed)
+
+    def shutdown(self, timeout: float | None = None) -> Losses:
+        """Send what waits, then stop; further calls change nothing.
+
+        Args:
+            timeout: Seconds until it gives up, for all signals together; None is
+                `configure`'s `shutdown_timeout`.
+
+        Returns:
+            What was lost, which is also logged as one warning.
+        """
+        with self._lock:
+            if self._losses is not None:
+                return self._losses
+            timeout = self._timeout if timeout is None else timeout
+            deadline = time.monotonic() + timeout
+            atexit.unregister(self.shutdown)
+            _ask_levels(timeout)
+            for pipeline in self._pipelines:
+                for delivery in pipeline.deliveries:
+                    delivery.hurry(deadline)
+            jobs = [one.submit(one.provider.shutdown) for one in self._pipelines]
+            finished = [done.wait(max(0.0, deadline - time.monotonic())) for done, _ in jobs]
+            self._losses = self._lost(finished)
+            if self._losses:
+                _log.warning(
+                    "Telemetry was shut down and lost %s, because the collector did not take it "
+                    "within %g s or had refused it before; `otel-budget verify` finds out why.",
+                    self._losses,
+                    timeout,
+                )
+            for pipeline, done in zip(self._pipelines, finished, strict=True):
+                for delivery in () if done else pipeline.deliveries:
+                    delivery.close()
+            return self._losses
+
+    def _lost(self, finished: list[bool]) -> Losses:
+        lost = {TracerProvider: 0, LoggerProvider: 0, MeterProvider: 0}
+        for pipeline, done in zip(self._pipelines, finished, strict=True):
+            for one in pipeline.deliveries:
+                kind = type(pipeline.provider)
+                metric = isinstance(one, _Metrics) and (one.last_failed or not done)
+                lost[kind] = max(lost[kind], one.offered - one.delivered, int(metric))
+        return Losses(lost[TracerProvider], lost[LoggerProvider], bool(lost[MeterProvider]))
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        if self._losses is None:
+            for pipeline in self._pipelines:
+                pipeline.after_fork()
+
+
+def _ask_levels(timeout: float) -> None:
+    """The last metrics are to carry the guards' last levels, if they tell them quickly."""
+    try:
+        poll_levels(min(1.0, timeout / 5))
+    except RuntimeError:  # from Python 3.12 no thread can be started at exit
+        return
+
+
+_telemetry: Telemetry | None = None
+_lock = threading.Lock()
+
+
+def configure(
+    service_name: str | None = None,
+    *,
+    endpoint: str | None = None,
+    protocol: Protocol | None = None,
+    shutdown_timeout: float = 5.0,
+    log_patience: float = 120.0,
+) -> Telemetry:
+    """Set up tracing, metrics and log events from the ``OTEL_*`` variables, once per process.
+
+    Read are the variables of the OpenTelemetry specification: ``OTEL_SDK_DISABLED``,
+    ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``
+    (``otlp``, ``console``, ``none``, or the name of an installed exporter; default ``otlp``),
+    ``OTEL_EXPORTER_OTLP_*`` (default protocol ``http/protobuf``), ``OTEL_TRACES_SAMPLER``,
+    ``OTEL_METRIC_EXPORT_INTERVAL`` and those of the batch processors. Spans and log events are
+    exported in batches, never on the caller's path. Providers that exist already are left alone.
+
+    Args:
+        service_name: The service; None leaves it to the variables.
+        endpoint: Where to send OTLP, like ``OTEL_EXPORTER_OTLP_ENDPOINT``, and before it.
+        protocol: ``http/protobuf`` or ``grpc``, before the variables.
+        shutdown_timeout: Seconds that the shutdown at exit may take in all, also with a dead or
+            a hung collector.
+        log_patience: Seconds for which a batch of log events is offered again while the process
+            lives, because they carry the denials. Spans are dropped after the exporter's own
+            timeout (10 s). Metrics need no patience, being cumulative.
+
+    Returns:
+        A handle with `shutdown` and `force_flush`; the same one if called again.
+
+    Raises:
+        ValueError: An exporter, protocol or endpoint that cannot be used.
+        ModuleNotFoundError: The extra ``otlp`` is not installed.
+    """
+    global _telemetry  # noqa: PLW0603
+    with _lock:
+        if _telemetry is not None:
+            _log.info("configure() was called again: the telemetry stays as it was set up before.")
+            return _telemetry
+        if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            _log.info("OTEL_SDK_DISABLED is true: no telemetry is set up.")
+            _telemetry = Telemetry([], shutdown_timeout)
+            return _telemetry
+        if os.environ.get("OTEL_CONFIG_FILE"):
+            _log.warning("OTEL_CONFIG_FILE is set, which configure() does not read.")
+        taken = [signal for signal in SIGNALS if not _is_free(signal)]
+        # Everything is made before anything is set, so that an error leaves nothing half done.
+        makers = {
+            signal: exporters(signal, endpoint, protocol)
+            for signal in SIGNALS
+            if signal not in taken
+        }
+        if taken:
+            _log.warning(
+                "configure() leaves the provider of %s alone, which was set up before; it is not "
+                "shut down by the handle either.",
+                ", ".join(taken),
+            )
+        resource = Resource.create({SERVICE_NAME: service_name} if service_name else {})
+        _telemetry = Telemetry(
+            [
+                _set_up(signal, make, resource, log_patience)
+                for signal, make in makers.items()
+                if make
+            ],
+            shutdown_timeout,
+        )
+        return _telemetry
+
+
+def _is_free(signal: Signal) -> bool:
+    # The API's proxies stand where no provider was set. One of the three is public there.
+    provider: object
+    if signal == "traces":
+        provider = trace.get_tracer_provider()
+    elif signal == "metrics":
+        provider = metrics.get_meter_provider()
+    else:
+        provider = _logs.get_logger_provider()
+    return "Proxy" in type(provider).__name__
+
+
+def _set_up(
+    signal: Signal, make: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
+) -> Pipeline:
+    if signal == "traces":
+        spans = [_Spans(one) for one in make]
+        tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for delivery in spans:
+            tracer_provider.add_span_processor(_SpanProcessor(delivery))
+        trace.set_tracer_provider(tracer_provider)
+        return Pipeline(tracer_provider, spans)
+    if signal == "metrics":
+        points: list[_Metrics] = []
+        readers: list[MetricReader] = []
+        for one in make:
+            exporter = one()
+            if isinstance(exporter, MetricReader):  # such as Prometheus', which is asked
+                readers.append(exporter)
+                continue
+            points.append(_Metrics(first(exporter, one)))
+            readers.append(PeriodicExportingMetricReader(points[-1]))
+        meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        metrics.set_meter_provider(meter_provider)
+        return Pipeline(meter_provider, points)
+    events = [_LogEvents(one, log_patience) for one in make]
+    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    for log_delivery in events:
+        logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
+    _logs.set_logger_provider(logger_provider)
+    return Pipeline(logger_provider, events)
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _telemetry is not None:
+        _telemetry._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

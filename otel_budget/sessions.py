@@ -1,0 +1,142 @@
+"""Sessions: one trace for decisions that have no span around them, and running totals.
+
+A check and its record are never paired: several model calls of one session overlap in real
+runtimes. What ties a session together is a root span, ended at once so that it is exported even if
+the process dies.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    Tracer,
+    set_span_in_context,
+)
+from opentelemetry.util.types import Attributes
+
+from otel_budget import semconv
+from otel_budget.sanitize import INT64_MAX
+
+#: Sessions remembered; the least recently used is forgotten.
+MAX_SESSIONS: Final = 10_000
+#: Backends refuse huge traces, denials included: a session gets a new root after so many spans,
+MAX_SPANS: Final = 1_000
+#: or so many seconds.
+MAX_AGE: Final = 3_600.0
+#: Seconds between two log events of a session that stays above one soft limit.
+SOFT_LOG_INTERVAL: Final = 60.0
+#: Resources of a session whose last log event is remembered.
+_MAX_RESOURCES: Final = 32
+
+#: Which provider's trace, and which session.
+SessionKey = tuple[int, str]
+
+
+class _Session:
+    __slots__ = ("born", "cost", "root", "soft_logged", "spans", "tokens")
+
+    def __init__(self) -> None:
+        self.root: SpanContext | None = None
+        self.spans = 0
+        self.born = 0.0
+        self.cost = 0.0
+        self.tokens = 0
+        self.soft_logged: dict[str, float] = {}
+
+
+class Sessions:
+    """The sessions of one hub, bounded."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[SessionKey, _Session] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def _session(self, key: SessionKey) -> _Session:
+        """The session of `key`, made if it is new. The lock is held."""
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = _Session()
+            if len(self._sessions) > MAX_SESSIONS:
+                self._sessions.popitem(last=False)
+        else:
+            self._sessions.move_to_end(key)
+        return session
+
+    def parent(
+        self,
+        key: SessionKey,
+        current: Context,
+        tracer: Tracer,
+        attributes: Callable[[], Attributes],
+    ) -> Context:
+        """`current` with the session's root as its span, so that baggage stays.
+
+        Args:
+            key: The session.
+            current: The current context, which has no active span.
+            tracer: Starts the root.
+            attributes: Called for the root's attributes where one is started.
+        """
+        now = time.monotonic()
+        with self._lock:
+            session = self._session(key)
+            session.spans += 1
+            last = session.root
+            fresh = session.spans <= MAX_SPANS and now - session.born < MAX_AGE
+        if last is not None and fresh:
+            return set_span_in_context(NonRecordingSpan(last), current)
+        # Outside the lock: a processor of the host's may block in here, and no other session waits.
+        links = [Link(last)] if last is not None else None
+        root = tracer.start_span(
+            semconv.SPAN_SESSION, current, attributes=attributes(), links=links
+        )
+        return set_span_in_context(self._publish(session, last, root, now), current)
+
+    def _publish(self, session: _Session, last: SpanContext | None, root: Span, now: float) -> Span:
+        """Make `root` the session's, unless another thread was first: then that thread's stands.
+
+        A root that comes second is never ended, and so never exported.
+        """
+        context = root.get_span_context()
+        if not context.is_valid:
+            return root
+        with self._lock:
+            if session.root is not last and session.root is not None:
+                return NonRecordingSpan(session.root)
+            session.root, session.spans, session.born = context, 1, now
+        root.end()
+        return NonRecordingSpan(context)
+
+    def spend(self, key: SessionKey, cost: float, tokens: int) -> tuple[float, int]:
+        """Add to the session's running totals and return them: cost in USD, tokens."""
+        with self._lock:
+            session = self._session(key)
+            session.cost += cost
+            session.tokens = min(session.tokens + tokens, INT64_MAX)
+            return session.cost, session.tokens
+
+    def may_log_soft(self, key: SessionKey, resource: str) -> bool:
+        """Whether a soft limit of this session and resource is due for a log event."""
+        now = time.monotonic()
+        with self._lock:
+            logged = self._session(key).soft_logged
+            if now - logged.get(resource, float("-inf")) < SOFT_LOG_INTERVAL:
+                return False
+            if len(logged) >= _MAX_RESOURCES:
+                logged.clear()
+            logged[resource] = now
+            return True
+
+    def after_fork(self) -> None:
+        """A lock held at the fork by a thread that the child does not have would hang it."""
+        self._lock = threading.RLock()

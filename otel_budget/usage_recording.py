@@ -1,0 +1,118 @@
+"""A record as telemetry: the tokens of one successful model call and what they cost."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from otel_budget import semconv
+from otel_budget.diagnostics import say_once
+from otel_budget.interpretation import Measurement, Price, measure, price
+from otel_budget.recorder import SHIELDED
+from otel_budget.recording import Call
+from otel_budget.sanitize import name
+from otel_budget.session_info import told_cost
+from otel_budget.tallies import Addition
+
+
+class UsageRecord(Call):
+    """A call of ``record_after_llm``. The usage counts even if the guard's own record raises."""
+
+    point = semconv.POINT_USAGE
+    span_name = semconv.SPAN_RECORD_AFTER_LLM
+
+    def close(self, seconds: float, error: BaseException | None) -> None:
+        """Measure and price the usage, end the span with it, count it."""
+        if error is None:
+            decision = semconv.RECORDED
+        else:
+            decision = semconv.ERROR if isinstance(error, Exception) else semconv.CANCELLED
+        self._close(decision, seconds, error)
+
+    def close_late(self, seconds: float) -> None:
+        """The caller has gone on without the guard's own record."""
+        self._close(semconv.CANCELLED, seconds, None)
+
+    def _close(self, decision: str, seconds: float, error: BaseException | None) -> None:
+        measured = measure(self.argument(1, "usage"), name(self.info.provider))
+        cost = self._price(measured)
+        attributes: dict[str, Any] = {}
+        if self.counts:
+            spent, tokens = self.hub.sessions.spend(
+                self.session_key, cost.usd or 0.0, measured.tokens
+            )
+            attributes = {semconv.SESSION_COST: spent, semconv.SESSION_TOKENS: tokens}
+        if self.span is not None:
+            attributes.update(_attributes(measured, cost))
+            self.end_span(attributes, error)
+        if self.counts:
+            self._count(measured, cost, decision, seconds, error)
+            self._say_what_is_missing(cost)
+
+    def _price(self, measured: Measurement) -> Price:
+        info, prices = self.info, self.recorder.prices
+        try:
+            return price(measured, prices, name(info.model), name(info.provider), told_cost())
+        except SHIELDED as error:
+            self.hub.failed(semconv.COMPONENT_PRICES, error)
+            return Price(None, semconv.PRICE_ERROR)
+
+    def _count(
+        self,
+        measured: Measurement,
+        cost: Price,
+        decision: str,
+        seconds: float,
+        error: BaseException | None,
+    ) -> None:
+        known = self.known
+        tallies, labels, model, provider = known.tallies, known.labels, known.model, known.provider
+        key = (labels, model, provider)
+        additions: list[Addition] = [(tallies.calls, key, 1)]
+        if cost.usd is None:
+            additions.append((tallies.unpriced_calls, (*key, cost.reason), 1))
+        else:
+            additions.append((tallies.cost, key, cost.usd))
+        if not measured.malformed:
+            by_type = zip(semconv.TOKEN_TYPES, measured.by_type, strict=True)
+            additions += [
+                (tallies.tokens, (labels, token_type, model, provider), tokens)
+                for token_type, tokens in by_type
+                # One is enough to bring the others as zeros.
+                if tokens or token_type == semconv.TOKENS_INPUT
+            ]
+        self.tally(additions, known, decision, seconds, error)
+
+    def _say_what_is_missing(self, cost: Price) -> None:
+        info = self.info
+        if info.tenant and info.model and cost.reason != semconv.NO_PRICES:
+            return
+        missing = {
+            "prices": cost.reason == semconv.NO_PRICES,
+            "a model": not info.model,
+            "a tenant": not info.tenant,
+        }
+        what = ", ".join(key for key, is_missing in missing.items() if is_missing)
+        say_once(
+            logging.WARNING if cost.usd is None else logging.INFO,
+            f"otel-budget sees calls without {what}: pass session_info=SessionInfo(tenant=…, "
+            "model=…, provider=…) to instrument(); for prices install 'otel-budget[prices]' or "
+            "pass prices=FlatRates(…).",
+        )
+
+
+def _attributes(measured: Measurement, cost: Price) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
+    if measured.malformed:
+        attributes[semconv.ERROR_TYPE] = semconv.MALFORMED_USAGE
+    else:
+        attributes = {
+            semconv.USAGE_INPUT_TOKENS: measured.input_tokens,
+            semconv.USAGE_OUTPUT_TOKENS: measured.output_tokens,
+            semconv.USAGE_CACHE_READ_TOKENS: measured.cache_read_tokens,
+            semconv.USAGE_CACHE_WRITE_TOKENS: measured.cache_write_tokens,
+            semconv.USAGE_TOTAL_TOKENS: measured.total_tokens,
+        }
+    if cost.usd is not None:
+        attributes[semconv.COST] = cost.usd
+    return attributes
