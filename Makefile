@@ -42,3 +42,4 @@ bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
 include collector/Makefile.mk
+include dashboards/Makefile.mk

@@ -1,0 +1,35 @@
+"""Finding and running promtool."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def backend(name: str) -> str:
+    """A program built by `make backends`; skips with a sentence, or fails with CI=true."""
+    built = ROOT / ".backends" / "bin" / name
+    found = str(built) if built.is_file() else shutil.which(name)
+    if found is None:
+        sentence = f"{name} is missing: run `make backends`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    return found
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool with a time limit."""
+    return subprocess.run(
+        [backend("promtool"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )

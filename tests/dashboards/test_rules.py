@@ -1,0 +1,167 @@
+"""Every rule fires when it should and is silent when it should be, by promtool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rule_cases as cases
+import yaml
+from promtool import ROOT, promtool
+
+from dashboards.builder import output, rules, thresholds
+from dashboards.builder.queries import Names
+
+RULES = ROOT / "collector" / "prometheus" / "rules"
+THRESHOLDS = thresholds.load()
+GROUPS = rules.groups(THRESHOLDS, Names())
+ALERTS = {rule.alert: rule for g in GROUPS for rule in g.rules if isinstance(rule, rules.Alert)}
+RECORDS = {rule.record: rule for g in GROUPS for rule in g.rules if isinstance(rule, rules.Record)}
+INTERVAL = {"interval": "1m"}
+FILE = {
+    "rule_files": [str(RULES / f"{group.name}.yml") for group in GROUPS],
+    "evaluation_interval": "50s",
+    "group_eval_order": [group.name for group in GROUPS],
+}
+
+
+def _input(series: Any) -> list[dict[str, str]]:
+    return [{"series": name, "values": values.strip()} for name, values in series.items()]
+
+
+def _expected(alert: rules.Alert, fired: cases.Fired) -> dict[str, Any]:
+    description = alert.description
+    for template in ("{{ $value | humanize }}", "{{ $value }}"):
+        description = description.replace(template, f"{fired.value:.4g}")
+    return {
+        "exp_labels": {"severity": alert.severity, **fired.labels},
+        "exp_annotations": {
+            "summary": fired.summary,
+            "description": description,
+            "runbook": f"{THRESHOLDS.runbook_base}/{alert.alert}.md",
+        },
+    }
+
+
+def _alert_group(case: cases.Case) -> dict[str, Any]:
+    alert = ALERTS[case.alert]
+    test = {
+        "alertname": case.alert,
+        "eval_time": case.at,
+        "exp_alerts": [_expected(alert, fired) for fired in case.fires],
+    }
+    return INTERVAL | {
+        "name": case.name,
+        "input_series": _input(case.series),
+        "alert_rule_test": [test],
+    }
+
+
+def _record_group(case: cases.RecordCase) -> dict[str, Any]:
+    samples = [
+        {"labels": case.record + _labels(labels), "value": value} for labels, value in case.values
+    ]
+    return INTERVAL | {
+        "name": case.name,
+        "input_series": _input(case.series),
+        "promql_expr_test": [{"expr": case.record, "eval_time": case.at, "exp_samples": samples}],
+    }
+
+
+def _labels(labels: cases.Labels) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
+
+
+def _run(groups: list[dict[str, Any]], tmp_path: Path) -> str:
+    """Run the groups; returns promtool's complaint, empty if all passed."""
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump(FILE | {"fuzzy_compare": True, "tests": groups}))
+    done = promtool("test", "rules", file)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_generated_files_are_committed() -> None:
+    assert output.differing(output.files(THRESHOLDS), ROOT) == []
+
+
+def test_promtool_accepts_the_files() -> None:
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", *sorted(RULES.glob("*.yml")))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_alert(alert: str, tmp_path: Path) -> None:
+    groups = [_alert_group(case) for case in cases.CASES if case.alert == alert]
+    assert _run(groups, tmp_path) == ""
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_record(record: str, tmp_path: Path) -> None:
+    groups = [_record_group(case) for case in cases.RECORDS if case.record == record]
+    assert _run(groups, tmp_path) == ""
+
+
+def test_every_rule_has_a_firing_and_a_silent_case() -> None:
+    for alert in ALERTS:
+        mine = [case for case in cases.CASES if case.alert == alert]
+        assert any(case.fires for case in mine), f"{alert} never fires in the table"
+        assert any(not case.fires for case in mine), f"{alert} is never silent in the table"
+    for record in RECORDS:
+        found = [case for case in cases.RECORDS if case.record == record]
+        assert any(case.values for case in found), f"{record} has never a value in the table"
+        assert any(not case.values for case in found), f"{record} is never absent in the table"
+    assert {case.alert for case in cases.CASES} == set(ALERTS)
+    assert {case.record for case in cases.RECORDS} == set(RECORDS)
+
+
+def test_a_firing_case_that_does_not_fire_fails(tmp_path: Path) -> None:
+    """The check itself: a case turned round must be refused, or the table proves nothing."""
+    firing = next(case for case in cases.CASES if case.fires)
+    silent = cases.Case(alert=firing.alert, name="turned", series=firing.series, at=firing.at)
+    assert "turned" in _run([_alert_group(silent)], tmp_path)
+
+
+def test_after_a_quiet_day_nothing_fires(tmp_path: Path) -> None:
+    day = 26 * 60
+    quiet = {
+        cases.decision("allow"): f"0+3x{day}",
+        cases.decision("deny"): f"0x{day}",
+        cases.hit("soft"): f"0x{day}",
+        cases.hit("hard"): f"0x{day}",
+        cases.series(cases.sc.METRIC_COST, cases.ACME): f"0+0.0625x{day}",
+        cases.series(cases.sc.METRIC_UTILIZATION, cases.DAY): f"0.3x{day}",
+        **cases.window(cases.DAY, f"0+0.0125x{day}", f"86400-60x{day}"),
+    }
+    tests = [
+        {"alertname": alert, "eval_time": at, "exp_alerts": []}
+        for at in ("10m", "1h10m", "7h", "20h", "25h")
+        for alert in ALERTS
+    ]
+    group = INTERVAL | {
+        "name": "a quiet day",
+        "input_series": _input(quiet),
+        "alert_rule_test": tests,
+    }
+    assert _run([group], tmp_path) == ""
+
+
+def test_with_no_data_nothing_fires_but_telemetry_absent(tmp_path: Path) -> None:
+    expected = {f'{rules.EXPECTED}{{job="shop"}}': "1x120"}
+    absent = next(c for c in cases.CASES if c.name == "an expected service never came")
+    tests = [
+        {
+            "alertname": alert,
+            "eval_time": "1h",
+            "exp_alerts": [_expected(ALERTS[alert], fired) for fired in absent.fires]
+            if alert == absent.alert
+            else [],
+        }
+        for alert in ALERTS
+    ]
+    group = INTERVAL | {
+        "name": "no data",
+        "input_series": _input(expected),
+        "alert_rule_test": tests,
+    }
+    assert _run([group], tmp_path) == ""
