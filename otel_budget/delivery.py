@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Final
 
+from otel_budget.exporters import Signal
+
 _log = logging.getLogger("otel_budget")
 
-#: Seconds a rejected export takes at most: one that is worth repeating has waited before it failed.
-_REJECTED_AT_ONCE: Final = 0.5
-#: Seconds between two rounds of a patient exporter.
-_PAUSE: Final = 2.0
+#: Seconds between two rounds of a patient exporter, doubled from the first to the longest.
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 15.0
+#: Seconds a refused export takes at most; an exporter repeats the others itself, which takes longer.
+_REFUSED_WITHIN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,7 @@ class Delivery:
     Args:
         make: Makes the exporter behind it. Called again in a forked child, because the parent's
             connections are not the child's to use.
-        patience: Seconds to go on trying with a batch after the exporter's own retries, unless
-            it was rejected at once.
+        patience: Seconds to go on trying with a batch after the exporter's own retries.
     """
 
     def __init__(self, make: Callable[[], Any], patience: float = 0.0) -> None:
@@ -67,7 +69,7 @@ class Delivery:
         self._lock = threading.Lock()
         self._exporter = make()
         self._stale = self._closed = False
-        self.offered = self.delivered = 0
+        self.offered = self.delivered = self.failed = 0
         self.last_failed = False
         self.give_up_at = float("inf")
 
@@ -79,29 +81,33 @@ class Delivery:
     def after_fork(self) -> None:
         """Start the child from zero: what waits belongs to the parent."""
         self._hurry, self._lock = threading.Event(), threading.Lock()
-        self.offered = self.delivered = 0
+        self.offered = self.delivered = self.failed = 0
         self._stale, self.last_failed = not self._closed, False
 
-    def deliver(self, batch: Any, **options: Any) -> Any:
-        """Export `batch` and return the exporter's result."""
+    def deliver(self, batch: Any, size: int, **options: Any) -> Any:
+        """Export `batch`, which is `size` things to be counted, and return the result."""
         if self._stale:
             self._exporter, self._stale = self._make(), False
         patient_until = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE
         self.last_failed = True  # until it is known to have arrived
-        while True:
-            started = time.monotonic()
-            result = self._exporter.export(batch, **options)
-            if result.name == "SUCCESS":
-                self.last_failed = False
-                if not options:  # metrics come with options and are not counted
-                    self.delivered += len(batch)
-                return result
-            now = time.monotonic()
-            pause = min(_PAUSE, self.give_up_at - now)
-            rejected = now - started < _REJECTED_AT_ONCE
-            if rejected or pause <= 0 or now + pause > patient_until or self._closed:
-                return result
-            self._hurry.wait(pause)
+        try:
+            while True:
+                started = time.monotonic()
+                result = self._exporter.export(batch, **options)
+                if result.name == "SUCCESS":
+                    self.last_failed = False
+                    self.delivered += size
+                    return result
+                now = time.monotonic()
+                # At the end only what was tried in vain is tried again, not what was refused.
+                refused = self._hurry.is_set() and now - started < _REFUSED_WITHIN
+                if refused or self._closed or now + pause > min(patient_until, self.give_up_at):
+                    return result
+                self._hurry.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self.failed += self.last_failed
 
     def hurry(self, give_up_at: float) -> None:
         """Wake a patient wait: there is time until `give_up_at` (monotonic seconds)."""
@@ -125,35 +131,39 @@ class Pipeline:
     exits. It is a daemon, so a hung collector holds nobody.
     """
 
-    def __init__(self, provider: Any, deliveries: list[Any]) -> None:
+    def __init__(self, signal: Signal, provider: Any, deliveries: Sequence[Delivery]) -> None:
+        self.signal = signal
         self.provider = provider
-        self.deliveries: list[Delivery] = deliveries
+        self.deliveries = deliveries
         self._park()
 
     def _park(self) -> None:
-        self._jobs: SimpleQueue[tuple[Callable[[], object], list[object], threading.Event]]
-        self._jobs = SimpleQueue()
-        name = f"otel-budget-{type(self.provider).__name__}"
+        self._jobs: _Jobs = SimpleQueue()
+        name = f"otel-budget-{self.signal}"
         threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
 
-    def submit(self, job: Callable[[], object]) -> tuple[threading.Event, list[object]]:
-        """Have `job` run: an event that is set when it is done, and a list for its result."""
-        done, result = threading.Event(), list[object]()
-        self._jobs.put((job, result, done))
-        return done, result
+    def submit(self, job: Callable[[], object]) -> threading.Event:
+        """Have the thread run `job`; the event is set when it is done."""
+        done = threading.Event()
+        self._jobs.put((job, done))
+        return done
 
     def after_fork(self) -> None:
+        """Give the child a thread and deliveries of its own."""
         for delivery in self.deliveries:
             delivery.after_fork()
         self._park()
 
 
-def _work(jobs: SimpleQueue[tuple[Callable[[], object], list[object], threading.Event]]) -> None:
+_Jobs = SimpleQueue[tuple[Callable[[], object], threading.Event]]
+
+
+def _work(jobs: _Jobs) -> None:
     while True:
-        job, result, done = jobs.get()
+        job, done = jobs.get()
         try:
-            result.append(job())
+            job()
         except Exception as error:
-            _log.debug("%s failed", job, exc_info=error)
+            _log.debug("A flush or shutdown of the telemetry failed.", exc_info=error)
         finally:
             done.set()

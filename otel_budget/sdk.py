@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from otel_budget.delivery import Delivery, Losses, Pipeline
@@ -43,7 +44,7 @@ _log = logging.getLogger("otel_budget")
 
 class _Spans(Delivery, SpanExporter):
     def export(self, spans: Any) -> Any:
-        return self.deliver(spans)
+        return self.deliver(spans, len(spans))
 
     def shutdown(self) -> None:
         self.close()
@@ -51,7 +52,7 @@ class _Spans(Delivery, SpanExporter):
 
 class _LogEvents(Delivery, LogRecordExporter):
     def export(self, batch: Any) -> Any:
-        return self.deliver(batch)
+        return self.deliver(batch, len(batch))
 
     def shutdown(self) -> None:
         self.close()
@@ -71,7 +72,7 @@ class _Metrics(Delivery, MetricExporter):
         )
 
     def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
-        return self.deliver(metrics_data, timeout_millis=timeout_millis)
+        return self.deliver(metrics_data, 0, timeout_millis=timeout_millis)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return True
@@ -111,7 +112,9 @@ class Telemetry:
     def __init__(self, pipelines: list[Pipeline], shutdown_timeout: float) -> None:
         self._pipelines = pipelines
         self._timeout = shutdown_timeout
-        self._lock = threading.Lock()
+        # Reentrant: a signal may interrupt a shutdown and ask for one.
+        self._lock = threading.RLock()
+        self._closing = False
         self._losses: Losses | None = None
         atexit.register(self.shutdown)
 
@@ -125,15 +128,13 @@ class Telemetry:
             Whether everything was flushed, and the last metrics delivered, in that time.
         """
         deadline = time.monotonic() + timeout
-        _ask_levels(timeout)
+        failed = self._failed()
         # Each provider has its default limit, not ours: the SDK's collection, when cut short,
         # reports the same sums again on top of themselves.
-        jobs = [one.submit(one.provider.force_flush) for one in self._pipelines]
-        flushed = [
-            done.wait(max(0.0, deadline - time.monotonic())) and result == [True]
-            for done, result in jobs
-        ]
-        return all(flushed) and not self._lost(finished=flushed)
+        jobs = [one.submit(_levels_first(one, one.provider.force_flush)) for one in self._pipelines]
+        # Waited for one after the other: they share the deadline.
+        flushed = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
+        return all(flushed) and failed == self._failed()
 
     def shutdown(self, timeout: float | None = None) -> Losses:
         """Send what waits, then stop; further calls change nothing.
@@ -146,17 +147,19 @@ class Telemetry:
             What was lost, which is also logged as one warning.
         """
         with self._lock:
-            if self._losses is not None:
-                return self._losses
+            if self._losses is not None or self._closing:
+                return self._losses or Losses()
+            self._closing = True
             timeout = self._timeout if timeout is None else timeout
             deadline = time.monotonic() + timeout
             atexit.unregister(self.shutdown)
-            _ask_levels(timeout)
             for pipeline in self._pipelines:
                 for delivery in pipeline.deliveries:
                     delivery.hurry(deadline)
-            jobs = [one.submit(one.provider.shutdown) for one in self._pipelines]
-            finished = [done.wait(max(0.0, deadline - time.monotonic())) for done, _ in jobs]
+            jobs = [
+                one.submit(_levels_first(one, one.provider.shutdown)) for one in self._pipelines
+            ]
+            finished = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
             self._losses = self._lost(finished)
             if self._losses:
                 _log.warning(
@@ -170,28 +173,37 @@ class Telemetry:
                     delivery.close()
             return self._losses
 
+    def _failed(self) -> int:
+        return sum(one.failed for pipeline in self._pipelines for one in pipeline.deliveries)
+
     def _lost(self, finished: list[bool]) -> Losses:
-        lost = {TracerProvider: 0, LoggerProvider: 0, MeterProvider: 0}
+        lost: dict[Signal, int] = dict.fromkeys(SIGNALS, 0)
         for pipeline, done in zip(self._pipelines, finished, strict=True):
             for one in pipeline.deliveries:
-                kind = type(pipeline.provider)
-                metric = isinstance(one, _Metrics) and (one.last_failed or not done)
-                lost[kind] = max(lost[kind], one.offered - one.delivered, int(metric))
-        return Losses(lost[TracerProvider], lost[LoggerProvider], bool(lost[MeterProvider]))
+                missing = one.offered - one.delivered
+                if pipeline.signal == "metrics":
+                    missing = int(one.last_failed or not done)
+                lost[pipeline.signal] = max(lost[pipeline.signal], missing)
+        return Losses(lost["traces"], lost["logs"], bool(lost["metrics"]))
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-        if self._losses is None:
+        self._lock = threading.RLock()
+        if not self._closing:
             for pipeline in self._pipelines:
                 pipeline.after_fork()
 
 
-def _ask_levels(timeout: float) -> None:
+def _levels_first(pipeline: Pipeline, job: Callable[[], object]) -> Callable[[], object]:
     """The last metrics are to carry the guards' last levels, if they tell them quickly."""
-    try:
-        poll_levels(min(1.0, timeout / 5))
-    except RuntimeError:  # from Python 3.12 no thread can be started at exit
-        return
+    if pipeline.signal != "metrics":
+        return job
+
+    def ask_then_do() -> object:
+        with suppress(RuntimeError):  # from Python 3.12 no thread can be started at exit
+            poll_levels(0.5)
+        return job()
+
+    return ask_then_do
 
 
 _telemetry: Telemetry | None = None
@@ -289,7 +301,7 @@ def _set_up(
         for delivery in spans:
             tracer_provider.add_span_processor(_SpanProcessor(delivery))
         trace.set_tracer_provider(tracer_provider)
-        return Pipeline(tracer_provider, spans)
+        return Pipeline(signal, tracer_provider, spans)
     if signal == "metrics":
         points: list[_Metrics] = []
         readers: list[MetricReader] = []
@@ -302,13 +314,13 @@ def _set_up(
             readers.append(PeriodicExportingMetricReader(points[-1]))
         meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         metrics.set_meter_provider(meter_provider)
-        return Pipeline(meter_provider, points)
+        return Pipeline(signal, meter_provider, points)
     events = [_LogEvents(one, log_patience) for one in make]
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for log_delivery in events:
         logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
     _logs.set_logger_provider(logger_provider)
-    return Pipeline(logger_provider, events)
+    return Pipeline(signal, logger_provider, events)
 
 
 def _after_fork_in_child() -> None:
