@@ -20,7 +20,7 @@ _log = logging.getLogger("otel_budget")
 #: Seconds between two rounds of a patient exporter, doubled from the first to the longest.
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 15.0
-#: Seconds a refused export takes at most; an exporter repeats the others itself, which takes longer.
+#: Seconds a refused export takes at most: what can be repeated the exporter repeats, with pauses.
 _REFUSED_WITHIN: Final = 0.5
 
 
@@ -100,9 +100,12 @@ class Delivery:
                     self.delivered += size
                     return result
                 now = time.monotonic()
-                # At the end only what was tried in vain is tried again, not what was refused.
-                refused = self._hurry.is_set() and now - started < _REFUSED_WITHIN
-                if refused or self._closed or now + pause > min(patient_until, self.give_up_at):
+                if self._hurry.is_set():
+                    # Refused at the very end: it will not be accepted within the seconds left.
+                    if self._closed or now > self.give_up_at or now - started < _REFUSED_WITHIN:
+                        return result
+                    continue
+                if now + pause > patient_until:
                     return result
                 self._hurry.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)

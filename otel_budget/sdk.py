@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from otel_budget.delivery import Delivery, Losses, Pipeline
+from otel_budget.diagnostics import say_once
 from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
 from otel_budget.hub import poll_levels
 
@@ -247,14 +248,17 @@ def configure(
     global _telemetry  # noqa: PLW0603
     with _lock:
         if _telemetry is not None:
-            _log.info("configure() was called again: the telemetry stays as it was set up before.")
+            say_once(
+                logging.INFO,
+                "configure() was called again: the telemetry stays as it was set up before.",
+            )
             return _telemetry
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            _log.info("OTEL_SDK_DISABLED is true: no telemetry is set up.")
+            say_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
             _telemetry = Telemetry([], shutdown_timeout)
             return _telemetry
         if os.environ.get("OTEL_CONFIG_FILE"):
-            _log.warning("OTEL_CONFIG_FILE is set, which configure() does not read.")
+            say_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
         taken = [signal for signal in SIGNALS if not _is_free(signal)]
         # Everything is made before anything is set, so that an error leaves nothing half done.
         makers = {
@@ -263,10 +267,10 @@ def configure(
             if signal not in taken
         }
         if taken:
-            _log.warning(
-                "configure() leaves the provider of %s alone, which was set up before; it is not "
-                "shut down by the handle either.",
-                ", ".join(taken),
+            say_once(
+                logging.WARNING,
+                f"configure() leaves the provider of {', '.join(taken)} alone, which was set up "
+                "before; it is not shut down by the handle either.",
             )
         resource = Resource.create({SERVICE_NAME: service_name} if service_name else {})
         _telemetry = Telemetry(
