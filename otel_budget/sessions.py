@@ -61,6 +61,9 @@ class Sessions:
         self._sessions: OrderedDict[SessionKey, _Session] = OrderedDict()
         self._lock = threading.RLock()
 
+    def __len__(self) -> int:
+        return len(self._sessions)
+
     def _session(self, key: SessionKey) -> _Session:
         """The session of `key`, made if it is new. The lock is held."""
         session = self._sessions.get(key)

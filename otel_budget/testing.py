@@ -71,7 +71,7 @@ class Telemetry:
             for event in span.events:
                 if event.name == semconv.SPAN_EVENT_THRESHOLD_HIT:
                     timed.append((event.timestamp, _hit(event.attributes or {})))
-                    seen.add(span.get_span_context().span_id)  # type: ignore[no-untyped-call]
+                    seen.add(span.context.span_id)
         for entry in self.logs:
             record = entry.log_record
             if record.event_name == semconv.LOG_EVENT_THRESHOLD_HIT and record.span_id not in seen:
@@ -154,7 +154,7 @@ def capture_telemetry() -> Iterator[Telemetry]:
     """
     spans, logs, reader = (
         InMemorySpanExporter(),
-        InMemoryLogRecordExporter(),
+        InMemoryLogRecordExporter(),  # type: ignore[no-untyped-call]
         InMemoryMetricReader(),
     )
     with _sdk_enabled():

@@ -1,0 +1,246 @@
+"""What the adapter costs: beside the same telemetry written by hand against the OpenTelemetry API.
+
+The hand-written call makes the same span with the same attributes, two counter adds and one
+histogram record; for the record it prices with the same FlatRates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
+
+from benchmarks.measure import compare
+from otel_budget import (
+    Allow,
+    FlatRates,
+    GenAIPrices,
+    SessionInfo,
+    SyncBudgetGuard,
+    TokenUsage,
+    instrument,
+    semconv,
+)
+from otel_budget.interpretation import measure
+
+INFO = SessionInfo(tenant="acme", agent="coder", model="claude-sonnet-4-5", provider="anthropic")
+USAGE = TokenUsage(prompt_tokens=4_808, completion_tokens=10, total_tokens=4_818)
+RATES = FlatRates(3.0, 15.0)
+LABELS = {semconv.TENANT: INFO.tenant, semconv.AGENT: INFO.agent}
+CALL = {**LABELS, semconv.METRIC_MODEL: INFO.model, semconv.METRIC_PROVIDER: INFO.provider}
+
+
+class Guard(SyncBudgetGuard):
+    """Answers as fast as a guard can."""
+
+    answer = Allow()
+
+    def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Allow:
+        return self.answer
+
+
+class DictGuard:
+    """The same in the dict dialect."""
+
+    answer = {"decision": "allow"}  # noqa: RUF012
+
+    def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> dict[str, Any]:
+        return self.answer
+
+
+class Discard(SpanExporter):
+    """Takes spans and keeps none."""
+
+    def export(self, spans: Any) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+def by_hand(
+    guard: Guard, tracer_provider: Any, meter_provider: Any
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The check and the record as a careful person would write them."""
+    tracer = trace.get_tracer("by_hand", tracer_provider=tracer_provider)
+    meter = metrics.get_meter("by_hand", meter_provider=meter_provider)
+    decisions = meter.create_counter("hand.decisions", "{decision}")
+    estimated = meter.create_counter("hand.estimated_tokens", "{token}")
+    tokens = meter.create_counter("hand.tokens", "{token}")
+    cost = meter.create_counter("hand.cost", "USD")
+    duration = meter.create_histogram(
+        "hand.duration",
+        "s",
+        explicit_bucket_boundaries_advisory=list(semconv.GUARD_DURATION_BUCKETS),
+    )
+    known = {
+        semconv.SESSION_ID: "s",
+        semconv.GUARD_NAME: "Guard",
+        semconv.TENANT: INFO.tenant,
+        semconv.AGENT: INFO.agent,
+        semconv.MODEL: INFO.model,
+        semconv.PROVIDER: INFO.provider,
+    }
+
+    def check() -> None:
+        with tracer.start_as_current_span(
+            semconv.SPAN_CHECK_BEFORE_LLM,
+            attributes={
+                **known,
+                semconv.DECISION_POINT: "llm",
+                semconv.ESTIMATED_PROMPT_TOKENS: 4_808,
+            },
+        ) as span:
+            start = time.perf_counter()
+            guard.check_before_llm("s", 4_808)
+            seconds = time.perf_counter() - start
+            span.set_attribute(semconv.DECISION, "allow")
+        decisions.add(1, {**LABELS, semconv.DECISION_POINT: "llm", semconv.DECISION: "allow"})
+        estimated.add(4_808, CALL)
+        duration.record(
+            seconds,
+            {
+                semconv.DECISION_POINT: "llm",
+                semconv.DECISION: "allow",
+                semconv.GUARD_NAME: "Guard",
+            },
+        )
+
+    def record() -> None:
+        with tracer.start_as_current_span(
+            semconv.SPAN_RECORD_AFTER_LLM,
+            attributes={**known, semconv.DECISION_POINT: "usage"},
+        ) as span:
+            start = time.perf_counter()
+            guard.record_after_llm("s", USAGE)
+            seconds = time.perf_counter() - start
+            usd = RATES.cost_usd(
+                INFO.model,
+                INFO.provider,
+                input_tokens=USAGE.prompt_tokens,
+                output_tokens=USAGE.completion_tokens,
+                cache_read_tokens=0,
+                cache_write_tokens=0,
+            )
+            span.set_attributes(
+                {
+                    semconv.USAGE_INPUT_TOKENS: USAGE.prompt_tokens,
+                    semconv.USAGE_OUTPUT_TOKENS: USAGE.completion_tokens,
+                    semconv.USAGE_CACHE_READ_TOKENS: 0,
+                    semconv.USAGE_CACHE_WRITE_TOKENS: 0,
+                    semconv.USAGE_TOTAL_TOKENS: USAGE.total_tokens,
+                    semconv.COST: usd or 0.0,
+                    semconv.SESSION_COST: usd or 0.0,
+                    semconv.SESSION_TOKENS: USAGE.total_tokens,
+                }
+            )
+        tokens.add(USAGE.total_tokens, CALL)
+        cost.add(usd or 0.0, CALL)
+        duration.record(
+            seconds,
+            {
+                semconv.DECISION_POINT: "usage",
+                semconv.DECISION: "recorded",
+                semconv.GUARD_NAME: "Guard",
+            },
+        )
+
+    return check, record
+
+
+def show(title: str, baseline: float, rows: dict[str, Any], goals: dict[str, float]) -> None:
+    """Print one comparison; a missed goal is said."""
+    print(f"\n{title} (by hand: {baseline:.1f} us)")
+    for name, ratio in rows.items():
+        goal = goals.get(name)
+        verdict = ""
+        if goal is not None:
+            verdict = f"  goal {goal:.2f}: {'met' if ratio.median <= goal else 'MISSED'}"
+        print(f"  {name:24} {ratio}{verdict}")
+
+
+def without_sdk() -> None:
+    """Nobody has set anything up; runs before any provider exists."""
+    hand_check, hand_record = by_hand(Guard(), None, None)
+    guard = instrument(Guard(), session_info=INFO, prices=RATES)
+    base, rows = compare(hand_check, {"check": lambda: guard.check_before_llm("s", 4_808)})
+    show("Without an SDK, check", base, rows, {"check": 1.0})
+    base, rows = compare(hand_record, {"record": lambda: guard.record_after_llm("s", USAGE)})
+    show("Without an SDK, record", base, rows, {"record": 1.0})
+    bare = Guard()
+    base, rows = compare(
+        lambda: bare.check_before_llm("s", 4_808),
+        {"check": lambda: guard.check_before_llm("s", 4_808)},
+    )
+    print(f"  (a bare guard takes {base:.2f} us, instrumented {rows['check'].microseconds:.1f} us)")
+
+
+def with_sdk(sampled: bool) -> None:
+    """The whole telemetry, inside an active span as in a traced host."""
+    processor = BatchSpanProcessor(Discard(), max_queue_size=100_000)
+    tracer_provider = TracerProvider(sampler=ALWAYS_ON if sampled else ALWAYS_OFF)
+    tracer_provider.add_span_processor(processor)
+    reader = InMemoryMetricReader()
+    meter_provider = MeterProvider([reader])
+    options: dict[str, Any] = {
+        "session_info": INFO,
+        "prices": RATES,
+        "tracer_provider": tracer_provider,
+        "meter_provider": meter_provider,
+    }
+    hand_check, hand_record = by_hand(Guard(), tracer_provider, meter_provider)
+    typed = instrument(Guard(), **options)
+    dicts = instrument(DictGuard(), **options)
+    goal = 0.60 if sampled else 0.25
+
+    def between() -> None:
+        processor.force_flush()
+        reader.get_metrics_data()
+
+    with tracer_provider.get_tracer("host").start_as_current_span("turn"):
+        base, rows = compare(
+            hand_check,
+            {
+                "check": lambda: typed.check_before_llm("s", 4_808),
+                "check, dict guard": lambda: dicts.check_before_llm("s", 4_808),
+            },
+            between=between,
+        )
+        show(f"{_word(sampled)}, check", base, rows, {"check": goal, "check, dict guard": goal})
+        base, rows = compare(
+            hand_record, {"record": lambda: typed.record_after_llm("s", USAGE)}, between=between
+        )
+        show(f"{_word(sampled)}, record", base, rows, {"record": goal})
+    tracer_provider.shutdown()
+    meter_provider.shutdown()
+
+
+def _word(sampled: bool) -> str:
+    return "Sampled" if sampled else "Unsampled"
+
+
+def prices() -> None:
+    """What published prices add to a record, in microseconds."""
+    published = GenAIPrices()
+    measured = measure(USAGE, INFO.provider)
+
+    def price(source: Any) -> Callable[[], Any]:
+        return lambda: source.cost_usd(
+            INFO.model,
+            INFO.provider,
+            input_tokens=measured.input_tokens,
+            output_tokens=measured.output_tokens,
+            cache_read_tokens=0,
+            cache_write_tokens=0,
+        )
+
+    base, rows = compare(price(RATES), {"GenAIPrices": price(published)})
+    added = rows["GenAIPrices"].microseconds - base
+    print(
+        f"\nGenAIPrices adds {added:.1f} us to FlatRates ({base:.1f} us); goal 40: "
+        f"{'met' if added <= 40 else 'MISSED'}"
+    )
