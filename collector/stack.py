@@ -344,8 +344,8 @@ class Stack:
                 continue
             host, _, port = address.rpartition(":")
             if not _is_free(host, int(port)):
-                other = str(int(port) + 10000) if int(port) < 55000 else str(int(port) - 10000)
-                value = other if variable.endswith("PORT") else f"{host}:{other}"
+                other = free_addresses()[variable]
+                value = other.rpartition(":")[2] if variable.endswith("PORT") else other
                 raise StackError(
                     f"Port {port} on {host} is in use; stop what listens there, or choose another "
                     f"with {variable}={value}."

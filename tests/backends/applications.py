@@ -1,0 +1,176 @@
+"""Applications for the tests: in this process with providers of its own, or under load in another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from otel_budget import FlatRates, SessionInfo, instrument
+
+DELTA = dict.fromkeys((Counter, ObservableCounter, Histogram), AggregationTemporality.DELTA)
+PRICES = FlatRates(input=3.0, output=15.0)
+
+
+class Application:
+    """Providers that send to one Collector, and what it takes to send now."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        service: str,
+        *,
+        temporality: Any = None,
+        headers: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        options: Any = {"endpoint": endpoint, "insecure": True, "headers": headers, "timeout": 5}
+        resource = Resource.create({"service.name": service, **(attributes or {})})
+        self.service = service
+        self.tracer_provider = TracerProvider(resource=resource)
+        self.tracer_provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(**options)))
+        self.reader = PeriodicExportingMetricReader(
+            OTLPMetricExporter(**options, preferred_temporality=temporality),
+            export_interval_millis=3_600_000,  # only when flushed
+        )
+        self.meter_provider = MeterProvider([self.reader], resource=resource)
+        self.logger_provider = LoggerProvider(resource=resource)
+        self.logger_provider.add_log_record_processor(
+            BatchLogRecordProcessor(OTLPLogExporter(**options))
+        )
+
+    def instrument(self, guard: Any, **options: Any) -> Any:
+        """`otel_budget.instrument` with these providers, a tenant, a model and prices."""
+        info = SessionInfo(
+            tenant="acme", agent="coder", principal="ann", model="test-model", provider="openai"
+        )
+        return instrument(
+            guard,
+            **{
+                "name": "test",
+                "session_info": info,
+                "prices": PRICES,
+                "tracer_provider": self.tracer_provider,
+                "meter_provider": self.meter_provider,
+                "logger_provider": self.logger_provider,
+            }
+            | options,
+        )
+
+    def flush(self) -> None:
+        """Send everything now."""
+        self.tracer_provider.force_flush()
+        self.logger_provider.force_flush()
+        self.meter_provider.force_flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tracer_provider.shutdown()
+        self.meter_provider.shutdown()
+        self.logger_provider.shutdown()
+
+
+class Scripted:
+    """A synchronous dict guard that answers whatever it is told to; a tool's name is its answer."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+
+    def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def check_before_tool(self, session_id: str, tool_name: str) -> Any:
+        return self.answer
+
+    def record_after_llm(self, session_id: str, usage: Any) -> None:
+        return None
+
+
+def deny(reason: str = "too much") -> dict[str, Any]:
+    return {"decision": "deny", "resource": "usd", "reason": reason}
+
+
+def soft(message: str = "nearly") -> dict[str, Any]:
+    return {
+        "decision": "soft", "resource": "usd", "consumed": 8.0, "limit": 10.0, "message": message,
+    }  # fmt: skip
+
+
+class LoadApp:
+    """`load_app.py` as a process: what it reports at its end are its own books."""
+
+    def __init__(self, endpoint: str, service: str) -> None:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+            "OTEL_BSP_SCHEDULE_DELAY": "500",
+            "OTEL_BLRP_SCHEDULE_DELAY": "500",
+        }
+        self.service = service
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith("OTEL_")}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("load_app.py")), service],
+            env={**inherited, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "started\n"
+
+    def mark(self, phase: str) -> None:
+        """From now on calls are timed under this name."""
+        self._say(f"mark {phase}")
+
+    def finish(self) -> dict[str, Any]:
+        """Stop the load, let the application shut down, and return its books."""
+        self._say("finish")
+        return self._report()
+
+    def terminate(self) -> dict[str, Any]:
+        """The same by SIGTERM, in the middle of the load."""
+        self.process.terminate()
+        return self._report()
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def _report(self) -> dict[str, Any]:
+        try:
+            output, _ = self.process.communicate(timeout=40)
+        finally:
+            self.close()
+        books: dict[str, Any] = json.loads(output)
+        return books
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()

@@ -1,0 +1,59 @@
+"""Stacks of real programs for the tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for _directory in (Path(__file__).parent, Path(__file__).parents[2]):
+    if str(_directory) not in sys.path:
+        sys.path.insert(0, str(_directory))
+
+from collector.backends import missing  # noqa: E402
+from collector.stack import Stack  # noqa: E402
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """``backend`` (all programs) or ``backend("promtool")``: without it skip; in CI fail."""
+    for marker in item.iter_markers("backend"):
+        absent = missing(*marker.args)
+        if absent:
+            sentence = f"{', '.join(absent)} is not built; run `make backends`"
+            if os.environ.get("CI") == "true":
+                pytest.fail(sentence, pytrace=False)
+            pytest.skip(sentence)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A folder that is gone after the test (pytest's own tmp_path keeps the last three)."""
+    with tempfile.TemporaryDirectory(prefix="otel-budget-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def start_stack(directory: Path) -> Iterator[Callable[..., Stack]]:
+    """Starts a `Stack` on free ports with the arguments given; stopped after the test."""
+    with ExitStack() as held:
+
+        def start(**options: Any) -> Stack:
+            return held.enter_context(Stack(directory / "stack", **options))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """The base configuration, shared by a module's tests: each has a service name of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="otel-budget-", ignore_cleanup_errors=True) as name,
+        Stack(Path(name)) as running,
+    ):
+        yield running
