@@ -30,9 +30,13 @@ class Receiver:
         self.status: dict[str, int] = {}
         self.received: list[Any] = []
         self.authorization: set[str | None] = set()
+        #: The instance ids that arrived on each connection.
+        self.connections: dict[Any, set[str]] = {}
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # connections are kept, as a Collector keeps them
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
@@ -40,7 +44,14 @@ class Receiver:
                 status = receiver.status.get(self.path, 200 if self.path in REQUESTS else 404)
                 if status == 200:
                     receiver.authorization.add(self.headers.get("Authorization"))
-                    receiver.received.append(REQUESTS[self.path].FromString(body))
+                    request = REQUESTS[self.path].FromString(body)
+                    receiver.received.append(request)
+                    receiver.connections.setdefault(self.client_address, set()).update(
+                        pair.value.string_value
+                        for one in _parts(request)
+                        for pair in one.resource.attributes
+                        if pair.key == "service.instance.id"
+                    )
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

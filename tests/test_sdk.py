@@ -198,6 +198,7 @@ def test_log_events_are_offered_again_for_longer_than_spans() -> None:
         while True:  # the batch processors' first attempts fail; spans are given up
             time.sleep(0.2)
             if handle._pipelines[0].deliveries[0].failed: break
+        time.sleep(2)  # without patience the log events are given up by now, too
         print("failed", flush=True)
         sys.stdin.readline()
         print(handle.shutdown(4.0))
@@ -358,8 +359,10 @@ FORK = """
     for _ in range(3):
         time.sleep(0.2)
         if (pid := os.fork()) == 0:
-            trace.get_tracer("t").start_span(f"child").end()
-            _logs.get_logger("t").emit(event_name="child", timestamp=time.time_ns())
+            for _ in range(20):
+                trace.get_tracer("t").start_span("child").end()
+                _logs.get_logger("t").emit(event_name="child", timestamp=time.time_ns())
+                time.sleep(0.02)
             losses = handle.shutdown()
             os._exit(7 if losses else 0)
         assert os.waitpid(pid, 0)[1] == 0
@@ -372,11 +375,18 @@ FORK = """
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_exports_as_its_own_process() -> None:
     with receiver() as store:
-        result = run(FORK, OTEL_EXPORTER_OTLP_ENDPOINT=store.url)
+        result = run(
+            FORK,
+            OTEL_EXPORTER_OTLP_ENDPOINT=store.url,
+            OTEL_BSP_SCHEDULE_DELAY="5",
+            OTEL_BLRP_SCHEDULE_DELAY="5",
+        )
         assert (result.returncode, result.stderr) == (0, "")
-        assert len([s for s in store.spans() if s.name == "child"]) == 3
-        assert len([r for r in store.log_records() if r.event_name == "child"]) == 3
+        assert len([s for s in store.spans() if s.name == "child"]) == 60
+        assert len([r for r in store.log_records() if r.event_name == "child"]) == 60
         assert len({r["service.instance.id"] for r in store.resources()}) == 4
+        # On a connection of the parent's, the answers would be mixed up.
+        assert all(len(processes) == 1 for processes in store.connections.values())
 
 
 def test_no_call_waits_for_the_collector() -> None:
