@@ -1,0 +1,50 @@
+"""Calendar windows in UTC: when a budget that resets has begun and when it ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, get_args
+
+Window = Literal["hour", "day", "month", "ever"]
+WINDOWS: Final[tuple[str, ...]] = get_args(Window)
+
+_SECONDS: Final = {"hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """One window: from `start` up to, not including, `end`, in seconds since the epoch."""
+
+    start: float
+    end: float
+
+    @property
+    def resets(self) -> bool:
+        """Whether it ever ends."""
+        return math.isfinite(self.end)
+
+    @property
+    def resets_at(self) -> str:
+        """When it ends, for people."""
+        return f"{datetime.fromtimestamp(self.end, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+EVER: Final = Period(-math.inf, math.inf)
+
+
+def period_at(window: Window, now: float) -> Period:
+    """The calendar window of kind `window` that holds `now`, in seconds since the epoch."""
+    if window == "ever":
+        return EVER
+    if window == "month":
+        first = datetime.fromtimestamp(now, UTC).replace(
+            day=1, hour=0, minute=0, second=0, microsecond=0
+        )
+        following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+        return Period(first.timestamp(), following.timestamp())
+    # Days of the epoch's clock are days of UTC: neither counts leap seconds.
+    seconds = _SECONDS[window]
+    start = float(now // seconds * seconds)
+    return Period(start, start + seconds)
