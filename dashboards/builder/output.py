@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from dashboards.builder import rules, rules_yaml
+from dashboards.builder import drilldown, grafana, health, overview, perses, rules, rules_yaml
+from dashboards.builder.model import Dashboard, Scope
 from dashboards.builder.queries import Names
 from dashboards.builder.thresholds import Thresholds
 
 ROOT: Final = Path(__file__).parent.parent.parent
+
+
+def dashboards(thresholds: Thresholds, scope: Scope) -> tuple[Dashboard, ...]:
+    """The three dashboards."""
+    return tuple(module.build(scope, thresholds) for module in (overview, drilldown, health))
 
 
 def files(thresholds: Thresholds, *, suffixes: bool = True) -> dict[str, str]:
@@ -25,6 +31,11 @@ def files(thresholds: Thresholds, *, suffixes: bool = True) -> dict[str, str]:
     for group in rules.groups(thresholds, names):
         text = rules_yaml.render(group, thresholds.runbook_base)
         written[f"collector/prometheus/rules/{group.name}.yml"] = text
+    scope = Scope(names)
+    for dashboard in dashboards(thresholds, scope):
+        name = dashboard.uid.removeprefix("otel-budget-")
+        written[f"dashboards/grafana/{name}.json"] = grafana.render(dashboard, scope)
+        written[f"dashboards/perses/{name}.json"] = perses.render(dashboard, scope)
     return written
 
 

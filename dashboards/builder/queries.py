@@ -148,4 +148,21 @@ def seconds_to_exhaustion(consumed: str, limit: str, length: str, remaining: str
 
 def share(part: str, whole: str) -> str:
     """`part` of `whole` (0..1); 0 where only the part is missing, nothing where the whole is."""
-    return f"(({part}) or 0 * ({whole})) / (({whole}) > 0)"
+    return f"({or_zero(part, whole)}) / (({whole}) > 0)"
+
+
+def named(expr: str, *labels: str) -> str:
+    """`expr` with ``(none)`` where a label is missing, so that legends and links have a word."""
+    for label in labels:
+        expr = f'label_replace({expr}, "{label}", "(none)", "{label}", "")'
+    return expr
+
+
+def marked(expr: str, label: str, value: str) -> str:
+    """`expr` with one more label, so that series of several metrics can stand side by side."""
+    return f'label_replace({expr}, "{label}", "{value}", "", "")'
+
+
+def or_zero(part: str, known: str) -> str:
+    """`part`, or 0 where only `known` exists: nothing counted where counting goes on is 0."""
+    return f"({part}) or 0 * ({known})"

@@ -388,7 +388,12 @@ def _telemetry(t: Thresholds, names: q.Names) -> list[Alert]:
         prometheus_label(a) for a in (sc.METRIC_MODEL, sc.METRIC_PROVIDER, sc.REASON)
     )
     unpriced = q.happened(q.selector(names.of(sc.METRIC_UNPRICED_CALLS)), RECENT)
-    lost = "\nor ".join(q.happened(name, RECENT) for name in ext.LOST)
+    lost = "\nor ".join(
+        q.marked(q.happened(name, RECENT), ext.SIGNAL, signal)
+        for places in ext.LOSSES.values()
+        for where in places
+        for signal, name in ext.counters(where).items()
+    )
     return [
         Alert(
             alert="LLMBudgetUnpricedCalls",
@@ -429,7 +434,7 @@ def _telemetry(t: Thresholds, names: q.Names) -> list[Alert]:
             alert="LLMBudgetCollectorDropping",
             expr=q.by("sum", ext.PLACE, f"\n{lost}\n"),
             severity=CRITICAL,
-            summary="Collector {{ $labels.instance }} loses telemetry at "
+            summary="Collector {{ $labels.instance }} loses {{ $labels.signal }} at "
             "{{ or $labels.exporter $labels.receiver `(unknown)` }}",
             description=f"{{{{ $value | humanize }}}} items in {RECENT} were refused on arrival, "
             "did not fit into a queue, or were given up. Metrics recover by themselves (they are "

@@ -778,6 +778,12 @@ _ABSENT = Fired(
 )
 _COLLECTOR = {"job": "otel-collector", "instance": "127.0.0.1:8888"}
 _AT_COLLECTOR = ",".join(f'{name}="{value}"' for name, value in _COLLECTOR.items())
+_LOST = [
+    (name, signal, where.partition("_")[0])
+    for places in ext.LOSSES.values()
+    for where in places
+    for signal, name in ext.counters(where).items()
+]
 _COLLISION = Fired(
     labels={"job": "agents", "instance": "a"},
     value=10,
@@ -888,25 +894,24 @@ TELEMETRY = (
             at="12m",
             fires=(
                 Fired(
-                    labels={**_COLLECTOR, place: "otlp"},
+                    labels={**_COLLECTOR, place: "otlp", ext.SIGNAL: signal},
                     value=12,
-                    summary="Collector 127.0.0.1:8888 loses telemetry at otlp",
+                    summary=f"Collector 127.0.0.1:8888 loses {signal} at otlp",
                 ),
             ),
         )
-        for name in ext.LOST
-        for place in ("exporter" if "_exporter_" in name else "receiver",)
+        for name, signal, place in _LOST
     ),
     Case(
         alert="LLMBudgetCollectorDropping",
         name="nothing lost",
-        series={f"{name}{{{_AT_COLLECTOR}}}": "0x60" for name in ext.LOST},
+        series={f"{name}{{{_AT_COLLECTOR}}}": "0x60" for name, _, _ in _LOST},
         at="30m",
     ),
     Case(
         alert="LLMBudgetCollectorDropping",
         name="stops when it is over",
-        series={f"{ext.LOST[0]}{{{_AT_COLLECTOR}}}": "0x9 12x60"},
+        series={f"{_LOST[0][0]}{{{_AT_COLLECTOR}}}": "0x9 12x60"},
         at="40m",
     ),
     Case(

@@ -1,0 +1,73 @@
+"""Queries over a dashboard's drop-downs that more than one panel asks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dashboards.builder import queries as q
+from dashboards.builder.model import AGENT, RESOURCE, TENANT, Link, Scope
+from otel_budget import semconv as sc
+from otel_budget.semconv import Metric, prometheus_label
+
+RANGE: Final = "$__range"
+#: The time between two points of a chart: bars over it add up to the total.
+STEP: Final = "$__interval"
+
+WINDOW = prometheus_label(sc.WINDOW)
+TOOL = prometheus_label(sc.TOOL_NAME)
+KIND = prometheus_label(sc.KIND)
+POINT = prometheus_label(sc.DECISION_POINT)
+DECISION = prometheus_label(sc.DECISION)
+GUARD = prometheus_label(sc.GUARD_NAME)
+
+HARD = q.equals(sc.KIND, sc.KIND_HARD)
+SOFT = q.equals(sc.KIND, sc.KIND_SOFT)
+CAP = q.equals(sc.SOURCE, sc.SOURCE_GUARD)
+
+BUDGET_COLUMNS = (
+    (TENANT, "Tenant"),
+    (AGENT, "Agent"),
+    (prometheus_label(sc.PRINCIPAL), "Principal"),
+    (RESOURCE, "Resource"),
+    (WINDOW, "Window"),
+)
+#: What one budget is called in a legend.
+BUDGET_LEGEND: Final = f"{{{{{TENANT}}}}} {{{{{AGENT}}}}} {{{{{RESOURCE}}}}} {{{{{WINDOW}}}}}"
+
+_TAG = "%22{key}%22%3A%22{value}%22"
+
+
+def counted(s: Scope, metric: Metric, *matchers: str, window: str = RANGE) -> str:
+    """What a counter counted, one number."""
+    return q.by("sum", (), q.total(s.x(metric, *matchers), window))
+
+
+def counted_by(
+    s: Scope, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
+) -> str:
+    """What a counter counted, by labels; ``(none)`` where a label is missing."""
+    return q.named(q.by("sum", labels, q.total(s.x(metric, *matchers), window)), *labels)
+
+
+def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str = "") -> Link:
+    """A link that opens Jaeger's search for a tenant's decisions."""
+    tags = [_TAG.format(key=sc.TENANT, value=tenant)]
+    if denials:
+        tags.append(_TAG.format(key=sc.DECISION, value=sc.DENY))
+    url = f"${{jaeger}}/search?service={service}&tags=%7B{'%2C'.join(tags)}%7D"
+    return Link(title, url, column)
+
+
+def seconds_left(s: Scope) -> str:
+    """Seconds until each budget is used up, at the pace of its own window."""
+    labels = BUDGET_LABELS
+    consumed = q.level(f"min_over_time({s.x(sc.METRIC_CONSUMED, CAP)}[5m])", labels)
+    limit, length, remaining = (
+        q.level(s.x(metric, CAP), labels)
+        for metric in (sc.METRIC_LIMIT, sc.METRIC_WINDOW_LENGTH, sc.METRIC_WINDOW_REMAINING)
+    )
+    return q.seconds_to_exhaustion(consumed, limit, length, remaining)
+
+
+#: A budget's labels without the source, which `CAP` fixes.
+BUDGET_LABELS: Final = tuple(x for x in q.BUDGET if x != prometheus_label(sc.SOURCE))

@@ -1,0 +1,167 @@
+"""A dashboard as Perses' JSON, with the same queries, titles, units, thresholds and variables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from dashboards.builder.grafana import MIN_INTERVAL
+from dashboards.builder.model import (
+    ALL_VALUE,
+    JAEGER_DEFAULT,
+    VARIABLES,
+    Dashboard,
+    Panel,
+    Scope,
+    Target,
+    Unit,
+    place,
+)
+
+PROJECT: Final = "otel-budget"
+_COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a"}
+#: Perses draws classic histograms as lines only.
+_KINDS: Final = {
+    "stat": "StatChart",
+    "lines": "TimeSeriesChart",
+    "bars": "TimeSeriesChart",
+    "gauges": "BarChart",
+    "table": "Table",
+    "heatmap": "TimeSeriesChart",
+    "text": "Markdown",
+}
+
+
+def render(dashboard: Dashboard, scope: Scope) -> str:
+    """The dashboard's JSON, the same for the same description."""
+    layouts = []
+    for row, title_y, placed in place(dashboard):
+        items = [
+            {
+                "x": x,
+                "y": y - title_y - 1,
+                "width": panel.width,
+                "height": panel.height,
+                "content": {"$ref": f"#/spec/panels/{panel.key}"},
+            }
+            for panel, x, y in placed
+        ]
+        display = {"title": row.title, "collapse": {"open": True}}
+        layouts.append({"kind": "Grid", "spec": {"display": display, "items": items}})
+    document = {
+        "kind": "Dashboard",
+        "metadata": {"name": dashboard.uid, "project": PROJECT},
+        "spec": {
+            "display": {"name": dashboard.title, "description": dashboard.description},
+            "duration": "6h",
+            "refreshInterval": "0s",
+            "variables": _variables(scope),
+            "panels": {panel.key: _panel(panel) for panel in dashboard.panels},
+            "layouts": layouts,
+        },
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _variables(scope: Scope) -> list[dict[str, Any]]:
+    lists: list[dict[str, Any]] = [
+        {
+            "kind": "ListVariable",
+            "spec": {
+                "name": variable.name,
+                "display": {"name": variable.title},
+                "allowMultiple": True,
+                "allowAllValue": True,
+                "customAllValue": ALL_VALUE,
+                "defaultValue": "$__all",
+                "sort": "alphabetical-asc",
+                "plugin": {
+                    "kind": "PrometheusLabelValuesVariable",
+                    "spec": {"labelName": variable.label, "matchers": [scope.source(variable)]},
+                },
+            },
+        }
+        for variable in VARIABLES
+    ]
+    jaeger = {"name": "jaeger", "display": {"name": "Jaeger"}, "value": JAEGER_DEFAULT}
+    return [*lists, {"kind": "TextVariable", "spec": jaeger}]
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    display = {"name": panel.title, "description": panel.description}
+    plugin = {"kind": _KINDS[panel.kind], "spec": _spec(panel)}
+    spec: dict[str, Any] = {"display": display, "plugin": plugin}
+    if panel.targets:
+        spec["queries"] = [_query(target) for target in panel.targets]
+    if links := [link for link in panel.links if not link.column]:
+        spec["links"] = [
+            {"name": link.title, "url": link.url, "renderVariables": True, "targetBlank": True}
+            for link in links
+        ]
+    return {"kind": "Panel", "spec": spec}
+
+
+def _query(target: Target) -> dict[str, Any]:
+    spec: dict[str, Any] = {"query": target.expr, "minStep": MIN_INTERVAL}
+    if target.legend:
+        spec["seriesNameFormat"] = target.legend
+    plugin = {"kind": "PrometheusTimeSeriesQuery", "spec": spec}
+    return {"kind": "TimeSeriesQuery", "spec": {"plugin": plugin}}
+
+
+def _format(unit: Unit) -> dict[str, Any]:
+    return dict(unit.perses)
+
+
+def _thresholds(panel: Panel) -> dict[str, Any]:
+    if not panel.steps:
+        return {}
+    steps = [{"value": step.value, "color": _COLORS[step.color]} for step in panel.steps]
+    return {"thresholds": {"mode": "absolute", "defaultColor": _COLORS["blue"], "steps": steps}}
+
+
+def _spec(panel: Panel) -> dict[str, Any]:
+    match panel.kind:
+        case "stat":
+            shown = {"calculation": "last-number", "format": _format(panel.unit)}
+            return shown | {"valueFontSize": 28} | _thresholds(panel)
+        case "gauges":
+            return {"calculation": "last-number", "format": _format(panel.unit), "sort": "desc"}
+        case "text":
+            return {"text": panel.text}
+        case "table":
+            return _table(panel)
+        case _:
+            return _chart(panel)
+
+
+def _chart(panel: Panel) -> dict[str, Any]:
+    stacked = {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
+    axis: dict[str, Any] = {"format": _format(panel.unit), "min": 0}
+    if panel.top is not None:
+        axis["max"] = panel.top
+    legend = {"position": "bottom", "mode": "list", "size": "small"}
+    return {"legend": legend, "yAxis": axis, "visual": stacked} | _thresholds(panel)
+
+
+def _table(panel: Panel) -> dict[str, Any]:
+    columns: list[dict[str, Any]] = [
+        {"name": label, "header": header, "enableSorting": True} for label, header in panel.columns
+    ]
+    several = len(panel.targets) > 1
+    for index, target in enumerate(panel.targets, start=1):
+        columns.append(
+            {
+                "name": f"value #{index}" if several else "value",
+                "header": target.header,
+                "align": "right",
+                "enableSorting": True,
+                "format": _format(target.unit or panel.unit),
+                **({"sort": "desc"} if index == 1 else {}),
+            }
+        )
+    columns.append({"name": "timestamp", "hide": True})
+    table: dict[str, Any] = {"density": "compact", "columnSettings": columns}
+    if several:
+        table["transforms"] = [{"kind": "MergeSeries", "spec": {}}]
+    return table
