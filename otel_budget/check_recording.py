@@ -25,6 +25,8 @@ _CUT_OFF: Final = Outcome(semconv.LATE)
 class CheckCall(Call):
     """A call of ``check_before_llm`` or ``check_before_tool``."""
 
+    __slots__ = ()
+
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Interpret the answer, end the span with the hit it made, count both."""
         if error is None:
@@ -43,10 +45,12 @@ class CheckCall(Call):
         hit, totals = outcome.hit, {}
         if hit is not None:
             totals = self._totals()
-        if self.span is not None:
+        attributes: dict[str, Any] = {}
+        if self.records_span:
             if hit is not None and self.counts and self.recorder.span_events:
                 self._add_span_event(hit)
-            self.end_span({**_attributes(outcome), **totals}, error)
+            attributes = {**_attributes(outcome), **totals}
+        self.end_span(attributes, error)
         if outcome.decision == semconv.MALFORMED:
             say_once(
                 logging.WARNING,
@@ -91,7 +95,7 @@ class CheckCall(Call):
 
     def _add_span_event(self, hit: SoftLimit | Deny) -> None:
         try:
-            if self.span is not None and self.span.is_recording():
+            if self.span is not None:
                 self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, _hit_attributes(hit))
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_SPAN, failure)
@@ -150,6 +154,8 @@ class CheckCall(Call):
 class LlmCheck(CheckCall):
     """A call of ``check_before_llm``."""
 
+    __slots__ = ()
+
     point = semconv.POINT_LLM
     span_name = semconv.SPAN_CHECK_BEFORE_LLM
 
@@ -172,6 +178,8 @@ class LlmCheck(CheckCall):
 
 class ToolCheck(CheckCall):
     """A call of ``check_before_tool``."""
+
+    __slots__ = ()
 
     point = semconv.POINT_TOOL
     span_name = semconv.SPAN_CHECK_BEFORE_TOOL

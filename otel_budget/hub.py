@@ -24,6 +24,8 @@ from otel_budget.tallies import NO_LABELS, Tallies
 
 #: Durations that wait for a collection. Half full wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
+#: Kinds of failures that are logged.
+_MAX_SAID: Final = 64
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
 
@@ -37,6 +39,7 @@ class Hub:
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._said: set[tuple[str, str, type]] = set()
         self._start_from_zero(max_label_sets=0)
         _hubs.add(self)
 
@@ -49,21 +52,30 @@ class Hub:
     def enqueue(self, seconds: float, attributes: dict[str, str], context: Context) -> None:
         """Keep a duration, with its context for the exemplar, until the next collection."""
         waiting = len(self.durations)
-        if waiting >= MAX_DURATIONS:
+        if waiting < MAX_DURATIONS:
+            self.durations.append((seconds, attributes, context))
+            if waiting == MAX_DURATIONS // 2 and self.listened_to():
+                self._wake_thread()
+        elif self.listened_to():
             self.failed(semconv.COMPONENT_QUEUE)
-            return
-        self.durations.append((seconds, attributes, context))
-        if waiting == MAX_DURATIONS // 2:
-            self._wake_thread()
+
+    def listened_to(self) -> bool:
+        """Whether there is a meter provider; before there is one, durations wait for it."""
+        return True
 
     def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
         """Count a failure of the telemetry, and log it once per kind. Raises nothing itself."""
         try:
             self.tallies.add([(self.tallies.telemetry_errors, (NO_LABELS, component), 1)])
-            what = ", ".join(part for part in (component, why, _kind(error)) if part)
+            what = (component, why, type(error))
+            if what in self._said or len(self._said) >= _MAX_SAID:
+                return
+            self._said.add(what)
+            kind = "" if error is None else type(error).__name__
+            said = ", ".join(part for part in (component, why, kind) if part)
             say_once(
                 logging.WARNING,
-                f"Telemetry of a budget guard failed ({what}). The guard is not affected; this is "
+                f"Telemetry of a budget guard failed ({said}). The guard is not affected; this is "
                 f"counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
                 error,
             )
@@ -74,6 +86,8 @@ class Hub:
     def drain(self) -> None:
         """Put the durations that wait into the histogram, each with its own context."""
         durations, histogram = self.durations, self.histogram
+        if not self.listened_to():
+            return
         for _ in range(len(durations)):
             try:
                 seconds, attributes, context = durations.popleft()
@@ -119,10 +133,6 @@ class Hub:
         self._wake, self._thread = threading.Event(), None
         if self.levels.watching:
             self._wake_thread()
-
-
-def _kind(error: BaseException | None) -> str:
-    return "" if error is None else type(error).__name__
 
 
 def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:

@@ -47,6 +47,10 @@ class _BoundHub(Hub):
         except Exception as error:
             self.failed(semconv.COMPONENT_METRICS, error)
 
+    def listened_to(self) -> bool:
+        """Whether there is a meter provider; before there is one, durations wait for it."""
+        return not (_is_proxy(self.provider) and _is_proxy(metrics.get_meter_provider()))
+
 
 def hub_for(meter_provider: MeterProvider | None) -> Hub:
     """The hub of the effective provider: none given, the proxy and the global one are one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit, TokenUsage
@@ -75,8 +75,7 @@ def utilization(consumed: float, limit: float | None) -> float | None:
 
 
 # -- usage ---------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """The tokens of one call in disjoint counts, each within int64.
 
     Attributes:
@@ -101,12 +100,7 @@ class Measurement:
     @property
     def by_type(self) -> tuple[int, int, int, int]:
         """The four counts in the order of `semconv.TOKEN_TYPES`."""
-        return (
-            self.input_tokens,
-            self.output_tokens,
-            self.cache_read_tokens,
-            self.cache_write_tokens,
-        )
+        return self[:4]
 
     @property
     def tokens(self) -> int:
@@ -155,8 +149,7 @@ def _includes_cache(usage: TokenUsage, cache: int, provider: str | None) -> bool
     return includes
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """What a call cost in USD, or why that is not known (one of `semconv.UNPRICED_REASONS`)."""
 
     usd: float | None

@@ -6,7 +6,7 @@ Recorders do not change; what belongs to one call lives in `recording.Call`.
 from __future__ import annotations
 
 from asyncio import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from opentelemetry._logs import Logger
@@ -55,12 +55,16 @@ class Known:
     model: str | None
     provider: str | None
     attributes: dict[str, str]
+    _of_durations: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def duration_attributes(self, point: str, decision: str) -> dict[str, str]:
         """The attributes of a duration: neither tenant nor agent."""
-        attributes = {semconv.DECISION_POINT: point, semconv.DECISION: decision}
-        if self.guard_name is not None:
-            attributes[semconv.GUARD_NAME] = self.guard_name
+        attributes = self._of_durations.get((point, decision))
+        if attributes is None:
+            attributes = {semconv.DECISION_POINT: point, semconv.DECISION: decision}
+            if self.guard_name is not None:
+                attributes[semconv.GUARD_NAME] = self.guard_name
+            self._of_durations[point, decision] = attributes
         return attributes
 
 

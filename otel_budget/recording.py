@@ -80,7 +80,25 @@ class Call:
         under_way: Until the guard has answered.
     """
 
-    #: The guard's method, which is also how its span is named.
+    __slots__ = (
+        "_args",
+        "_attached",
+        "_kwargs",
+        "_outer",
+        "_patience",
+        "_started",
+        "answer",
+        "context",
+        "counts",
+        "hub",
+        "info",
+        "recorder",
+        "session",
+        "span",
+        "target",
+        "under_way",
+    )
+
     point: ClassVar[str]
     span_name: ClassVar[str]
 
@@ -142,12 +160,9 @@ class Call:
                 detach(self._attached)
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_SPAN, failure)
-        if self._patience is None or self._patience.end():
-            self._shielded_close(seconds, error)
-
-    def _shielded_close(self, seconds: float, error: BaseException | None) -> None:
         try:
-            self.close(seconds, error)
+            if self._patience is None or self._patience.end():
+                self.close(seconds, error)
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
@@ -210,18 +225,26 @@ class Call:
         return {**self.known.attributes, semconv.SESSION_ID: self.session}
 
     # -- closing ---------------------------------------------------------------------------
+    @property
+    def records_span(self) -> bool:
+        """Whether there is a span that keeps what it is told."""
+        try:
+            return self.span is not None and self.span.is_recording()
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            return False
+
     def end_span(self, attributes: dict[str, Any], error: BaseException | None) -> None:
         """End the span with what has become known; a failing one does not stop the counting."""
         span = self.span
         if span is None:
             return
         try:
-            if span.is_recording():
-                if error is not None:
-                    attributes[semconv.ERROR_TYPE] = error_type(error)
-                span.set_attributes(attributes)
-                if error is not None:
-                    self._describe(span, error)
+            if error is not None:
+                attributes[semconv.ERROR_TYPE] = error_type(error)
+            span.set_attributes(attributes)
+            if error is not None:
+                self._describe(span, error)
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_SPAN, failure)
         try:
@@ -258,6 +281,14 @@ class Call:
         self.hub.enqueue(seconds, known.duration_attributes(point, decision), self.context)
 
 
+#: Set once there is a global trace provider, which nothing can take away again.
+_somebody_traces = False
+
+
 def _nobody_traces() -> bool:
-    """Whether no trace provider has been set up: a span would be made for nothing."""
-    return isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    """Whether no global trace provider has been set up: a span would be made for nothing."""
+    global _somebody_traces  # noqa: PLW0603
+    if not _somebody_traces:
+        provider = trace.get_tracer_provider()
+        _somebody_traces = not isinstance(provider, trace.ProxyTracerProvider)
+    return not _somebody_traces

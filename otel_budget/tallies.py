@@ -30,6 +30,8 @@ VALUE_CAPS: Final = {
 }
 #: The largest sum of money: far from where a float becomes infinite.
 _MAX_COST: Final = 1e300
+#: No number of smaller amounts that a process could live to add reaches int64.
+_LARGE: Final = 2**32
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -49,16 +51,26 @@ NO_LABELS: Final = Labels(())
 Key = tuple[Any, ...]
 
 
+class Cell:
+    """The sum of one series."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
 class Series:
     """All series of one metric."""
 
-    __slots__ = ("_attributes", "_siblings", "ceiling", "metric", "total", "values")
+    __slots__ = ("_attributes", "_siblings", "ceiling", "cells", "filling", "metric")
 
     def __init__(self, metric: semconv.Metric) -> None:
         self.metric = metric
-        self.values: dict[Key, float] = {}
-        self.total: float = 0
+        self.cells: dict[Key, Cell] = {}
         self.ceiling: float = _MAX_COST if metric.unit == "USD" else INT64_MAX
+        #: Whether the sum over all series has come near the ceiling.
+        self.filling = False
         self._attributes: dict[Key, dict[str, str]] = {}
         # Where in the key the outcome stands whose other values are exported as zeros.
         self._siblings = next(
@@ -172,30 +184,30 @@ class Tallies:
 
     # -- counting --------------------------------------------------------------------------
     def add(self, additions: Iterable[Addition]) -> None:
-        """Add to several series at once. A metric's sum stops at its ceiling."""
+        """Add to several series at once. The sum over a metric's series stops at its ceiling."""
         with self._lock:
             for series, key, amount in additions:
-                values = series.values
-                old = values.get(key)
-                if old is None:
-                    key = self.admit(series, key)  # noqa: PLW2901
-                    old = values[key]
-                # Even series added up by a view must stay within the ceiling.
-                total = series.total + amount
-                if total > series.ceiling:
-                    amount = max(0, series.ceiling - series.total)  # noqa: PLW2901
-                    total = series.ceiling
-                series.total = total
-                values[key] = old + amount
+                cell = series.cells.get(key)
+                if cell is None:
+                    cell = series.cells[self.admit(series, key)]
+                if amount > _LARGE or series.filling:
+                    amount = self._saturated(series, amount)  # noqa: PLW2901
+                cell.value += amount
+
+    def _saturated(self, series: Series, amount: float) -> float:
+        """What of `amount` fits: also series that a view adds up must stay within the ceiling."""
+        total = sum(cell.value for cell in series.cells.values())
+        series.filling = total + amount > series.ceiling / 2
+        return min(amount, max(0, series.ceiling - total))
 
     def admit(self, series: Series, key: Key) -> Key:
         """The series that `key` is counted under, made if it is new, with its zeros."""
+        cells = series.cells
+        if key in cells:
+            return key
         with self._lock:
-            values = series.values
-            if key in values:
-                return key
             family = series.family(key)
-            if len(values) + len(family) > MAX_SERIES - _RESERVED:
+            if len(cells) + len(family) > MAX_SERIES - _RESERVED:
                 capped = (
                     semconv.OTHER if value is not None and attribute in VALUE_CAPS else value
                     for attribute, value in zip(series.metric.attributes, key[1:], strict=True)
@@ -203,13 +215,13 @@ class Tallies:
                 key = (self._other(key[0].pairs), *capped)
                 family = series.family(key)
                 self._overflowed(semconv.OVERFLOW_SERIES)
-            for member in family:
-                values.setdefault(member, 0)
-            values.setdefault(key, 0)
+            for member in (key, *family):
+                if member not in cells:
+                    cells[member] = Cell()
             return key
 
     def read(self, series: Series) -> Sequence[tuple[dict[str, str], float]]:
         """Attributes and sum of every series of a metric."""
         with self._lock:
-            items = list(series.values.items())
-        return [(series.attributes(key), value) for key, value in items]
+            sums = [(key, cell.value) for key, cell in series.cells.items()]
+        return [(series.attributes(key), value) for key, value in sums]

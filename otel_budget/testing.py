@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,7 +21,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, Metri
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from otel_budget import recorder, semconv
 from otel_budget.contract import BudgetThresholdHit
@@ -146,23 +147,28 @@ def _hit(attributes: Any) -> BudgetThresholdHit:
 
 
 @contextmanager
-def capture_telemetry() -> Iterator[Telemetry]:
+def capture_telemetry(*, spans: bool = True) -> Iterator[Telemetry]:
     """Capture what every instrumented guard of this process reports inside the block.
 
     It goes before the guards' own providers, whenever they were instrumented, and leaves the
     global ones alone; nothing is exported meanwhile. Blocks may be nested; the inner one captures.
+
+    Args:
+        spans: False captures metrics only, in memory that does not grow with the calls.
     """
-    spans, logs, reader = (
+    captured, logs, reader = (
         InMemorySpanExporter(),
         InMemoryLogRecordExporter(),  # type: ignore[no-untyped-call]
         InMemoryMetricReader(),
     )
     with _sdk_enabled():
-        tracer_provider = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+        sampler = ALWAYS_ON if spans else ALWAYS_OFF
+        tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         logger_provider = LoggerProvider(shutdown_on_exit=False)
         meter_provider = MeterProvider([reader], shutdown_on_exit=False)
-    tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
-    logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))
+    if spans:
+        tracer_provider.add_span_processor(SimpleSpanProcessor(captured))
+        logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))
     hub = hub_for(meter_provider)
     for other in live_hubs():
         if other is not hub:
@@ -170,7 +176,7 @@ def capture_telemetry() -> Iterator[Telemetry]:
                 hub.tallies.max_label_sets, other.tallies.max_label_sets
             )
             hub.levels.adopt(other.levels)
-    telemetry = Telemetry(spans, logs, reader, hub)
+    telemetry = Telemetry(captured, logs, reader, hub)
     outer = recorder.override
     recorder.override = recorder.Target(
         tracer_provider.get_tracer(semconv.SCOPE_NAME, __version__),
@@ -185,6 +191,37 @@ def capture_telemetry() -> Iterator[Telemetry]:
         telemetry._final = telemetry._collect()
         for provider in (meter_provider, tracer_provider, logger_provider):
             provider.shutdown()
+
+
+@contextmanager
+def observe_global(*, spans: bool = True) -> Iterator[Telemetry]:
+    """Read along what guards report to the global SDK providers, which go on exporting it.
+
+    Values count from the start of the process, not of the block. For the commands' ``--otlp``.
+
+    Args:
+        spans: Whether spans and log events are kept, too.
+    """
+    captured, logs, reader = (
+        InMemorySpanExporter(),
+        InMemoryLogRecordExporter(),  # type: ignore[no-untyped-call]
+        InMemoryMetricReader(),
+    )
+    tracer_provider: Any = trace.get_tracer_provider()
+    logger_provider: Any = _logs.get_logger_provider()
+    meter_provider: Any = metrics.get_meter_provider()
+    if spans:  # an SDK offers no way to take a processor away again; the exporters can be closed
+        tracer_provider.add_span_processor(SimpleSpanProcessor(captured))
+        logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))
+    meter_provider.add_metric_reader(reader)
+    telemetry = Telemetry(captured, logs, reader, hub_for(None))
+    try:
+        yield telemetry
+    finally:
+        telemetry._final = telemetry._collect()
+        meter_provider.remove_metric_reader(reader)
+        captured.shutdown()
+        logs.shutdown()
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from otel_budget.tallies import Addition
 class UsageRecord(Call):
     """A call of ``record_after_llm``. The usage counts even if the guard's own record raises."""
 
+    __slots__ = ()
+
     point = semconv.POINT_USAGE
     span_name = semconv.SPAN_RECORD_AFTER_LLM
 
@@ -36,15 +38,15 @@ class UsageRecord(Call):
     def _close(self, decision: str, seconds: float, error: BaseException | None) -> None:
         measured = measure(self.argument(1, "usage"), name(self.info.provider))
         cost = self._price(measured)
-        attributes: dict[str, Any] = {}
+        totals: dict[str, Any] = {}
         if self.counts:
             spent, tokens = self.hub.sessions.spend(
                 self.session_key, cost.usd or 0.0, measured.tokens
             )
-            attributes = {semconv.SESSION_COST: spent, semconv.SESSION_TOKENS: tokens}
-        if self.span is not None:
-            attributes.update(_attributes(measured, cost))
-            self.end_span(attributes, error)
+            totals = {semconv.SESSION_COST: spent, semconv.SESSION_TOKENS: tokens}
+        if self.records_span:
+            totals.update(_attributes(measured, cost))
+        self.end_span(totals, error)
         if self.counts:
             self._count(measured, cost, decision, seconds, error)
             self._say_what_is_missing(cost)
