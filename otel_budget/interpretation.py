@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
@@ -69,7 +70,7 @@ def _word(decision: BudgetDecision | Malformed) -> str:
 
 def utilization(consumed: float, limit: float | None) -> float | None:
     """`consumed` over `limit`, or None where that says nothing: no limit, zero, infinite."""
-    if limit is None or not 0 < limit < float("inf") or amount(consumed) is None:
+    if limit is None or not 0 < limit < inf or amount(consumed) is None:
         return None
     return amount(consumed / limit)
 
@@ -98,14 +99,9 @@ class Measurement(NamedTuple):
     malformed: bool = False
 
     @property
-    def by_type(self) -> tuple[int, int, int, int]:
-        """The four counts in the order of `semconv.TOKEN_TYPES`."""
-        return self[:4]
-
-    @property
     def tokens(self) -> int:
-        """The true total: the sum of the four counts."""
-        return sum(self.by_type)
+        """The true total: the sum of the four counts, which come first."""
+        return sum(self[:4])
 
 
 #: Whose prompt counts contain the cached tokens, by ``gen_ai.provider.name``. Others do not tell.
@@ -126,14 +122,10 @@ def measure(usage: Any, provider: str | None) -> Measurement:
             cached = written = 0
         elif includes:
             prompt -= cached + written
-    return Measurement(
-        min(prompt, INT64_MAX),
-        min(read.completion_tokens, INT64_MAX),
-        min(cached, INT64_MAX),
-        min(written, INT64_MAX),
-        min(read.total_tokens, INT64_MAX),
-        undecided=includes is None,
-    )
+    counts = (prompt, read.completion_tokens, cached, written, read.total_tokens)
+    if max(counts) > INT64_MAX:
+        counts = tuple(min(one, INT64_MAX) for one in counts)  # type: ignore[assignment]
+    return Measurement(*counts, undecided=includes is None)
 
 
 def _includes_cache(usage: TokenUsage, cache: int, provider: str | None) -> bool | None:
@@ -197,5 +189,7 @@ def price(
 
 
 def _checked(usd: object) -> Price:
+    if type(usd) is float and 0.0 <= usd < inf:
+        return Price(usd)
     known = amount(usd)
     return Price(None, semconv.PRICE_ERROR) if known is None else Price(known)

@@ -76,13 +76,10 @@ class UsageRecord(Call):
         else:
             additions.append((tallies.cost, key, cost.usd))
         if not measured.malformed:
-            by_type = zip(semconv.TOKEN_TYPES, measured.by_type, strict=True)
-            additions += [
-                (tallies.tokens, (labels, token_type, model, provider), tokens)
-                for token_type, tokens in by_type
-                # One is enough to bring the others as zeros.
-                if tokens or token_type == semconv.TOKENS_INPUT
-            ]
+            series = tallies.tokens
+            for token_type, tokens in zip(semconv.TOKEN_TYPES, measured, strict=False):
+                if tokens or token_type == semconv.TOKENS_INPUT:  # one brings the others as zeros
+                    additions.append((series, (labels, token_type, model, provider), tokens))
         self.tally(additions, known, decision, seconds, error)
 
     def _say_what_is_missing(self, cost: Price) -> None:
