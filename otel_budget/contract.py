@@ -15,6 +15,8 @@ from pydantic.dataclasses import dataclass
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
+#: A comparison with NaN is false, so this bound refuses it and nothing else.
+NotNan = Annotated[float, Field(ge=float("-inf"))]
 
 
 class _Frozen(BaseModel):
@@ -307,7 +309,7 @@ class BudgetLevel:
 
     resource: str
     consumed: Finite
-    limit: float | None
+    limit: NotNan | None
     unit: str = "USD"
     window: str | None = None
     window_length: Finite | None = None

@@ -37,21 +37,33 @@ _USAGE_FIELDS: Final = (
 # -- decisions -----------------------------------------------------------------------------
 def is_typed(answer: Any) -> bool:
     """Whether `answer` is an instance of a decision class (anything else is the dict dialect)."""
-    return isinstance(answer, Allow | SoftLimit | Deny)
+    return issubclass(type(answer), Allow | SoftLimit | Deny)  # its __class__ may raise
 
 
 def read_decision(answer: Any) -> BudgetDecision | Malformed:
     """What the runtime makes of `answer`."""
     if answer is None:
         return _ALLOW
-    if isinstance(answer, dict):
-        return _read_dict(answer)
-    if isinstance(answer, Allow | Deny):
+    try:
+        return _read_dict(answer) if isinstance(answer, dict) else _read_typed(answer)
+    except Exception as error:  # any code may hide behind a look-up or a comparison
+        return Malformed(f"an answer that raises {type(error).__name__} when it is read")
+
+
+def _read_typed(answer: Any) -> BudgetDecision | Malformed:
+    if isinstance(answer, Allow):
+        return answer
+    # model_construct() and model_copy() check nothing.
+    if isinstance(answer, Deny):
+        if not (_is_text(answer.resource) and _is_text(answer.reason)):
+            return Malformed("a denial whose resource or reason is not text")
         return answer
     if isinstance(answer, SoftLimit):
-        # model_construct() and model_copy() check nothing.
-        numbers = (finite(answer.consumed), finite(answer.limit))
-        return Malformed("a number is not finite") if None in numbers else answer
+        if finite(answer.consumed) is None or finite(answer.limit) is None:
+            return Malformed("a soft limit whose consumed or limit is not a finite number")
+        if not (_is_text(answer.resource) and (answer.message is None or _is_text(answer.message))):
+            return Malformed("a soft limit whose resource or message is not text")
+        return answer
     return Malformed(f"an answer of type {type(answer).__name__}")
 
 
@@ -110,15 +122,22 @@ def print_decision(decision: BudgetDecision) -> dict[str, Any]:
 # -- usage ---------------------------------------------------------------------------------
 def read_usage(usage: Any) -> TokenUsage | Malformed:
     """`usage`, typed or a mapping, as a `TokenUsage`; keys of a mapping we do not know are left."""
-    if isinstance(usage, TokenUsage):
-        return usage
-    if not isinstance(usage, Mapping):
-        return Malformed(f"a usage of type {type(usage).__name__}")
     try:
+        if isinstance(usage, TokenUsage):
+            # model_construct() and model_copy() check nothing.
+            counts = [getattr(usage, field) for field in _USAGE_FIELDS]
+            counts = [*counts[:3], *(count or 0 for count in counts[3:])]
+            if all(isinstance(count, int) and count >= 0 for count in counts):
+                return usage
+            return Malformed("a usage whose counts are not whole numbers of zero or more")
+        if not isinstance(usage, Mapping):
+            return Malformed(f"a usage of type {type(usage).__name__}")
         return TokenUsage.model_validate({key: usage.get(key) for key in _USAGE_FIELDS})
     except ValidationError as error:
         where = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
         return Malformed(f"a usage whose {where} cannot be read")
+    except Exception as error:
+        return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
 
 def print_usage(usage: TokenUsage) -> dict[str, int | None]:
