@@ -1,0 +1,123 @@
+"""``otel-budget files DIR``: the Collector's configuration and the dashboards, written out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+#: What a wheel carries under ``otel_budget/shipped_files``, by the folders of a checkout.
+FOLDERS: Final = ("collector", "dashboards")
+#: What stays in the checkout: it builds and tests the rest. pyproject.toml excludes the same.
+_DEVELOPMENT: Final = frozenset({"programs", "builder", "web", "__pycache__", "node_modules"})
+_DEVELOPMENT_SUFFIXES: Final = frozenset({".py", ".pyc", ".mk", ".toml"})
+
+
+class FilesError(Exception):
+    """Something a person can mend; the message is one sentence that says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What `write` did, as paths relative to the directory.
+
+    Attributes:
+        written: New files, and changed ones where that was asked for.
+        unchanged: Files that were there already, as shipped.
+    """
+
+    written: list[str]
+    unchanged: list[str]
+
+
+def write(directory: Path, *, force: bool = False) -> Written:
+    """Write the shipped files to `directory`, all or none of them.
+
+    Args:
+        directory: Where ``collector/`` and ``dashboards/`` are to be; made if it is missing.
+        force: Overwrite files that differ from the shipped ones.
+
+    Raises:
+        FilesError: A file differs and `force` is not given, or the directory cannot be written.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise FilesError(f"{directory} is not a directory; name one, or a path that is free.")
+    todo: dict[str, bytes] = {}
+    unchanged: list[str] = []
+    changed: list[str] = []
+    try:
+        for name, content in shipped():
+            there = directory / name
+            if not there.exists():
+                todo[name] = content
+            elif there.read_bytes() == content:
+                unchanged.append(name)
+            else:
+                changed.append(name)
+                todo[name] = content
+        if changed and not force:
+            few = ", ".join(changed[:3]) + (", ..." if changed[3:] else "")
+            raise FilesError(
+                f"{len(changed)} file{'' if len(changed) == 1 else 's'} in {directory} differ "
+                f"from those of this version ({few}) and nothing was written; keep your changes "
+                "in a file of your own, such as an overlay, or overwrite them with --force."
+            )
+        for name, content in todo.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes(content)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FilesError(
+            f"{error.filename or directory} could not be written ({reason}); choose another "
+            "directory."
+        ) from error
+    return Written(list(todo), unchanged)
+
+
+def shipped() -> Iterator[tuple[str, bytes]]:
+    """Relative path and content of every shipped file, sorted."""
+    package = Path(__file__).parents[1]
+    carried = package / "shipped_files"  # in a wheel
+    root = carried if carried.is_dir() else package.parent  # in a checkout
+    if not (root / FOLDERS[0]).is_dir():
+        raise FilesError(
+            "This installation carries no files; install otel-budget from a wheel or a checkout."
+        )
+    for folder in FOLDERS:
+        for path in sorted((root / folder).rglob("*")):
+            relative = path.relative_to(root)
+            if (
+                path.is_file()
+                and path.suffix not in _DEVELOPMENT_SUFFIXES
+                and not _DEVELOPMENT.intersection(relative.parts[:-1])
+            ):
+                yield relative.as_posix(), path.read_bytes()
+
+
+def files(
+    directory: Annotated[Path, typer.Argument(help="Where collector/ and dashboards/ go.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite files that you have changed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write out the Collector configuration, alert rules and dashboards of this version.
+
+    Example: otel-budget files ./observability
+    """
+    try:
+        result = write(directory, force=force)
+    except FilesError as error:
+        typer.echo(f"otel-budget: {error}", err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps({"written": result.written, "unchanged": result.unchanged}))
+        return
+    for name in result.written:
+        typer.echo(f"wrote {directory / name}")
+    if result.unchanged:
+        typer.echo(f"{len(result.unchanged)} files were there already, unchanged.")
