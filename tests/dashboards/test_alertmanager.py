@@ -1,0 +1,143 @@
+"""The shipped Alertmanager configuration: who is told, and what is not said twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from promtool import ROOT, backend
+from rule_cases import prom
+
+from collector.probes import eventually, get_json
+from collector.stack import free_addresses
+from dashboards.builder import rules, thresholds
+from dashboards.builder.queries import Names
+from otel_budget import semconv as sc
+
+CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
+GROUPS = rules.groups(thresholds.load(), Names())
+ALERTS = [rule for g in GROUPS for rule in g.rules if isinstance(rule, rules.Alert)]
+
+
+def amtool(*arguments: str) -> str:
+    done = subprocess.run(
+        [backend("amtool"), *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def route(labels: Mapping[str, str]) -> list[str]:
+    """The receivers that get an alert with these labels."""
+    words = [f"{name}={value}" for name, value in labels.items()]
+    return amtool("config", "routes", "test", f"--config.file={CONFIG}", *words).split(",")
+
+
+def test_configuration_is_accepted() -> None:
+    assert "SUCCESS" in amtool("check-config", str(CONFIG))
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.alert)
+def test_every_alert_reaches_the_receiver_of_its_severity(alert: rules.Alert) -> None:
+    labels = {"alertname": alert.alert, "severity": alert.severity}
+    told = {rules.CRITICAL: "page", rules.WARNING: "team"}[alert.severity]
+    assert route(labels) == [told]
+    tenant = prom({sc.TENANT: "example"})
+    assert route(labels | tenant) == ["tenant-example", told]
+    assert route(labels | prom({sc.TENANT: "acme"})) == [told]
+
+
+def test_other_peoples_alerts_stay_away() -> None:
+    assert route({"alertname": "DiskFull", "severity": "critical"}) == ["nobody"]
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Alertmanager with the shipped configuration; its URL."""
+    program = backend("alertmanager")
+    directory = tmp_path_factory.mktemp("alertmanager")
+    address = free_addresses()["ALERTMANAGER_ADDRESS"]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={CONFIG}",
+                f"--storage.path={directory / 'data'}",
+                f"--web.listen-address={address}",
+                "--cluster.listen-address=",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            url = f"http://{address}"
+            assert eventually(lambda: get_json(f"{url}/api/v2/status"))
+            yield url
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _budget(name: str, **who: str) -> dict[str, str]:
+    attributes = {getattr(sc, key.upper()): value for key, value in who.items()}
+    return {"alertname": name, **prom(attributes), "case": json.dumps([name, who])}
+
+
+DENIED, NEAR = "LLMBudgetDenied", "LLMBudgetNearLimit"
+
+
+def test_denied_silences_near_limit_of_the_same_budget(alertmanager: str) -> None:
+    denials = [
+        _budget(DENIED, tenant="acme", agent="a", resource="usd"),
+        _budget(DENIED, resource="tokens"),  # no tenant label
+    ]
+    silenced = [
+        _budget(NEAR, tenant="acme", resource="usd", window="day"),
+        _budget(NEAR, tenant="acme", agent="a", resource="usd"),
+        _budget("LLMBudgetSoftLimitCrossed", tenant="acme", agent="a", resource="usd"),
+        _budget(NEAR, resource="tokens"),
+    ]
+    heard = [
+        _budget(NEAR, tenant="acme", resource="tokens"),
+        _budget(NEAR, tenant="other", resource="usd"),
+        _budget(NEAR, tenant="acme", agent="b", resource="usd"),
+        _budget(NEAR, tenant="acme", agent="b", principal="ann", resource="usd"),
+        _budget("LLMBudgetWillRunOut", tenant="acme", resource="usd"),
+    ]
+    every = [*denials, *silenced, *heard]
+    body = json.dumps([{"labels": labels} for labels in every]).encode()
+    request = urllib.request.Request(
+        f"{alertmanager}/api/v2/alerts", body, {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+
+    def found() -> list[dict[str, Any]]:
+        alerts: list[dict[str, Any]] = get_json(f"{alertmanager}/api/v2/alerts")
+        return alerts
+
+    def inhibited() -> set[str]:
+        return {a["labels"]["case"] for a in found() if a["status"]["inhibitedBy"]}
+
+    expected = {labels["case"] for labels in silenced}
+    assert eventually(inhibited, lambda cases: cases == expected) == expected
+    assert {alert["labels"]["case"] for alert in found()} == {labels["case"] for labels in every}
+
+
+def test_every_severity_has_its_route() -> None:
+    routes = yaml.safe_load(CONFIG.read_text())["route"]["routes"]
+    named = " ".join(matcher for entry in routes for matcher in entry["matchers"])
+    for severity in {alert.severity for alert in ALERTS}:
+        assert f'severity="{severity}"' in named
+
+
+def test_the_configuration_names_only_labels_that_alerts_have() -> None:
+    text = Path(CONFIG).read_text()
+    for rule in yaml.safe_load(text)["inhibit_rules"]:
+        for label in rule["equal"]:
+            assert any(label in alert.expr for alert in ALERTS), label
