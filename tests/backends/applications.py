@@ -1,4 +1,4 @@
-"""Applications for the tests: in this process with providers of its own, or under load in another."""
+"""Applications for the tests: in this process, or under load in one of their own."""
 
 from __future__ import annotations
 
