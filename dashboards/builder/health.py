@@ -229,7 +229,6 @@ def _telemetry(s: Scope) -> list[Panel]:
         return f"{some} or (0 * {q.marked(known, by, '(none)')} unless on () {some})"
 
     services = (q.JOB, q.ENVIRONMENT)
-    stamps = f"max_over_time(timestamp({decisions})[$__range:1m])"
     return [
         Panel(
             key="ages",
@@ -239,7 +238,7 @@ def _telemetry(s: Scope) -> list[Panel]:
             "peace; a service that should run does not: put it on the list expected_services.",
             targets=(
                 Target(
-                    expr=f"time() - {q.by('max', services, stamps)}",
+                    expr=f"time() - {q.last_sample(decisions, services, p.RANGE)}",
                     legend=f"{{{{{q.JOB}}}}} {{{{{q.ENVIRONMENT}}}}}",
                 ),
             ),

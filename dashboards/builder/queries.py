@@ -101,7 +101,15 @@ def happened(x: str, window: str) -> str:
 def last_seen(x: str, labels: Sequence[str], window: str) -> str:
     """When (Unix time in seconds, to the minute) the counter `x` last rose within `window`."""
     rose = f"(({x} - {x} offset 1m) > 0 or ({x} unless {x} offset 1m) > 0)"
-    return by("max", labels, f"max_over_time((({rose}) * 0 + time())[{window}:1m])")
+    now = f"({rose} * 0 + time())"
+    # The subquery's steps are whole minutes: what rose since the last one is seen by `now`.
+    return by("max", labels, f"{now} or max_over_time({now}[{window}:1m])")
+
+
+def last_sample(x: str, labels: Sequence[str], window: str) -> str:
+    """When (Unix time in seconds) a series `x` last had a sample within `window`."""
+    stamps = f"timestamp({x})"
+    return by("max", labels, f"{stamps} or max_over_time({stamps}[{window}:1m])")
 
 
 def today(x: str) -> str:
@@ -110,7 +118,8 @@ def today(x: str) -> str:
     The most of the last day, of series seen since midnight, less the value at midnight. Five
     minute steps hit midnight exactly, because Prometheus aligns them to the epoch.
     """
-    seen = f"(max_over_time(timestamp({x})[1d:5m]) > scalar(vector(time() - time() % 86400)))"
+    stamps = f"(timestamp({x}) or max_over_time(timestamp({x})[1d:5m]))"
+    seen = f"({stamps} > scalar(vector(time() - time() % 86400)))"
     midnight = f"last_over_time(({x} and on () (vector(time() % 86400) == 0))[1d:5m])"
     most = f"(max_over_time({x}[1d]) and {seen})"
     return f"((({most} - {midnight}) >= 0) or {most})"
