@@ -10,16 +10,17 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeVar
 
 from opentelemetry import trace
-from opentelemetry._logs import LoggerProvider, get_logger
+from opentelemetry._logs import Logger, LoggerProvider, NoOpLogger, get_logger
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 
 from otel_budget import semconv
 from otel_budget.check_recording import LlmCheck, ToolCheck
 from otel_budget.diagnostics import say_once
+from otel_budget.hub import Hub
 from otel_budget.instruments import hub_for
 from otel_budget.pricing import PriceSource, price_source
-from otel_budget.recorder import Recorder, Target
+from otel_budget.recorder import SHIELDED, Recorder, Target
 from otel_budget.sanitize import name as clean_name
 from otel_budget.session_info import SessionInfoSource
 from otel_budget.usage_recording import UsageRecord
@@ -99,8 +100,8 @@ def instrument(
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
         tells_levels=tells_levels,
         target=Target(
-            trace.get_tracer(semconv.SCOPE_NAME, __version__, tracer_provider),
-            get_logger(semconv.SCOPE_NAME, __version__, logger_provider),
+            _tracer(tracer_provider, hub),
+            _logger(logger_provider, hub),
             hub,
             0 if tracer_provider is None else id(tracer_provider),
             (tracer_provider, meter_provider, logger_provider),
@@ -230,6 +231,22 @@ class AsyncInstrumentedGuard(_Instrumented):
 def recorder_of(guard: Any) -> Recorder | None:
     """The recorder of an instrumented guard, or None for any other."""
     return guard._otel_budget_recorder if issubclass(type(guard), _Instrumented) else None
+
+
+def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:
+    try:
+        return trace.get_tracer(semconv.SCOPE_NAME, __version__, provider)
+    except SHIELDED as error:
+        hub.failed(semconv.COMPONENT_SPAN, error)
+        return NoOpTracer()
+
+
+def _logger(provider: LoggerProvider | None, hub: Hub) -> Logger:
+    try:
+        return get_logger(semconv.SCOPE_NAME, __version__, provider)
+    except SHIELDED as error:
+        hub.failed(semconv.COMPONENT_LOG_EVENT, error)
+        return NoOpLogger(semconv.SCOPE_NAME)
 
 
 def _instrument_again(guard: Any, options: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any
@@ -90,7 +90,9 @@ def call_info(
     try:
         yield
     finally:
-        _call.reset(token)
+        # A stream that is closed by another task is not to fail for it: that context ends anyway.
+        with suppress(ValueError):
+            _call.reset(token)
 
 
 def told_cost() -> float | None:
