@@ -196,6 +196,11 @@ def with_sdk(sampled: bool) -> None:
     typed = instrument(Guard(), **options)
     dicts = instrument(DictGuard(), **options)
     goal = 0.60 if sampled else 0.25
+    tracer = tracer_provider.get_tracer("alone")
+
+    def span_alone() -> None:
+        with tracer.start_as_current_span("span", attributes={semconv.SESSION_ID: "s"}):
+            pass
 
     def between() -> None:
         processor.force_flush()
@@ -207,6 +212,7 @@ def with_sdk(sampled: bool) -> None:
             {
                 "check": lambda: typed.check_before_llm("s", 4_808),
                 "check, dict guard": lambda: dicts.check_before_llm("s", 4_808),
+                "the SDK's span alone": span_alone,
             },
             between=between,
         )
