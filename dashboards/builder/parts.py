@@ -61,12 +61,17 @@ def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str 
 def seconds_left(s: Scope) -> str:
     """Seconds until each budget is used up, at the pace of its own window."""
     labels = BUDGET_LABELS
-    consumed = q.level(f"min_over_time({s.x(sc.METRIC_CONSUMED, CAP)}[5m])", labels)
-    limit, length, remaining = (
-        q.level(s.x(metric, CAP), labels)
-        for metric in (sc.METRIC_LIMIT, sc.METRIC_WINDOW_LENGTH, sc.METRIC_WINDOW_REMAINING)
+    return q.seconds_to_exhaustion(
+        *(
+            q.level(s.x(metric, CAP), labels)
+            for metric in (
+                sc.METRIC_CONSUMED,
+                sc.METRIC_LIMIT,
+                sc.METRIC_WINDOW_LENGTH,
+                sc.METRIC_WINDOW_REMAINING,
+            )
+        )
     )
-    return q.seconds_to_exhaustion(consumed, limit, length, remaining)
 
 
 #: A budget's labels without the source, which `CAP` fixes.

@@ -1,0 +1,219 @@
+"""Every query of every panel on a real Prometheus, fed by the adapter through the real stack."""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import scenario
+from asking import ask, last
+from promtool import backend
+from test_dashboards import GRAFANA, panels, substituted
+
+from collector.probes import eventually, get_json, query
+from collector.stack import PROGRAMS, Stack
+from otel_budget import semconv as sc
+from otel_budget.semconv import prometheus_label
+
+TENANT = prometheus_label(sc.TENANT)
+PANELS = {
+    f"{name}: {panel['title']}": panel
+    for name, dashboard in GRAFANA.items()
+    for panel in panels(dashboard)
+    if panel["type"] != "text"
+}
+
+
+class World(NamedTuple):
+    prometheus: str
+    books: scenario.Books
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """The stack after the scenario."""
+    for program in PROGRAMS:
+        backend(program)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        Stack(Path(directory), interval=1) as stack,
+    ):
+        books, process = scenario.run(stack.otlp_grpc)
+        counted = sc.METRIC_DECISIONS.prometheus_name()
+        expected = sum(books.decisions.values())
+        arrived = eventually(
+            lambda: query(stack.prometheus, f"sum({counted})"),
+            lambda rows: bool(rows) and rows[0][1] == expected,
+        )
+        assert arrived[0][1] == expected
+        yield World(stack.prometheus, books)
+        process.close()
+
+
+@pytest.fixture(scope="module")
+def empty() -> Iterator[str]:
+    """A stack that has never seen anything."""
+    for program in PROGRAMS:
+        backend(program)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        Stack(Path(directory), programs=["prometheus"]) as stack,
+    ):
+        yield stack.prometheus
+
+
+def legend_labels(panel: dict[str, Any], target: dict[str, Any]) -> set[str]:
+    return set(re.findall(r"{{\s*(\w+)\s*}}", target["legendFormat"]))
+
+
+#: Labels that only some budgets have (an agent's, a principal's), and those of a guard that tells
+#: neither window nor unit.
+OPTIONAL = {prometheus_label(a) for a in (sc.AGENT, sc.PRINCIPAL, sc.TENANT, sc.WINDOW)}
+
+
+@pytest.mark.parametrize("where", PANELS)
+def test_every_target_answers_with_the_labels_of_its_legend(world: World, where: str) -> None:
+    panel = PANELS[where]
+    for target in panel["targets"]:
+        rows = ask(world.prometheus, target)
+        assert rows, f"{target['refId']} is empty"
+        assert all(math.isfinite(last(row)) for row in rows)
+        for label in legend_labels(panel, target):
+            found = [label in row["metric"] for row in rows]
+            assert any(found) or label in OPTIONAL, label
+            if label not in OPTIONAL:
+                assert all(found), label
+
+
+@pytest.mark.parametrize("where", PANELS)
+def test_every_target_answers_for_one_tenant(world: World, where: str) -> None:
+    for target in PANELS[where]["targets"]:
+        rows = ask(world.prometheus, target, {"tenant": "globex", "service": scenario.SERVICE})
+        assert rows, f"{target['refId']} is empty"
+        assert {row["metric"].get(TENANT, "globex") for row in rows} == {"globex"}
+
+
+@pytest.mark.parametrize("where", PANELS)
+def test_with_no_data_nothing_fails_and_nothing_is_0(empty: str, where: str) -> None:
+    for target in PANELS[where]["targets"]:
+        assert ask(empty, target) == []
+
+
+@pytest.mark.parametrize("name", GRAFANA)
+def test_every_drop_down_offers_values(world: World, name: str) -> None:
+    expected = {
+        "service": {scenario.SERVICE},
+        "environment": {scenario.ENVIRONMENT},
+        "tenant": {"acme", "globex", "initech"},
+        "agent": {"researcher", "coder", "support", "batch", "local"},
+        "model": set(scenario.PROVIDERS),
+        "resource": {"llm_cost_usd", "llm_tokens", "tools", sc.GUARD_UNAVAILABLE},
+    }
+    for variable in GRAFANA[name]["templating"]["list"]:
+        if variable["type"] != "query":
+            continue
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+        assert found
+        answer = get_json(
+            f"{world.prometheus}/api/v1/label/{found[2]}/values",
+            {"match[]": substituted(found[1])},
+        )
+        assert set(answer["data"]) == expected[variable["name"]]
+
+
+def value(world: World, where: str, ref: int = 0, **chosen: str) -> float:
+    (row,) = ask(world.prometheus, PANELS[where]["targets"][ref], chosen)
+    return last(row)
+
+
+def values(world: World, where: str, label: str, ref: int = 0) -> dict[str, float]:
+    """Sums by one label."""
+    found: dict[str, float] = {}
+    for row in ask(world.prometheus, PANELS[where]["targets"][ref]):
+        key = row["metric"].get(label, "")
+        found[key] = found.get(key, 0) + last(row)
+    return found
+
+
+def test_spend_is_what_the_scenario_spent(world: World) -> None:
+    spent = sum(world.books.cost.values())
+    assert value(world, "overview: Spend, selected time") == pytest.approx(spent, abs=1e-9)
+    assert value(world, "overview: Spend, last hour") == pytest.approx(spent, abs=1e-9)
+    assert value(world, "overview: Spend per hour, now") == pytest.approx(6 * spent, abs=1e-9)
+    assert value(world, "drilldown: Spend") == pytest.approx(spent, abs=1e-9)
+    by_tenant = {
+        "(none)" if tenant == "-" else tenant: cost for tenant, cost in world.books.cost.items()
+    }
+    assert values(world, "overview: Spend by tenant", TENANT) == pytest.approx(by_tenant)
+    one = value(world, "overview: Spend, selected time", tenant="acme")
+    assert one == pytest.approx(world.books.cost["acme"], abs=1e-9)
+
+
+def test_calls_and_tokens_are_what_the_scenario_counted(world: World) -> None:
+    books = world.books
+    calls = sum(books.calls.values())
+    assert value(world, "drilldown: Model calls") == calls
+    assert value(world, "overview: Calls without a price") == books.unpriced / calls
+    assert value(world, "drilldown: Tokens") == sum(books.tokens.values())
+    prompt = sum(n for kind, n in books.tokens.items() if kind != sc.TOKENS_OUTPUT)
+    read = books.tokens[sc.TOKENS_CACHE_READ]
+    assert value(world, "overview: Prompt tokens from the cache") == pytest.approx(read / prompt)
+    ratio = value(world, "drilldown: Estimate in real prompt tokens")
+    assert ratio == pytest.approx(books.estimated / prompt)
+
+
+def test_denials_are_what_the_scenario_saw(world: World) -> None:
+    resource = prometheus_label(sc.RESOURCE)
+    table = PANELS["overview: Denials"]["targets"]
+    rows = ask(world.prometheus, table[0])
+    found = {(row["metric"][TENANT], row["metric"][resource]): last(row) for row in rows}
+    assert found == world.books.denials
+    assert value(world, "overview: Refused calls") == sum(world.books.denials.values())
+    assert value(world, "drilldown: Soft limits crossed") == world.books.soft
+    ages = [last(row) for row in ask(world.prometheus, table[1])]
+    assert all(0 <= age < 600 for age in ages)
+    tools = {row["metric"].get(prometheus_label(sc.TOOL_NAME)) for row in rows}
+    assert tools == {None, "shell"}
+
+
+def test_guard_trouble_is_what_the_scenario_made(world: World) -> None:
+    books = world.books
+    assert value(world, "health: Guard exceptions") == books.guard_errors
+    unreadable = books.decisions[sc.MALFORMED] + books.decisions[sc.LATE]
+    assert value(world, "health: Malformed and late answers") == unreadable
+    assert value(world, "health: Let through unguarded") == books.decisions[sc.LATE]
+    assert value(world, "health: Telemetry errors") == 0
+    assert value(world, "health: Age of the last datum") < 60
+
+
+def test_budgets_are_as_full_as_the_guard_said(world: World) -> None:
+    window = prometheus_label(sc.WINDOW)
+    rows = ask(world.prometheus, PANELS["overview: How full each budget is"]["targets"][0])
+    full = {(r["metric"].get(TENANT, "-"), r["metric"][window]): last(r) for r in rows}
+    expected = {
+        key: world.books.cost[tenant] / (cap * factor)
+        for tenant, cap in scenario.CAPS.items()
+        for key, factor in (((tenant, "day"), 1), ((tenant, "month"), 30))
+    }
+    assert full == pytest.approx(expected)
+
+
+def test_the_forecast_comes_from_the_window(world: World) -> None:
+    """Half of the day has passed: what is left lasts as the first half did."""
+    window = prometheus_label(sc.WINDOW)
+    target = PANELS["overview: When each budget runs out"]["targets"][1]
+    rows = {
+        (row["metric"].get(TENANT, "-"), row["metric"][window]): last(row)
+        for row in ask(world.prometheus, target)
+    }
+    for tenant, cap in scenario.CAPS.items():
+        used = world.books.cost[tenant]
+        for key, limit, length in (("day", cap, 1), ("month", 30 * cap, 30)):
+            left = max(limit - used, 0) / (used / (length * scenario.DAY / 2))
+            assert rows[tenant, key] == pytest.approx(left)
+    assert rows["acme", "day"] == 0  # exhausted
