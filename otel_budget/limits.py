@@ -213,4 +213,5 @@ class Book:
     def _print(self, amount: float) -> str:
         if self.limit.unit == "tokens":
             return f"{amount:,.0f}"
-        return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
+        whole_cents = amount >= 1 or abs(amount * 100 - round(amount * 100)) < 1e-9
+        return f"{amount:,.2f}" if whole_cents else f"{amount:.4f}"

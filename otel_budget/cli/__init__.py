@@ -1,0 +1,26 @@
+"""The command ``otel-budget``. Its own needs (typer, rich, the SDK) come with the extra ``cli``."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+_NEEDS = ("typer", "rich", "opentelemetry.sdk")
+
+
+def main() -> None:
+    """Run the command, or say in one sentence how to install what it needs."""
+    try:
+        missing = [name for name in _NEEDS if find_spec(name) is None]
+    except ModuleNotFoundError as error:
+        missing = [str(error.name)]
+    if missing:
+        print(
+            f"otel-budget: the command needs {missing[0]}, which is not installed; "
+            "install it with: pip install 'otel-budget[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    from otel_budget.cli.app import run
+
+    run(sys.argv[1:])

@@ -1,0 +1,71 @@
+"""The commands, and how they fail: one sentence and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Annotated, Any, Final
+
+import typer
+
+from otel_budget.cli.demo import demo
+from otel_budget.cli.files import files
+from otel_budget.cli.otlp import with_default_url
+from otel_budget.cli.replay import replay
+from otel_budget.cli.terminal import CommandError, complain
+from otel_budget.version import __version__
+
+#: To add a command, add its function: its name is the command's, its docstring the help.
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, files)
+
+app: Final = typer.Typer(
+    name="otel-budget",
+    help="See every decision of an LLM-agent budget guard.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"otel-budget {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See every decision of an LLM-agent budget guard."""
+
+
+def run(arguments: list[str]) -> None:
+    """Run one command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a bar shows a ?
+            stream.reconfigure(errors="replace")
+    for name in ("otel_budget", "opentelemetry"):
+        # The commands say themselves what went wrong.
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    try:
+        app(with_default_url(arguments))
+    except CommandError as error:
+        complain(str(error))
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        complain("stopped.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; the interpreter must not flush into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,358 @@
+"""Reading a log of model calls: CSV or JSON lines, columns by their usual names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+
+from otel_budget.cli.terminal import CommandError
+from otel_budget.contract import TokenUsage
+
+#: What a call has, and the column names it usually goes by (letters and digits only), best first.
+COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "timestamp": (
+        "timestamp", "time", "ts", "datetime", "date", "createdat", "created", "starttime",
+        "requesttime", "arrivaltime", "arrivedat",
+    ),
+    "session": (
+        "sessionid", "session", "conversationid", "conversation", "threadid", "thread", "chatid",
+    ),
+    "tenant": (
+        "tenantid", "tenant", "customerid", "customer", "organizationid", "organization", "orgid",
+        "org", "teamid", "team", "accountid", "account", "budgettenant",
+    ),
+    "model": ("model", "modelname", "modelid", "requestmodel", "genairequestmodel"),
+    "provider": ("provider", "providername", "genaiprovidername", "genaisystem", "vendor"),
+    "prompt": (
+        "prompttokens", "inputtokens", "contexttokens", "numprompttokens", "tokensin",
+        "requesttokens", "genaiusageinputtokens",
+    ),
+    "completion": (
+        "completiontokens", "outputtokens", "generatedtokens", "numgeneratedtokens", "tokensout",
+        "responsetokens", "genaiusageoutputtokens",
+    ),
+    "total": ("totaltokens",),
+    "cache_read": (
+        "cachereadtokens", "cachereadinputtokens", "cachedtokens", "cachedinputtokens",
+        "prompttokensdetailscachedtokens", "inputtokensdetailscachedtokens",
+    ),
+    "cache_write": (
+        "cachewritetokens", "cachecreationinputtokens", "cachecreationtokens",
+        "cachewriteinputtokens",
+    ),
+    "tool": ("toolname", "tool"),
+}  # fmt: skip
+_COUNTS: Final = ("prompt", "completion", "total", "cache_read", "cache_write")
+#: Objects of a JSON-lines file that are looked at for the names of its columns.
+_LOOKED_AT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row: a model call where `usage` is given, and a tool call where `tool` is."""
+
+    line: int
+    at: float | None
+    session: str | None
+    tenant: str | None
+    model: str | None
+    provider: str | None
+    usage: TokenUsage | None
+    tool: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be read, and why."""
+
+    line: int
+    why: str
+
+
+@dataclass(slots=True)
+class CallLog:
+    """A file, read.
+
+    Attributes:
+        calls: In the order of time (of the file, where it has no times).
+        bad: Rows that could not be read.
+        columns: Which column of the file each field was read from.
+        reordered: Whether the file's rows were not in the order of time.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    reordered: bool = False
+
+
+def read_log(
+    file: TextIOWrapper, path: Path, mapped: Mapping[str, str], *, strict: bool = False
+) -> CallLog:
+    """Read a whole log; a million calls take some 500 MB.
+
+    Args:
+        file: The open file, at its start.
+        path: Its name, for people.
+        mapped: Columns by field, before their usual names.
+        strict: Stop at the first row that cannot be read.
+
+    Raises:
+        CommandError: It is no such log, has not the columns needed, or, with `strict`, a bad row.
+    """
+    names, rows = _rows(file, path)
+    log = CallLog(columns=_find_columns(names, mapped, path))
+    last = float("-inf")
+    for line, row in rows:
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            call = _call(line, row, log.columns)
+        except ValueError as error:
+            if strict:
+                raise CommandError(
+                    f"{path}, line {line}: {error}. Correct the row, or leave --strict out to "
+                    "count and skip such rows."
+                ) from None
+            log.bad.append(BadRow(line, str(error)))
+            continue
+        log.calls.append(call)
+        if call.at is not None:
+            log.reordered |= call.at < last
+            last = call.at
+    if not log.calls:
+        raise CommandError(
+            f"{path} holds no row that can be read"
+            + (f"; line {log.bad[0].line}: {log.bad[0].why}." if log.bad else ", only a header.")
+        )
+    if log.reordered:
+        log.calls.sort(key=lambda call: call.at or 0.0)
+    return log
+
+
+def open_log(path: Path) -> TextIOWrapper:
+    """The file as text.
+
+    Raises:
+        CommandError: It is missing, empty, a directory or not text.
+    """
+    try:
+        raw = path.open("rb")
+    except FileNotFoundError:
+        raise CommandError(f"there is no file {path}: check its name.") from None
+    except IsADirectoryError:
+        raise CommandError(f"{path} is a directory: name a CSV or JSON-lines file.") from None
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
+    start = raw.peek(65_536)
+    if not start.strip():
+        raw.close()
+        raise CommandError(f"{path} is empty: name a CSV or JSON-lines file of model calls.")
+    if b"\0" in start or not _is_utf8(start):
+        raw.close()
+        raise CommandError(
+            f"{path} is not UTF-8 text: unpack or convert it to CSV or JSON lines first."
+        )
+    return TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _is_utf8(start: bytes) -> bool:
+    try:
+        # The end may fall within a character.
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return len(start) - error.start < 4 and error.end == len(start)
+    return True
+
+
+# -- the two formats -----------------------------------------------------------------------
+#: A row by column, or what is wrong with it.
+_Row = dict[str, Any] | str
+
+
+def _rows(file: TextIOWrapper, path: Path) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
+    """The names of the columns, and the rows with their line numbers."""
+    first = next(line for line in file if line.strip())
+    file.seek(0)
+    if first.lstrip().startswith("["):
+        raise CommandError(
+            f"{path} is one JSON array: write one object a line first, as `jq -c '.[]'` does."
+        )
+    if not first.lstrip().startswith("{"):
+        return _csv_rows(file, first, path)
+    rows = _json_rows(file)
+    head = list(islice(rows, _LOOKED_AT))
+    names = dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row)
+    return list(names), _chain(head, rows)
+
+
+def _chain(
+    head: Sequence[tuple[int, _Row]], rest: Iterable[tuple[int, _Row]]
+) -> Iterator[tuple[int, _Row]]:
+    yield from head
+    yield from rest
+
+
+def _csv_rows(
+    file: TextIOWrapper, header: str, path: Path
+) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
+    delimiter = max(",;\t|", key=header.count)
+    reader = csv.reader(file, delimiter=delimiter)
+
+    def rows() -> Iterator[tuple[int, _Row]]:
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, f"it is no CSV row ({error})"
+                continue
+            if not cells:
+                continue
+            if len(cells) != len(names):
+                wrong = f"it has {len(cells)} cells, the header {len(names)}"
+                yield reader.line_num, wrong
+            else:
+                yield reader.line_num, dict(zip(names, cells, strict=True))
+
+    try:
+        names = next(cells for cells in reader if any(cell.strip() for cell in cells))
+    except csv.Error as error:
+        raise CommandError(f"{path} does not begin with a CSV header ({error}).") from None
+    return names, rows()
+
+
+def _json_rows(file: TextIOWrapper) -> Iterator[tuple[int, _Row]]:
+    for line, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            yield line, "it is no JSON"
+            continue
+        yield line, dict(_flat(row)) if isinstance(row, dict) else "it is no JSON object"
+
+
+def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+# -- columns -------------------------------------------------------------------------------
+def _find_columns(names: Sequence[str], mapped: Mapping[str, str], path: Path) -> dict[str, str]:
+    for name in mapped.values():
+        if name not in names:
+            raise CommandError(f"{path} has no column {name!r}; it has {_listed(names)}.")
+    plain = {name: re.sub(r"[^a-z0-9]", "", name.lower()).removeprefix("usage") for name in names}
+    columns: dict[str, str] = {}
+    for wanted, usual in COLUMNS.items():
+        found = [(usual.index(plain[name]), name) for name in names if plain[name] in usual]
+        if found:
+            columns[wanted] = min(found)[1]
+    columns.update(mapped)
+    missing = [one for one in ("prompt", "completion") if one not in columns]
+    if missing and "tool" not in columns:
+        raise CommandError(
+            f"{path} has no column that looks like {' and '.join(missing)} tokens; it has "
+            f"{_listed(names)}. Name yours: --column {missing[0]}=NAME."
+        )
+    return columns
+
+
+def _listed(names: Sequence[str]) -> str:
+    few = ", ".join(name[:40] for name in names[:12])
+    return few + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "none"
+
+
+# -- one row -------------------------------------------------------------------------------
+def _call(line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Call:
+    values = {
+        wanted: value
+        for wanted, column in columns.items()
+        if (value := row.get(column)) is not None and value != ""
+    }
+    tool = _text(values, "tool")
+    counts = {each: _count(each, values[each]) for each in _COUNTS if each in values}
+    usage = None
+    if counts or tool is None:
+        for needed in ("prompt", "completion"):
+            if needed not in counts:
+                raise ValueError(f"it has no {needed} tokens")
+        usage = TokenUsage(
+            prompt_tokens=counts["prompt"],
+            completion_tokens=counts["completion"],
+            total_tokens=counts.get("total", counts["prompt"] + counts["completion"]),
+            cache_read_tokens=counts.get("cache_read"),
+            cache_write_tokens=counts.get("cache_write"),
+        )
+    at = None
+    if "timestamp" in columns:
+        if "timestamp" not in values:
+            raise ValueError("it has no timestamp")
+        at = _seconds(values["timestamp"])
+    return Call(
+        line,
+        at,
+        _text(values, "session"),
+        _text(values, "tenant"),
+        _text(values, "model"),
+        _text(values, "provider"),
+        usage,
+        tool,
+    )
+
+
+def _text(values: Mapping[str, Any], wanted: str) -> str | None:
+    return str(values[wanted]) if wanted in values else None
+
+
+def _count(what: str, value: Any) -> int:
+    number: int | float | None = None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            try:
+                number = float(value)
+            except ValueError:
+                number = None
+    if number is None or number < 0 or not isfinite(number) or number != int(number):
+        raise ValueError(f"its {what} tokens are {str(value)[:40]!r}, no count")
+    return int(number)
+
+
+def _seconds(value: Any) -> float:
+    """Seconds since the epoch, of ISO 8601 (UTC where it says nothing) or of s, ms, us or ns."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return moment.timestamp()
+        except (ValueError, OverflowError):
+            number = float("nan")
+    for _ in range(3):
+        # Seconds stay under 1e11 until the year 5138; milliseconds have passed it in 1973.
+        if abs(number) >= 1e11:
+            number /= 1000
+    if not (isfinite(number) and 0 <= number < 1e11):
+        raise ValueError(f"its timestamp {str(value)[:40]!r} is neither ISO 8601 nor a number")
+    return number

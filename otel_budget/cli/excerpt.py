@@ -1,0 +1,53 @@
+"""The shipped excerpt of a real call log, and the tenants the demo assigns to its rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.resources import as_file, files
+from typing import Final
+
+from otel_budget.cli.calllog import Call, open_log, read_log
+
+#: Whose the calls are; see data/NOTICE.md.
+CREDIT: Final = (
+    "Azure LLM Inference Trace 2023 (Microsoft, CC-BY 4.0; Patel et al., Splitwise, ISCA 2024)"
+)
+FILE: Final = "azure_llm_2023_code_excerpt.csv"
+
+#: Tenant, model, provider, and how many of twenty calls are theirs.
+_TENANTS: Final = (
+    ("acme", "claude-sonnet-4-5", "anthropic", 9),
+    ("globex", "gpt-4.1", "openai", 6),
+    ("initech", "claude-haiku-4-5", "anthropic", 3),
+    ("umbrella", "gpt-4.1-mini", "openai", 2),
+)
+_TOOLS: Final = ("read_file", "run_tests", "search", "shell")
+_CALLS_A_SESSION: Final = 11
+_CALLS_A_TOOL: Final = 5
+
+
+def excerpt() -> list[Call]:
+    """The calls of the excerpt, with tenant, session, model and tools assigned by row number."""
+    with as_file(files("otel_budget") / "data" / FILE) as path, open_log(path) as file:
+        calls = read_log(file, path, {}).calls
+    shares = [entry for entry in _TENANTS for _ in range(entry[3])]
+    made: dict[str, int] = {}
+    assigned: list[Call] = []
+    for row, call in enumerate(calls):
+        # 7 and 20 have no common divisor: twenty rows in a row meet every share once.
+        tenant, model, provider, _ = shares[row * 7 % len(shares)]
+        number = made[tenant] = made.get(tenant, 0) + 1
+        tool = None
+        if number % _CALLS_A_TOOL == 0:
+            tool = _TOOLS[number // _CALLS_A_TOOL % len(_TOOLS)]
+        assigned.append(
+            replace(
+                call,
+                tenant=tenant,
+                session=f"{tenant}-{1 + (number - 1) // _CALLS_A_SESSION}",
+                model=model,
+                provider=provider,
+                tool=tool,
+            )
+        )
+    return assigned

@@ -1,0 +1,90 @@
+"""The option ``--otlp [URL]``: send to a collector what a command draws."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import typer
+
+from otel_budget.cli.terminal import CommandError
+
+_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_FALLBACK: Final = "http://localhost:4318"
+_URL: Final = re.compile(r"^(\w+://|[\w.-]+:\d+$)")
+
+Otlp = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp",
+        metavar="[URL]",
+        help=f"Also send the telemetry to a collector (default: ${_VARIABLE}, else {_FALLBACK}).",
+        show_default=False,
+    ),
+]
+
+
+def with_default_url(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``--otlp`` given its value, which may be left out."""
+    filled: list[str] = []
+    for index, argument in enumerate(arguments):
+        filled.append(argument)
+        if argument == "--otlp" and not _URL.match("".join(arguments[index + 1 : index + 2])):
+            filled.append(os.environ.get(_VARIABLE) or _FALLBACK)
+    return filled
+
+
+@contextmanager
+def sending(url: str, service_name: str) -> Iterator[Callable[[], None]]:
+    """Set up the global providers to send to `url`, and see that everything arrives.
+
+    Yields:
+        A function that sends what waits, to be called now and then where calls come faster than
+        batches leave.
+
+    Raises:
+        CommandError: Nothing listens there, or not everything was taken.
+    """
+    from otel_budget.sdk import configure
+
+    _check_listening(url)
+    try:
+        telemetry = configure(service_name, endpoint=url, log_patience=10.0)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise CommandError(str(error)) from None
+
+    def flush() -> None:
+        telemetry.force_flush(10.0)
+
+    try:
+        yield flush
+    finally:
+        losses = telemetry.shutdown(10.0)
+    if losses:
+        raise CommandError(
+            f"the collector at {url} did not take everything: lost are {losses}. See its log, or "
+            "run `otel-budget verify`.",
+            code=1,
+        )
+
+
+def _check_listening(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        host, port = None, 0
+    if parts.scheme not in {"http", "https"} or not host:
+        raise CommandError(f"--otlp {url} is not a URL such as {_FALLBACK}.")
+    try:
+        socket.create_connection((host, port), timeout=3.0).close()
+    except OSError as error:
+        raise CommandError(
+            f"nothing listens at {url} ({error.strerror or error}): start a collector there, or "
+            "name another with --otlp URL."
+        ) from None

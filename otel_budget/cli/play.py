@@ -1,0 +1,98 @@
+"""Put logged calls to a guard, as a runtime would have."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from otel_budget.cli.calllog import Call
+from otel_budget.contract import Allow, SoftLimit
+from otel_budget.dialects import is_typed, print_usage, read_decision
+from otel_budget.session_info import call_info
+
+
+class LogClock:
+    """A guard's clock that shows the time of the call at hand."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Seconds since the epoch."""
+        return self.now
+
+
+@dataclass(slots=True)
+class Played:
+    """What the telemetry does not carry: log time, and what was never used.
+
+    Attributes:
+        first_refusal: The first refused model call of each tenant.
+        refused_input_tokens: Prompt tokens of the refused model calls.
+        refused_output_tokens: What they generated in the log.
+    """
+
+    first_refusal: dict[str | None, Call] = field(default_factory=dict)
+    refused_input_tokens: int = 0
+    refused_output_tokens: int = 0
+
+
+def play(guard: Any, calls: Iterable[Call], clock: LogClock, default_session: str) -> Played:
+    """Ask `guard`, sync or async, before each call, and tell it the usage of those it lets pass.
+
+    A check that raises or answers what its runtime rejects refuses the call, as in the runtime.
+    """
+    run = _play(guard, calls, clock, default_session)
+    asynchronous = inspect.iscoroutinefunction(getattr(guard, "check_before_llm", None))
+    return asyncio.run(run) if asynchronous else _without_a_loop(run)
+
+
+def _without_a_loop(run: Coroutine[Any, Any, Played]) -> Played:
+    # A sync guard may run an event loop of its own, which it could not inside one of ours.
+    try:
+        run.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise TypeError("the guard is sync, but one of its methods waits")
+
+
+async def _play(guard: Any, calls: Iterable[Call], clock: LogClock, default_session: str) -> Played:
+    played = Played()
+    for call in calls:
+        if call.at is not None:
+            clock.now = call.at
+        session = call.session or default_session
+        with call_info(tenant=call.tenant, model=call.model, provider=call.provider):
+            if call.usage is not None:
+                proceeds, typed = await _asked(
+                    guard.check_before_llm, session, call.usage.prompt_tokens
+                )
+                if not proceeds:
+                    played.first_refusal.setdefault(call.tenant, call)
+                    played.refused_input_tokens += call.usage.prompt_tokens
+                    played.refused_output_tokens += call.usage.completion_tokens
+                    continue
+                usage = call.usage if typed else print_usage(call.usage)
+                try:
+                    told = guard.record_after_llm(session, usage)
+                    if inspect.isawaitable(told):
+                        await told
+                except Exception:  # counted by the telemetry; a runtime goes on, too
+                    pass
+            if call.tool is not None:
+                await _asked(guard.check_before_tool, session, call.tool)
+    return played
+
+
+async def _asked(check: Any, *arguments: Any) -> tuple[bool, bool]:
+    """Whether the call proceeds, and whether the guard speaks the typed dialect."""
+    try:
+        answer = check(*arguments)
+        if inspect.isawaitable(answer):
+            answer = await answer
+    except Exception:  # counted by the telemetry
+        return False, True
+    return isinstance(read_decision(answer), Allow | SoftLimit), is_typed(answer)

@@ -1,0 +1,253 @@
+"""``otel-budget replay``: what would this budget have done to this traffic?"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from otel_budget.cli.budget import budget_of, describe
+from otel_budget.cli.calllog import COLUMNS, Call, CallLog, open_log, read_log
+from otel_budget.cli.drawing import tenants_table
+from otel_budget.cli.otlp import Otlp, sending
+from otel_budget.cli.play import LogClock, Played, play
+from otel_budget.cli.report import Report, report_of
+from otel_budget.cli.terminal import CommandError, clean, followed, usd
+from otel_budget.guard import instrument
+from otel_budget.limits import Per
+from otel_budget.windows import Window
+
+#: Rows after which ``--otlp`` waits for what it has sent: less than a batch queue holds.
+_BATCH: Final = 500
+#: Bad rows that a report names.
+_NAMED: Final = 5
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines.")],
+    *,
+    limit_usd: Annotated[
+        float | None, typer.Option("--limit-usd", help="Cap in USD.", show_default=False)
+    ] = None,
+    limit_tokens: Annotated[
+        float | None,
+        typer.Option("--limit-tokens", help="Cap in tokens, e.g. 1e6.", show_default=False),
+    ] = None,
+    per: Annotated[Per, typer.Option(help="Whose budget it is.")] = "tenant",
+    window: Annotated[Window, typer.Option(help="When it resets, by the UTC calendar.")] = "day",
+    soft: Annotated[float, typer.Option(help="Share of the cap that is a soft limit.")] = 0.8,
+    deny_tool: Annotated[
+        list[str] | None,
+        typer.Option("--deny-tool", help="Refuse this tool (or pattern); may be repeated."),
+    ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option(
+            "--guard",
+            metavar="MODULE:FACTORY",
+            help="A guard of your own instead; the factory may take clock (epoch seconds).",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model of rows that name none.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Provider of rows that name none, e.g. openai.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="FIELD=NAME",
+            help=f"Read FIELD from column NAME. Fields: {', '.join(COLUMNS)}.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
+    otlp: Otlp = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Replay a log of model calls against a budget: who is warned, who is refused, what it costs.
+
+    Example: otel-budget replay calls.csv --limit-usd 5 --per tenant --window day --model gpt-4.1
+
+    Example: otel-budget replay calls.jsonl --guard mycompany.budgets:make_guard --json
+    """
+    from otel_budget.testing import capture_telemetry, observe_global
+
+    with open_log(file) as opened:
+        log = read_log(opened, file, _mapped(column), strict=strict)
+    if limit_usd is not None and model is None and "model" not in log.columns:
+        raise CommandError(
+            f"{file} names no models, so nothing has a price: add --model (and --provider), "
+            "or use --limit-tokens."
+        )
+    _fill(log, model, provider)
+    clock = LogClock(next((call.at for call in log.calls if call.at is not None), time.time()))
+    budget = budget_of(
+        clock,
+        guard=guard,
+        limit_usd=limit_usd,
+        limit_tokens=limit_tokens,
+        per=per,
+        window=window,
+        soft=soft,
+        deny_tools=deny_tool or (),
+    )
+    with ExitStack() as stack:
+        flush: Callable[[], None] | None = None
+        if otlp is not None:
+            flush = stack.enter_context(sending(otlp, "otel-budget-replay"))
+        capture = capture_telemetry(spans=False) if otlp is None else observe_global(spans=False)
+        with capture as telemetry:
+            started = time.perf_counter()
+            played = play(
+                _instrumented(budget),
+                _followed(log.calls, flush, shown=not as_json),
+                clock,
+                file.stem,
+            )
+            seconds = time.perf_counter() - started
+            report = report_of(telemetry)
+    if as_json:
+        json.dump(_as_json(file, log, report, played), sys.stdout, indent=2)
+        print()
+        return
+    console = Console()
+    money = report.cost_usd > 0
+    budget_text = describe(
+        guard=guard,
+        limit_usd=limit_usd,
+        limit_tokens=limit_tokens,
+        per=per,
+        window=window,
+        soft=soft,
+    )
+    console.print(_opening(file, log, budget_text), "")
+    console.print(_totals(report, played, money=money), "")
+    console.print(tenants_table(report.tenants, report.other_levels, money=money), "")
+    for note in _notes(log, report, played):
+        console.print(note)
+    rate = len(log.calls) / max(seconds, 1e-9)
+    console.print(Text(f"{len(log.calls):,} rows in {seconds:.1f} s ({rate:,.0f}/s).", "dim"))
+
+
+def _instrumented(guard: Any) -> Any:
+    try:
+        return instrument(guard)
+    except TypeError as error:
+        raise CommandError(f"what --guard made is no guard: {error}.") from None
+
+
+def _mapped(columns: list[str] | None) -> dict[str, str]:
+    mapped: dict[str, str] = {}
+    for entry in columns or ():
+        wanted, separator, name = entry.partition("=")
+        if not separator or not name or wanted not in COLUMNS:
+            raise CommandError(
+                f"--column {entry} is not FIELD=NAME with a field of {', '.join(COLUMNS)}."
+            )
+        mapped[wanted] = name
+    return mapped
+
+
+def _fill(log: CallLog, model: str | None, provider: str | None) -> None:
+    if model is not None or provider is not None:
+        log.calls = [
+            replace(call, model=call.model or model, provider=call.provider or provider)
+            for call in log.calls
+        ]
+
+
+def _followed(
+    calls: list[Call], flush: Callable[[], None] | None, *, shown: bool
+) -> Iterator[Call]:
+    for number, call in enumerate(followed(calls, "Calls", shown=shown), 1):
+        yield call
+        if flush is not None and number % _BATCH == 0:
+            flush()
+
+
+# -- the report ----------------------------------------------------------------------------
+def _opening(file: Path, log: CallLog, budget: str) -> Text:
+    times = [call.at for call in log.calls if call.at is not None]
+    when = f", {_time(min(times))} to {_time(max(times))} UTC" if times else ""
+    return Text.assemble(
+        (clean(file.name), "bold"), f": {len(log.calls):,} rows{when}. Budget: {budget}."
+    )
+
+
+def _totals(report: Report, played: Played, *, money: bool) -> Text:
+    tokens = ", ".join(
+        f"{count:,} {kind.replace('_', ' ')}"
+        for kind, count in report.tokens.items()
+        if count or kind in {"input", "output"}
+    )
+    text = Text.assemble(
+        (f"{report.recorded_calls:,} recorded", "green"),
+        " model calls: ",
+        f"{tokens} tokens",
+        f", {usd(report.cost_usd)}" if money else "",
+        ".\n",
+        (f"{report.refused_calls:,} refused", "red" if report.refused_calls else ""),
+    )
+    if report.refused_calls:
+        text.append(
+            f", which were {played.refused_input_tokens:,} prompt and "
+            f"{played.refused_output_tokens:,} completion tokens in the log"
+        )
+    text.append(f". {report.soft_hits:,} soft hits. {report.tool_denials:,} tool calls refused.")
+    return text
+
+
+def _notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
+    firsts = sorted(played.first_refusal.items(), key=lambda item: item[1].at or 0.0)
+    for tenant, call in firsts[:_NAMED]:
+        when = "" if call.at is None else f" at {_time(call.at)} UTC"
+        who = clean(tenant) if tenant else "calls without a tenant"
+        yield Text(f"First refusal of {who}{when}, line {call.line}.")
+    if len(firsts) > _NAMED:
+        yield Text(f"And of {len(firsts) - _NAMED:,} more tenants.")
+    for reason, count in report.unpriced_calls.items():
+        if reason not in {"no_prices", "no_model"} or report.cost_usd > 0:
+            yield Text(f"{count:,} calls have no price ({reason}): they add no cost.", "yellow")
+    for error, count in report.guard_errors.items():
+        yield Text(f"The guard raised {error} in {count:,} calls.", "red")
+    if "timestamp" not in log.columns:
+        yield Text("No timestamps: all calls fall into one window.", "yellow")
+    if log.reordered:
+        yield Text("The rows were put into the order of their times.", "dim")
+    if log.bad:
+        named = "; ".join(f"line {bad.line}: {bad.why}" for bad in log.bad[:_NAMED])
+        more = f"; and {len(log.bad) - _NAMED:,} more" if len(log.bad) > _NAMED else ""
+        yield Text(f"{len(log.bad):,} rows could not be read and were left out: ", "yellow").append(
+            f"{clean(named)}{more}."
+        )
+
+
+def _as_json(file: Path, log: CallLog, report: Report, played: Played) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "rows": len(log.calls),
+        "columns": log.columns,
+        "reordered": log.reordered,
+        **asdict(report),
+        "refused_input_tokens": played.refused_input_tokens,
+        "refused_output_tokens": played.refused_output_tokens,
+        "first_refusals": [
+            {"tenant": tenant, "line": call.line, "timestamp": call.at}
+            for tenant, call in played.first_refusal.items()
+        ],
+        "bad_rows": [asdict(bad) for bad in log.bad],
+    }
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,91 @@
+"""What the commands share at the terminal: errors, numbers, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Item = TypeVar("Item")
+
+
+class CommandError(Exception):
+    """Something a person can put right: one sentence with the remedy.
+
+    Attributes:
+        code: The exit code.
+    """
+
+    def __init__(self, sentence: str, code: int = 2) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def complain(sentence: str) -> None:
+    """One sentence on stderr."""
+    # Not through rich, which would break it into lines that no search finds again.
+    print(f"otel-budget: {sentence}", file=sys.stderr)
+
+
+def clean(text: str) -> str:
+    """Text from outside for a terminal: no control characters, no markup."""
+    return escape("".join(c if c.isprintable() else "�" for c in text))
+
+
+def usd(amount: float) -> str:
+    """Dollars, with as many decimals as say something."""
+    whole_cents = amount >= 1 or abs(amount * 100 - round(amount * 100)) < 1e-9
+    return f"${amount:,.2f}" if whole_cents else f"${amount:.4f}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A level in its unit."""
+    return usd(value) if unit == "USD" else f"{value:,.0f}"
+
+
+def bar(share: float, width: int = 8, soft: float | None = 0.8) -> Text:
+    """A bar filled to `share`, with its percentage: green, yellow past `soft`, red when spent."""
+    filled = min(width, int(share * width))
+    colour = "red" if share >= 1 else "yellow" if soft is not None and share >= soft else "green"
+    return Text.assemble(
+        ("█" * filled, colour), ("░" * (width - filled), "dim"), (f" {share:>4.0%}", colour)
+    )
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="dim")
+
+
+def followed(items: Sequence[Item], what: str, *, shown: bool = True) -> Iterator[Item]:
+    """`items`, with live progress on stderr: rate and remaining time; on a terminal only."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn(what),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    ) as display:
+        task = display.add_task(what, total=len(items))
+        for number, item in enumerate(items, 1):
+            yield item
+            if number % 16 == 0 or number == len(items):
+                display.update(task, completed=number)
