@@ -10,19 +10,12 @@ import venv
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from otel_budget.cli.files import FilesError, files, shipped, write
+from otel_budget.cli.app import run
+from otel_budget.cli.files import shipped, write
+from otel_budget.cli.terminal import CommandError
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def app() -> typer.Typer:
-    one = typer.Typer()
-    one.command()(files)
-    return one
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -52,7 +45,7 @@ def test_again_is_fine_and_a_changed_file_is_not_overwritten(tmp_path: Path) -> 
     shipped_content = config.read_bytes()
     config.write_text("mine")
     (tmp_path / "collector" / "builder.yaml").unlink()
-    with pytest.raises(FilesError, match=r"1 file in .* differ .*collector/config.yaml.*--force"):
+    with pytest.raises(CommandError, match=r"1 file in .* differ .*collector/config.yaml.*--force"):
         write(tmp_path)
     assert config.read_text() == "mine"
     assert not (tmp_path / "collector" / "builder.yaml").exists()  # all or none
@@ -70,26 +63,32 @@ def test_a_file_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
     assert mine.read_text() == "mine"
 
 
-def test_what_a_person_sees(app: typer.Typer, tmp_path: Path) -> None:
-    run = CliRunner().invoke
-    first = run(app, [str(tmp_path / "x")])
-    assert first.exit_code == 0
-    assert f"wrote {tmp_path / 'x' / 'collector' / 'config.yaml'}" in first.stdout
-    again = run(app, [str(tmp_path / "x"), "--json"])
-    assert json.loads(again.stdout)["written"] == []
-    (tmp_path / "x" / "collector" / "config.yaml").write_text("mine")
-    refused = run(app, [str(tmp_path / "x")])
-    assert refused.exit_code == 2
-    assert len(refused.stderr.splitlines()) == 1
+def command(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        run(["files", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return int(exit_.value.code or 0), out, err
+
+
+def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = tmp_path / "x"
+    code, out, _ = command(there, capsys=capsys)
+    assert code == 0
+    assert f"wrote {there / 'collector' / 'config.yaml'}" in out
+    code, out, _ = command(there, "--json", capsys=capsys)
+    assert json.loads(out)["written"] == []
+    (there / "collector" / "config.yaml").write_text("mine")
+    code, out, err = command(there, capsys=capsys)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
     (tmp_path / "file").touch()
-    refused = run(app, [str(tmp_path / "file")])
-    assert (refused.exit_code, refused.stderr) == (
+    code, _, err = command(tmp_path / "file", capsys=capsys)
+    assert (code, err) == (
         2,
         f"otel-budget: {tmp_path / 'file'} is not a directory; name one, or a path that is free.\n",
     )
-    refused = run(app, [str(tmp_path / "file" / "below")])
-    assert refused.exit_code == 2
-    assert "could not be written" in refused.stderr
+    code, _, err = command(tmp_path / "file" / "below", capsys=capsys)
+    assert code == 2
+    assert "could not be written" in err
 
 
 def test_from_a_wheel_in_a_fresh_environment(tmp_path: Path) -> None:

@@ -10,15 +10,13 @@ from typing import Annotated, Final
 
 import typer
 
+from otel_budget.cli.terminal import CommandError
+
 #: What a wheel carries under ``otel_budget/shipped_files``, by the folders of a checkout.
 FOLDERS: Final = ("collector", "dashboards")
 #: What stays in the checkout: it builds and tests the rest. pyproject.toml excludes the same.
 _DEVELOPMENT: Final = frozenset({"programs", "builder", "web", "__pycache__", "node_modules"})
 _DEVELOPMENT_SUFFIXES: Final = frozenset({".py", ".pyc", ".mk", ".toml"})
-
-
-class FilesError(Exception):
-    """Something a person can mend; the message is one sentence that says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +40,10 @@ def write(directory: Path, *, force: bool = False) -> Written:
         force: Overwrite files that differ from the shipped ones.
 
     Raises:
-        FilesError: A file differs and `force` is not given, or the directory cannot be written.
+        CommandError: A file differs and `force` is not given, or the directory cannot be written.
     """
     if directory.exists() and not directory.is_dir():
-        raise FilesError(f"{directory} is not a directory; name one, or a path that is free.")
+        raise CommandError(f"{directory} is not a directory; name one, or a path that is free.")
     todo: dict[str, bytes] = {}
     unchanged: list[str] = []
     changed: list[str] = []
@@ -61,7 +59,7 @@ def write(directory: Path, *, force: bool = False) -> Written:
                 todo[name] = content
         if changed and not force:
             few = ", ".join(changed[:3]) + (", ..." if changed[3:] else "")
-            raise FilesError(
+            raise CommandError(
                 f"{len(changed)} file{'' if len(changed) == 1 else 's'} in {directory} differ "
                 f"from those of this version ({few}) and nothing was written; keep your changes "
                 "in a file of your own, such as an overlay, or overwrite them with --force."
@@ -71,7 +69,7 @@ def write(directory: Path, *, force: bool = False) -> Written:
             (directory / name).write_bytes(content)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise FilesError(
+        raise CommandError(
             f"{error.filename or directory} could not be written ({reason}); choose another "
             "directory."
         ) from error
@@ -84,7 +82,7 @@ def shipped() -> Iterator[tuple[str, bytes]]:
     carried = package / "shipped_files"  # in a wheel
     root = carried if carried.is_dir() else package.parent  # in a checkout
     if not (root / FOLDERS[0]).is_dir():
-        raise FilesError(
+        raise CommandError(
             "This installation carries no files; install otel-budget from a wheel or a checkout."
         )
     for folder in FOLDERS:
@@ -109,11 +107,7 @@ def files(
 
     Example: otel-budget files ./observability
     """
-    try:
-        result = write(directory, force=force)
-    except FilesError as error:
-        typer.echo(f"otel-budget: {error}", err=True)
-        raise typer.Exit(2) from None
+    result = write(directory, force=force)
     if as_json:
         typer.echo(json.dumps({"written": result.written, "unchanged": result.unchanged}))
         return

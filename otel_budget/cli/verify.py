@@ -1,0 +1,129 @@
+"""``otel-budget verify``: does a denial get through to where people look for it?"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import typer
+
+from otel_budget.cli.terminal import CommandError
+from otel_budget.verify.hop import Hop
+from otel_budget.verify.run import Pipeline, run
+
+#: The addresses of the shipped stack.
+_LOCAL: Final = {
+    "collector_health": "http://127.0.0.1:13133",
+    "collector_metrics": "http://127.0.0.1:8888/metrics",
+    "prometheus": "http://127.0.0.1:9090",
+    "jaeger": "http://127.0.0.1:16686",
+}
+_MARKS: Final = {
+    "passed": ("ok     ", typer.colors.GREEN),
+    "failed": ("FAILED ", typer.colors.RED),
+    "skipped": ("skipped", typer.colors.YELLOW),
+}
+_SETUP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def verify(
+    *,
+    setup: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:CALLABLE",
+            help="Your own set-up of OpenTelemetry; without it the OTEL_* variables are used.",
+        ),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="The backends are those of the shipped stack.")
+    ] = False,
+    prometheus: Annotated[str | None, typer.Option(metavar="URL", help="Base URL.")] = None,
+    jaeger: Annotated[str | None, typer.Option(metavar="URL", help="Base URL.")] = None,
+    collector_health: Annotated[
+        str | None, typer.Option(metavar="URL", help="The health_check extension.")
+    ] = None,
+    collector_metrics: Annotated[
+        str | None, typer.Option(metavar="URL", help="The collector's own metrics.")
+    ] = None,
+    audit_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where it writes threshold events.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.0, help="Seconds until something counts as missing in a backend.")
+    ] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the hops as JSON.")] = False,
+) -> None:
+    """Send canary decisions through your own pipeline and check each hop of it.
+
+    Two fresh processes each make a soft limit and a denial, for a tenant of their own. Hops that
+    you do not name are skipped. The exit code is 1 if a hop failed.
+
+    Example: otel-budget verify --prometheus http://localhost:9090 --jaeger http://localhost:16686
+    """
+    if setup is not None and not _SETUP.fullmatch(setup):
+        raise CommandError(f"--setup {setup} is not of the form package.module:callable.")
+    given = {
+        "collector_health": collector_health,
+        "collector_metrics": collector_metrics,
+        "prometheus": prometheus,
+        "jaeger": jaeger,
+    }
+    for option, url in given.items():
+        if url is not None:
+            _check_url(option, url)
+    addresses = {
+        option: url or (_LOCAL[option] if local else None) for option, url in given.items()
+    }
+    pipeline = Pipeline(
+        setup=setup or "",
+        collector_health=addresses["collector_health"],
+        collector_metrics=addresses["collector_metrics"],
+        prometheus=addresses["prometheus"],
+        jaeger=addresses["jaeger"],
+        audit_file=audit_file,
+        timeout=timeout,
+    )
+    hops = []
+    for hop in run(pipeline):
+        hops.append(hop)
+        if not as_json:
+            _show(hop)
+    failed = sum(hop.status == "failed" for hop in hops)
+    skipped = sum(hop.status == "skipped" for hop in hops)
+    if as_json:
+        result = {"ok": not failed, "tenant": pipeline.tenant, "hops": [asdict(h) for h in hops]}
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        passed = len(hops) - failed - skipped
+        typer.echo(
+            f"{passed} passed, {failed} failed, {skipped} skipped. "
+            f"The canary's tenant is {pipeline.tenant}."
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(hop: Hop) -> None:
+    mark, colour = _MARKS[hop.status]
+    time = f"{hop.seconds:6.2f} s" if hop.status != "skipped" else " " * 8
+    typer.echo(f"{typer.style(mark, fg=colour)} {hop.name:<24} {time}  {hop.detail}")
+    if hop.cause:
+        typer.echo(f"        likely cause: {hop.cause}")
+    if hop.remedy:
+        typer.echo(f"        remedy: {hop.remedy}")
+
+
+def _check_url(option: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        name = option.replace("_", "-")
+        raise CommandError(f"--{name} {url} is not a URL such as {_LOCAL[option]}.")

@@ -1,0 +1,59 @@
+"""Questions over HTTP to the programs of a pipeline."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from otel_budget.verify.hop import Problem
+
+T = TypeVar("T")
+_PATIENCE: Final = 5.0
+
+
+def get(url: str, parameters: Mapping[str, str] | None = None) -> bytes:
+    """What a URL answers with.
+
+    Raises:
+        OSError: No answer, or one of an error (`urllib.error.HTTPError`).
+    """
+    query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+    with urllib.request.urlopen(url + query, timeout=_PATIENCE) as answer:  # noqa: S310
+        content: bytes = answer.read()
+        return content
+
+
+def get_json(url: str, parameters: Mapping[str, str] | None = None) -> Any:
+    """The JSON that a URL answers with. Raises what `get` does, or ValueError."""
+    return json.loads(get(url, parameters))
+
+
+def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
+    """Ask until the answer is good, and return the last answer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = probe()
+        if good(answer) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.25)
+
+
+def unreachable(what: str, option: str, url: str, error: Exception) -> Problem:
+    """A program that could not be asked."""
+    if isinstance(error, urllib.error.HTTPError):
+        return Problem(
+            f"{url} answered {error.code}",
+            f"something else than {what} listens there, or it asks for a login",
+            f"correct {option}",
+        )
+    reason = getattr(error, "reason", None) or error
+    return Problem(
+        f"{url} could not be asked ({reason})",
+        f"{what} is not running, or it is elsewhere",
+        f"start it, or correct {option}",
+    )

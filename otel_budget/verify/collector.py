@@ -1,0 +1,112 @@
+"""The Collector's hop: its health, and what its own metrics say of refusals and queues."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from otel_budget.verify import ask
+from otel_budget.verify.hop import Hop
+
+_LINE = re.compile(r"^(otelcol_\w+?)(?:\{(.*)\})?\s+([-+0-9.eE]+)$")
+_REFUSED = re.compile(r"otelcol_(receiver|processor_memory_limiter)_refused_")
+_FAILED = re.compile(r"otelcol_exporter_(enqueue|send)_failed_")
+
+
+@dataclass
+class Metrics:
+    """The Collector's own metrics at one time: value by name and labels."""
+
+    values: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Metrics:
+        """Read the Prometheus text format, as far as the Collector writes it."""
+        found = cls()
+        for line in text.splitlines():
+            match = _LINE.match(line)
+            if match:
+                found.values[match[1].removesuffix("_total"), match[2] or ""] = float(match[3])
+        return found
+
+    def grown(self, before: Metrics, pattern: re.Pattern[str]) -> dict[tuple[str, str], float]:
+        """By how much the matching values grew since `before`."""
+        return {
+            key: value - before.values.get(key, 0.0)
+            for key, value in self.values.items()
+            if pattern.match(key[0]) and value > before.values.get(key, 0.0)
+        }
+
+    def full_queues(self, share: float = 0.8) -> list[str]:
+        """The queues that are fuller than `share`."""
+        full = []
+        for (name, labels), size in self.values.items():
+            capacity = self.values.get((name.replace("_size", "_capacity"), labels), 0.0)
+            if name == "otelcol_exporter_queue_size" and capacity and size > share * capacity:
+                full.append(f"{_component(labels)} {size / capacity:.0%}")
+        return full
+
+
+def metrics(url: str) -> Metrics:
+    """The Collector's metrics now. Raises OSError."""
+    return Metrics.parse(ask.get(url).decode(errors="replace"))
+
+
+def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
+    """The Collector's hop, given its health and metrics addresses and the metrics before."""
+    name = "collector healthy"
+    if not health and not url:
+        return Hop(name, "skipped", "pass --collector-health URL and --collector-metrics URL")
+    if health:
+        try:
+            ask.get(health)
+        except (OSError, ValueError) as error:
+            return ask.unreachable("the collector", "--collector-health", health, error).hop(name)
+    if not url:
+        return Hop(name, "passed", f"{health} is well; its queues were not looked at")
+    try:
+        after = metrics(url)
+    except (OSError, ValueError) as error:
+        return ask.unreachable(
+            "the collector's metrics endpoint", "--collector-metrics", url, error
+        ).hop(name)
+    before = before or Metrics()
+    refused, failed = after.grown(before, _REFUSED), after.grown(before, _FAILED)
+    full = after.full_queues()
+    if refused:
+        return Hop(
+            name,
+            "failed",
+            "refused meanwhile: " + _listed(refused),
+            "the memory limiter is at its limit, or a pipeline's end refuses",
+            "raise limit_mib, or add collectors",
+        )
+    if failed:
+        return Hop(
+            name,
+            "failed",
+            "could not be sent meanwhile: " + _listed(failed),
+            "a backend behind the collector is down, refuses the data, or its queue is full",
+            "look at the collector's log for the exporter named",
+        )
+    if full:
+        return Hop(
+            name,
+            "failed",
+            "queues nearly full: " + ", ".join(full),
+            "a backend behind the collector is slow or down",
+            "mend the backend; the queue then empties by itself",
+        )
+    return Hop(name, "passed", "nothing refused, nothing failed, queues have room")
+
+
+def _listed(grown: dict[tuple[str, str], float]) -> str:
+    return ", ".join(
+        f"{int(value)} {name.removeprefix('otelcol_')} ({_component(labels)})"
+        for (name, labels), value in sorted(grown.items())
+    )
+
+
+def _component(labels: str) -> str:
+    match = re.search(r'(?:exporter|receiver|processor)="([^"]*)"', labels)
+    return match[1] if match else labels

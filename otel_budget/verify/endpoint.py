@@ -1,0 +1,188 @@
+"""Why an export failed: what answers at the endpoint, and what the exporter was told."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+from otel_budget.verify.hop import Problem
+
+_PATIENCE: Final = 3.0
+_GRPC_STATUS: Final = {
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "UNIMPLEMENTED": 404,
+    "RESOURCE_EXHAUSTED": 429,
+}
+_VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_WORDS: Final = {"traces": "span", "metrics": "metric", "logs": "log"}
+
+
+def answers(host: str, port: int) -> str:
+    """What listens there: ``http``, ``grpc``, ``tls``, or why nothing does.
+
+    The others are ``refused``, ``unknown_host``, ``unreachable``, ``silent`` (it accepts and never
+    answers) and ``other``.
+    """
+    try:
+        with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            reply = b""
+            while len(reply) < 512 and (part := connection.recv(512)):
+                reply += part
+                if reply[3:4] == b"\x04":  # a frame: nothing more comes by itself
+                    break
+    except ConnectionRefusedError:
+        return "refused"
+    except socket.gaierror:
+        return "unknown_host"
+    except TimeoutError:
+        return "silent" if _accepts(host, port) else "unreachable"
+    except OSError:
+        return "tls" if _speaks_tls(host, port) else "other"
+    if reply.startswith(b"HTTP/1"):
+        return "tls" if b"HTTPS" in reply else "http"
+    if reply[3:4] == b"\x04" and reply[:2] == b"\x00\x00":  # an HTTP/2 SETTINGS frame
+        return "grpc"
+    return "tls" if _speaks_tls(host, port) else "other"
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_PATIENCE) as connection,
+            context.wrap_socket(connection, server_hostname=host),
+        ):
+            return True
+    except OSError:
+        return False
+
+
+def problem(signal: str, endpoint: str, protocol: str, said: Iterable[str]) -> Problem:
+    """The likely cause and remedy of a failed export to `endpoint`.
+
+    Args:
+        signal: ``traces``, ``metrics`` or ``logs``.
+        endpoint: A URL.
+        protocol: ``http/protobuf`` or ``grpc``.
+        said: What the SDK's exporters logged, which holds the answer's status.
+    """
+    url = urlsplit(endpoint)
+    secure = url.scheme == "https"
+    host = url.hostname or "localhost"
+    port = url.port or (443 if secure else 80)
+    where = f"{host}:{port}"
+    found = answers(host, port)
+    detail = f"{endpoint} by {protocol}"
+    wrong_place = _wrong_place(where, found, secure, protocol)
+    if wrong_place is not None:
+        return Problem(detail, *wrong_place)
+    words = [line for line in said if _WORDS[signal] in line.lower()]
+    status = _status(words)
+    if status is not None:
+        detail += f" answered {status}"
+    if status in (401, 403):
+        return Problem(
+            detail,
+            "the collector wants a token that was not sent, or another one",
+            "set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20<token>",
+        )
+    if status == 404:
+        return Problem(
+            detail,
+            f"the collector has no {signal} pipeline behind this receiver, or the path is another",
+            f"add `service.pipelines.{signal}` with the otlp receiver to the collector's "
+            f"configuration; with http/protobuf {_VARIABLE} is without /v1/{signal}",
+        )
+    if status in (429, 502, 503, 504):
+        return Problem(
+            detail,
+            "the collector refuses data for now: its memory limit or a queue is reached, or what "
+            "is behind it does not answer",
+            "look at the collector's log and at otelcol_processor_memory_limiter_refused_*",
+        )
+    if secure:
+        return Problem(
+            f"{detail}: {_last(words)}",
+            "TLS is spoken there, but the certificate is not trusted or one of the client's is "
+            "asked for",
+            "set OTEL_EXPORTER_OTLP_CERTIFICATE to the authority's file",
+        )
+    return Problem(
+        f"{detail}: {_last(words)}",
+        "the endpoint answers, but not as an OTLP receiver",
+        f"check {_VARIABLE} and the collector's log",
+    )
+
+
+def _wrong_place(where: str, found: str, secure: bool, protocol: str) -> tuple[str, str] | None:
+    """Cause and remedy where something else listens than what the exporter speaks."""
+    match found:
+        case "refused" | "unreachable":
+            return (
+                f"nothing listens on {where}",
+                f"start the collector, or correct {_VARIABLE} (4318 is the usual port of "
+                "http/protobuf, 4317 that of grpc)",
+            )
+        case "unknown_host":
+            return f"the host of {where} is not known", f"correct {_VARIABLE}"
+        case "silent":
+            return (
+                f"{where} accepts connections and never answers",
+                "look at the collector: it hangs, or something else listens there",
+            )
+        case "tls" if not secure:
+            return (
+                f"{where} speaks TLS, and the exporter does not",
+                f"write https:// in {_VARIABLE}",
+            )
+        case "http" | "grpc" if secure:
+            return (
+                f"the exporter speaks TLS, and {where} does not",
+                f"write http:// in {_VARIABLE}, or give the collector's receiver a certificate",
+            )
+        case "grpc" if protocol != "grpc":
+            return (
+                f"{where} is a gRPC receiver, and the exporter speaks HTTP",
+                f"use the HTTP port (usually 4318) in {_VARIABLE}, or set "
+                "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+            )
+        case "http" if protocol == "grpc":
+            return (
+                f"{where} is an HTTP receiver, and the exporter speaks gRPC",
+                f"use the gRPC port (usually 4317) in {_VARIABLE}, or set "
+                "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+            )
+    return None
+
+
+def _status(words: list[str]) -> int | None:
+    for line in reversed(words):
+        grpc = re.search(r"StatusCode\.([A-Z_]+)", line)
+        if grpc and grpc[1] in _GRPC_STATUS:
+            return _GRPC_STATUS[grpc[1]]
+        http = re.search(r"code: (\d{3})\b", line)
+        if http:
+            return int(http[1])
+        named = re.search(r"Transient error (.+?) encountered", line)
+        if named and ("Too Many" in named[1] or "Unavailable" in named[1]):
+            return 503
+    return None
+
+
+def _last(words: list[str]) -> str:
+    return words[-1] if words else "the export failed"

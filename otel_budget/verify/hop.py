@@ -1,0 +1,47 @@
+"""One hop of the pipeline and what was found there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """The outcome of one hop.
+
+    Attributes:
+        name: Which hop.
+        status: ``skipped`` where it was not configured or not reached; never a pass.
+        detail: What was found, one sentence or phrase.
+        cause: Of a failure: what is likely to be wrong.
+        remedy: Of a failure: what to do.
+        seconds: How long the check took.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    cause: str = ""
+    remedy: str = ""
+    seconds: float = 0.0
+
+
+class Problem(Exception):
+    """A hop's failure: what was found, the likely cause, and the remedy."""
+
+    def __init__(self, detail: str, cause: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.detail, self.cause, self.remedy = detail, cause, remedy
+
+    def hop(self, name: str) -> Hop:
+        """The failed hop."""
+        return Hop(name, "failed", self.detail, self.cause, self.remedy)
+
+
+def timed(hop: Hop, started: float) -> Hop:
+    """`hop` with the time since `started` (monotonic seconds)."""
+    return replace(hop, seconds=time.monotonic() - started)

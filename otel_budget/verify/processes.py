@@ -1,0 +1,191 @@
+"""The hops inside the application: its set-up, its identity, its call path, its exporters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from otel_budget.verify import endpoint
+from otel_budget.verify.hop import Hop, Problem
+
+Report = dict[str, Any]
+#: Seconds in which an application's exporters have to be done, beside a start of Python.
+FLUSH: Final = 12.0
+_START: Final = 60.0
+_NAMES: Final = {"traces": "traces sent", "metrics": "metrics sent", "logs": "log events sent"}
+
+
+def run_canaries(tenant: str, setup: str, environment: Mapping[str, str]) -> list[Report]:
+    """Let two fresh processes decide at the same time, and return what they report.
+
+    Raises:
+        Problem: One of them ended without a report.
+    """
+    variables = {**environment}
+    variables.setdefault("OTEL_SERVICE_NAME", "otel-budget-verify")
+    # Shorter than the default of 10 s: one try that fails is enough here.
+    variables.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
+    with tempfile.TemporaryDirectory(prefix="otel-budget-verify-") as folder:
+        files = [Path(folder) / f"{number}.json" for number in (1, 2)]
+        processes = [
+            subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "otel_budget.verify.canary", str(file), tenant, str(FLUSH)]
+                + ([setup] if setup else []),
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for file in files
+        ]
+        try:
+            errors = [process.communicate(timeout=_START + FLUSH)[1] for process in processes]
+        except subprocess.TimeoutExpired:
+            raise Problem(
+                f"no report within {_START + FLUSH:g} s",
+                "the set-up hangs, or the guard's telemetry blocks its caller",
+                "set telemetry up with batch processors, as otel_budget.sdk.configure() does",
+            ) from None
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+        for file, error in zip(files, errors, strict=True):
+            if not file.exists():
+                last = error.strip().splitlines()[-1:] or ["it said nothing"]
+                raise Problem(
+                    f"the canary's process ended early: {last[0]}",
+                    "the set-up ended the process",
+                    "run it by itself and mend what it says",
+                )
+        return [json.loads(file.read_text()) for file in files]
+
+
+def set_up(report: Report, setup: str) -> Hop:
+    """Whether there is an SDK, how it samples and adds up."""
+    name = "SDK set up"
+    if "error" in report:
+        return Hop(
+            name,
+            "failed",
+            report["error"],
+            f"{setup or 'otel_budget.sdk.configure()'} raised an exception",
+            "mend what the message says" + (f"; {setup} is called without arguments" * bool(setup)),
+        )
+    signals = report["signals"]
+    if not any(one["exporters"] for one in signals.values()):
+        return Hop(
+            name,
+            "failed",
+            "no provider with an exporter",
+            "OTEL_SDK_DISABLED is true, every OTEL_*_EXPORTER is none, or the set-up makes no "
+            "providers",
+            "set OTEL_EXPORTER_OTLP_ENDPOINT, or name your set-up with --setup",
+        )
+    anonymous = [
+        signal for signal, one in signals.items() if not _instance(one) and one["exporters"]
+    ]
+    if anonymous:
+        return Hop(
+            name,
+            "failed",
+            f"no service.instance.id on {', '.join(anonymous)}",
+            "the resource was made by hand, without the SDK's detectors; the series of two "
+            "processes would be one, and totals too low",
+            "make it with Resource.create(...), or add a service.instance.id that is new in each "
+            "process",
+        )
+    parts = [f"{', '.join(signals)}", f"service {_service(signals)}"]
+    if "metrics" in signals:
+        parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
+    if "sampler" in signals.get("traces", {}):
+        parts.append(signals["traces"]["sampler"])
+    return Hop(name, "passed", "; ".join(parts))
+
+
+def identity(reports: list[Report]) -> Hop:
+    """Whether two processes are two instances."""
+    name = "own instance id"
+    first, second = (report["signals"] for report in reports)
+    shared = [s for s in first if s in second and _instance(first[s]) == _instance(second[s])]
+    if not shared:
+        return Hop(name, "passed", "two processes, two service.instance.ids")
+    return Hop(
+        name,
+        "failed",
+        f"both processes are {_instance(first[shared[0]])!r} ({', '.join(shared)})",
+        "service.instance.id is set to a constant, in OTEL_RESOURCE_ATTRIBUTES or in the set-up: "
+        "the series of all processes overwrite each other, and totals are too low",
+        "leave it away (the SDK makes one for each process), or make it new in each process",
+    )
+
+
+def call_path(report: Report) -> Hop:
+    """Whether an exporter ever ran on the thread that asked the guard."""
+    name = "calls not blocked"
+    blocking = {
+        signal: [one for one in exports if one["blocked_the_caller"]]
+        for signal, exports in report["exports"].items()
+    }
+    for signal, exports in blocking.items():
+        if exports:
+            used = ", ".join(report["signals"][signal]["processors"])
+            waited = sum(one.get("seconds", 0.0) for one in exports)
+            return Hop(
+                name,
+                "failed",
+                f"{signal} were exported while the agent waited ({waited * 1e3:.1f} ms in "
+                f"{len(exports)} exports; {used})",
+                "a simple processor sends on the caller's thread: with a dead collector each call "
+                "of the guard waits for the exporter's timeout, and an agent's runtime denies "
+                "what takes too long",
+                "use the batch processor instead (BatchSpanProcessor, BatchLogRecordProcessor)",
+            )
+    return Hop(name, "passed", f"three guarded calls took {report['calls_seconds'] * 1e3:.1f} ms")
+
+
+def sent(report: Report, signal: str) -> Hop:
+    """Whether the endpoint accepted a signal."""
+    name = _NAMES[signal]
+    one = report["signals"].get(signal)
+    if one is None or not one["processors"]:
+        variable = f"OTEL_{signal.upper()}_EXPORTER"
+        return Hop(name, "skipped", f"nothing exports {signal} ({variable}, or your set-up)")
+    exports = report["exports"][signal]
+    where = next((e for e in one["exporters"] if "endpoint" in e), None)
+    target = f"{where['endpoint']} by {where['protocol']}" if where else ", ".join(
+        e["exporter"] for e in one["exporters"]
+    )  # fmt: skip
+    if not exports:
+        reason = "nothing was exported"
+        if signal == "logs" and report["events"] == "span":
+            reason = "OTEL_PYTHON_BUDGET_EVENTS is span, so there are no log events"
+        elif signal == "traces" and not any(span["sampled"] for span in report["spans"]):
+            reason = f"the sampler ({one.get('sampler')}) took neither of the canary's traces"
+        return Hop(name, "skipped", reason)
+    if exports[-1]["result"] == "SUCCESS":
+        return Hop(name, "passed", target, seconds=exports[-1]["seconds"])
+    if where is None:
+        return Hop(
+            name,
+            "failed",
+            f"{target} answered {exports[-1]['result']}",
+            "the exporter is not an OTLP one of the SDK's, so the cause is not known",
+            "look at what it logs",
+        )
+    return endpoint.problem(signal, where["endpoint"], where["protocol"], report["said"]).hop(name)
+
+
+def _instance(signal: Mapping[str, Any]) -> str | None:
+    instance: str | None = signal["resource"].get("service.instance.id")
+    return instance
+
+
+def _service(signals: Mapping[str, Any]) -> str:
+    return str(next(iter(signals.values()))["resource"].get("service.name"))

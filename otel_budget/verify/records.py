@@ -1,0 +1,135 @@
+"""The hops to Jaeger and to the audit file: each denial, where a person will look for it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+from otel_budget import semconv
+from otel_budget.verify import ask
+from otel_budget.verify.hop import Hop
+
+_JAEGER = "trace in Jaeger"
+_AUDIT = "event in the audit file"
+
+
+def check_jaeger(url: str | None, denials: list[dict[str, Any]], wait: float) -> Hop:
+    """The denial's span with its event, for each process.
+
+    Args:
+        url: Jaeger's base URL.
+        denials: ``trace_id``, ``span_id`` and ``sampled`` of each denial.
+        wait: Seconds until it is missing.
+    """
+    if url is None:
+        return Hop(_JAEGER, "skipped", "pass --jaeger URL")
+    url = url.rstrip("/")
+    sampled = [one for one in denials if one["sampled"]]
+    if not sampled:
+        return Hop(_JAEGER, "skipped", "the sampler took none of the canary's traces")
+    try:
+        spans = ask.until(
+            lambda: [_span(url, one) for one in sampled],
+            lambda found: all(span is not None and _has_event(span) for span in found),
+            wait,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        return ask.unreachable("Jaeger", "--jaeger", url, error).hop(_JAEGER)
+    if any(span is None for span in spans):
+        return Hop(
+            _JAEGER,
+            "failed",
+            f"span {sampled[0]['span_id']} of trace {sampled[0]['trace_id']} is not there",
+            "the collector took it and sends traces elsewhere, or a tail sampler dropped it: a "
+            "denial that comes after its trace was judged is lost there",
+            "look at the collector's log for its traces exporter; with tail sampling let denials "
+            "pass it by, as collector/overlays/tail-sampling.yaml does",
+        )
+    if not all(span is not None and _has_event(span) for span in spans):
+        return Hop(
+            _JAEGER,
+            "failed",
+            f"the denial's span has no event {semconv.SPAN_EVENT_THRESHOLD_HIT}",
+            "OTEL_PYTHON_BUDGET_EVENTS is logs, or something on the way removes span events",
+            "set OTEL_PYTHON_BUDGET_EVENTS=both, or look at the collector's processors",
+        )
+    return Hop(_JAEGER, "passed", f"{len(spans)} denials, each with its event")
+
+
+def _span(url: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        answer = ask.get_json(f"{url}/api/traces/{wanted['trace_id']}")
+    except urllib.error.HTTPError as error:
+        if error.code == 404:  # it does not know the trace, yet
+            return None
+        raise
+    for trace in answer["data"] or ():
+        for span in trace["spans"]:
+            if span["spanID"] == wanted["span_id"]:
+                found: dict[str, Any] = span
+                return found
+    return None
+
+
+def _has_event(span: dict[str, Any]) -> bool:
+    return any(
+        field["value"] == semconv.SPAN_EVENT_THRESHOLD_HIT
+        for log in span["logs"]
+        for field in log["fields"]
+        if field["key"] == "event"
+    )
+
+
+def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: float) -> Hop:
+    """The denial's log event, for each process, found by its span."""
+    if file is None:
+        return Hop(_AUDIT, "skipped", "pass --audit-file PATH")
+    wanted = {one["span_id"] for one in denials}
+    try:
+        found = ask.until(lambda: wanted & _span_ids(file), lambda ids: ids == wanted, wait)
+    except OSError as error:
+        return Hop(
+            _AUDIT,
+            "failed",
+            f"{file} could not be read ({error.strerror})",
+            "the collector writes elsewhere, has written nothing yet, or you may not read it",
+            "give --audit-file the path that the collector's OTELCOL_AUDIT_FILE names",
+        )
+    if found != wanted:
+        return Hop(
+            _AUDIT,
+            "failed",
+            f"{len(wanted - found)} of {len(wanted)} denials are not in {file}",
+            "the collector took the log events and its logs pipeline leads elsewhere, or filters "
+            "them",
+            f"keep records whose event name is {semconv.LOG_EVENT_THRESHOLD_HIT}, as "
+            "collector/config.yaml does",
+        )
+    return Hop(_AUDIT, "passed", f"{len(wanted)} denials")
+
+
+def _span_ids(file: Path) -> set[str]:
+    """The spans of the threshold events in the file."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:  # it is made with the first event
+        if not file.parent.is_dir():
+            raise
+        return set()
+    ids: set[str] = set()
+    for line in lines:
+        if semconv.LOG_EVENT_THRESHOLD_HIT not in line:
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:  # in the middle of being written
+            continue
+        ids.update(
+            log.get("spanId", "")
+            for resource in record.get("resourceLogs", ())
+            for scope in resource.get("scopeLogs", ())
+            for log in scope.get("logRecords", ())
+        )
+    return ids
