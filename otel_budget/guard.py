@@ -22,6 +22,7 @@ from otel_budget.instruments import hub_for
 from otel_budget.pricing import PriceSource, price_source
 from otel_budget.recorder import SHIELDED, Recorder, Target
 from otel_budget.sanitize import name as clean_name
+from otel_budget.sanitize import text
 from otel_budget.session_info import SessionInfoSource
 from otel_budget.usage_recording import UsageRecord
 from otel_budget.version import __version__
@@ -82,15 +83,16 @@ def instrument(
             of the wrong type.
         ValueError: An option has a value it cannot have.
     """
-    asynchronous = _is_async(guard)
+    asynchronous = is_async(guard)
     options = {key: value for key, value in locals().items() if key in _OPTIONS}
-    labels = _checked_labels(metric_labels)
+    labels = options["metric_labels"] = _checked_labels(metric_labels)
     _check_numbers(max_label_sets, late_after)
     where = _checked_events(events)
     hub = hub_for(meter_provider)
     tells_levels = callable(getattr(guard, "budget_levels", None))
     recorder = Recorder(
-        guard_name=clean_name(name) or type(guard).__name__,
+        # The class that an instrumented guard shows is that of the guard inside.
+        guard_name=clean_name(name) or text(guard.__class__.__name__),
         session_info=session_info,
         prices=price_source(prices),
         metric_labels=labels,
@@ -257,7 +259,7 @@ def _ask_levels(wrapper: Any) -> Any:
     return wrapper._otel_budget_guard.budget_levels()
 
 
-def _is_async(guard: Any) -> bool:
+def is_async(guard: Any) -> bool:
     """Whether the guard's methods are coroutine functions."""
     methods = {each: getattr(guard, each, None) for each in _METHODS}
     present = {each: method for each, method in methods.items() if method is not None}
@@ -287,14 +289,14 @@ def _is_coroutine_function(method: Any) -> bool:
 def _checked_labels(metric_labels: Iterable[str]) -> tuple[str, ...]:
     if isinstance(metric_labels, str):
         raise TypeError(f"metric_labels takes several names: ({metric_labels!r},)")
-    labels = tuple(dict.fromkeys(metric_labels))
+    labels = tuple(metric_labels)
     unknown = [label for label in labels if label not in semconv.LABELS]
     if unknown:
         raise ValueError(
             f"metric_labels takes {', '.join(semconv.LABELS)}: not {unknown[0]!r} (a session id "
             "never becomes a metric attribute; it is on spans and events)"
         )
-    return labels
+    return tuple(label for label in semconv.LABELS if label in labels)  # one order for all guards
 
 
 def _check_numbers(max_label_sets: int, late_after: float | str | None) -> None:

@@ -33,7 +33,7 @@ def text(value: Any, length: int = NAME_LENGTH) -> str:
 
 def name(value: Any) -> str | None:
     """An identifier, or None where there is none: None and the empty string name nobody."""
-    return None if value is None or value == "" else text(value)
+    return None if value is None else text(value) or None
 
 
 def count(value: Any) -> int | None:
@@ -42,7 +42,10 @@ def count(value: Any) -> int | None:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         elif isinstance(value, SupportsIndex):
-            value = operator.index(value)
+            try:
+                value = operator.index(value)
+            except Exception:
+                return None
         else:
             return None
     return None if value < 0 else min(value, INT64_MAX)
