@@ -131,7 +131,7 @@ class Recorder:
             return last
         try:
             known = self._known.get(info)
-        except TypeError:  # a field that cannot be hashed
+        except Exception:  # a field that cannot be hashed
             return self._know(info, tallies)
         if known is None or known.tallies is not tallies:
             if len(self._known) >= _REMEMBERED:

@@ -142,6 +142,9 @@ class Call:
             self._open()
         except SHIELDED as error:
             self.hub.failed(semconv.COMPONENT_SPAN, error)
+        except BaseException:  # of a signal handler: there will be no __exit__
+            self.under_way = False
+            raise
         self._started = time.perf_counter()
         return self
 

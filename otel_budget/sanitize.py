@@ -11,6 +11,8 @@ import operator
 from typing import Any, Final, SupportsFloat, SupportsIndex
 
 INT64_MAX: Final = 2**63 - 1
+#: The largest sum of money: far from where a float becomes infinite.
+MAX_COST: Final = 1e300
 #: Characters of an identifier (session, tenant, resource, model, tool …).
 NAME_LENGTH: Final = 256
 #: Characters of a message (a denial's reason, an exception's text).

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 
 from otel_budget import semconv
-from otel_budget.sanitize import INT64_MAX
+from otel_budget.sanitize import INT64_MAX, MAX_COST
 
 #: Sessions remembered; the least recently used is forgotten.
 MAX_SESSIONS: Final = 10_000
@@ -124,7 +124,7 @@ class Sessions:
         """Add to the session's running totals and return them: cost in USD, tokens."""
         with self._lock:
             session = self._session(key)
-            session.cost += cost
+            session.cost = min(session.cost + cost, MAX_COST)
             session.tokens = min(session.tokens + tokens, INT64_MAX)
             return session.cost, session.tokens
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from otel_budget import semconv
-from otel_budget.sanitize import INT64_MAX
+from otel_budget.sanitize import INT64_MAX, MAX_COST
 
 #: Attribute sets an instrument may make. The SDK drops silently beyond 2,000.
 MAX_SERIES: Final = 1_800
 #: Of these, what is kept for the series under ``_other_``: every outcome of every label name set.
-_RESERVED: Final = 120
+_RESERVED: Final = 200
 #: How many distinct values of an attribute are kept. Tool names and models come from outside.
 VALUE_CAPS: Final = {
     semconv.RESOURCE: 100,
@@ -28,8 +28,6 @@ VALUE_CAPS: Final = {
     semconv.WINDOW: 50,
     semconv.UNIT: 50,
 }
-#: The largest sum of money: far from where a float becomes infinite.
-_MAX_COST: Final = 1e300
 #: No number of smaller amounts that a process could live to add reaches int64.
 _LARGE: Final = 2**32
 
@@ -68,7 +66,7 @@ class Series:
     def __init__(self, metric: semconv.Metric) -> None:
         self.metric = metric
         self.cells: dict[Key, Cell] = {}
-        self.ceiling: float = _MAX_COST if metric.unit == "USD" else INT64_MAX
+        self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
         #: Whether the sum over all series has come near the ceiling.
         self.filling = False
         self._attributes: dict[Key, dict[str, str]] = {}
