@@ -1,0 +1,272 @@
+"""What a dead, hung or full backend costs, on the real programs with an application under load.
+
+Outages are short here; ``make faults`` makes them a minute (OTEL_BUDGET_FAULT_SECONDS) and prints.
+The application's books (`load_app.py`) are compared with what arrived: counters exactly, every
+denial in the audit file and in Jaeger.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from applications import LoadApp
+
+from collector import probes
+from collector.stack import Stack
+from otel_budget import semconv
+
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(300)]
+
+OUTAGE = float(os.environ.get("OTEL_BUDGET_FAULT_SECONDS", "4"))
+#: Retries come at most this much later than the end of the outage.
+PATIENCE = 45 + OUTAGE
+StartStack = Callable[..., Stack]
+
+
+@pytest.fixture
+def start_app() -> Iterator[Callable[[Stack], LoadApp]]:
+    with ExitStack() as held:
+
+        def start(stack: Stack) -> LoadApp:
+            app = LoadApp(stack.otlp_http, "load")
+            held.callback(app.close)
+            return app
+
+        yield start
+
+
+def run_phase(app: LoadApp, name: str, seconds: float) -> None:
+    app.mark(name)
+    time.sleep(seconds)
+
+
+def assert_exact(stack: Stack, books: dict[str, Any]) -> None:
+    """The counters in Prometheus are what the application counted."""
+
+    def totals() -> dict[str, float | None]:
+        return {
+            metric.name: probes.total(
+                stack.prometheus, f'last_over_time({metric.prometheus_name()}{{job="load"}}[1h])'
+            )
+            for metric in (
+                semconv.METRIC_DECISIONS, semconv.METRIC_TOKENS, semconv.METRIC_CALLS,
+                semconv.METRIC_COST,
+            )
+        }  # fmt: skip
+
+    wanted = {
+        "budget.decisions": books["decisions"],
+        "budget.tokens": books["tokens"],
+        "budget.calls": books["calls"],
+        "budget.cost": pytest.approx(books["cost"], abs=1e-9, rel=0),
+    }
+    assert probes.eventually(totals, lambda found: found == wanted, timeout=PATIENCE) == wanted
+
+
+def audited(stack: Stack) -> Counter[str]:
+    """The denials in the audit file by their message."""
+    return Counter(
+        event["attributes"][semconv.MESSAGE]
+        for event in probes.audit_events(stack.audit_file)
+        if event["attributes"][semconv.KIND] == semconv.KIND_HARD
+    )
+
+
+def traced(stack: Stack) -> Counter[str]:
+    """The denials in Jaeger by their message."""
+    return Counter(
+        field["value"]
+        for span in probes.spans(stack.jaeger, "load", budget__decision=semconv.DENY)
+        for log in span["logs"]
+        for field in log["fields"]
+        if field["key"] == semconv.MESSAGE
+    )
+
+
+def assert_every_denial(
+    find: Callable[[Stack], Counter[str]], stack: Stack, books: dict[str, Any], *, once: bool
+) -> None:
+    wanted = Counter(books["denials"])
+    assert wanted
+
+    def arrived(found: Counter[str]) -> bool:
+        return found == wanted if once else set(found) == set(wanted)
+
+    found = probes.eventually(lambda: find(stack), arrived, timeout=PATIENCE)
+    assert set(found) == set(wanted)
+    if once:
+        assert found == wanted
+    elif found != wanted:
+        print(f"  denials twice: {sum((found - wanted).values())} of {len(wanted)}")
+
+
+def longest_gap(stack: Stack) -> float:
+    """Seconds between two samples of a counter of the application, at the longest."""
+    name = semconv.METRIC_DECISIONS.prometheus_name()
+    answer = probes.get_json(
+        f"{stack.prometheus}/api/v1/query",
+        {"query": f'{name}{{job="load",budget_decision="allow",budget_decision_point="llm"}}[1h]'},
+    )
+    (series,) = answer["data"]["result"]
+    times = [when for when, _ in series["values"]]
+    return max(later - earlier for earlier, later in pairwise(times))
+
+
+def print_ratio(books: dict[str, Any]) -> None:
+    """How the guard's calls fared during the fault: never asserted, machines differ."""
+    before, during = books["medians"]["before"], books["medians"]["fault"]
+    print(
+        f"  a check took {during * 1e6:.0f} us (median) during the fault and {before * 1e6:.0f} us "
+        f"before it: ratio {during / before:.2f}; the application lost: {books['losses'] or '-'}"
+    )
+
+
+@pytest.mark.parametrize("victim", ["jaeger", "prometheus"])
+def test_a_backend_killed_and_restarted_loses_nothing(
+    victim: str, start_stack: StartStack, start_app: Callable[[Stack], LoadApp]
+) -> None:
+    stack = start_stack()
+    app = start_app(stack)
+    run_phase(app, "before", 2)
+    stack.kill(victim)
+    run_phase(app, "fault", OUTAGE)
+    stack.launch(victim)
+    run_phase(app, "after", 2)
+    books = app.finish()
+    print_ratio(books)
+    assert books["losses"] == ""
+    assert_exact(stack, books)
+    assert_every_denial(traced, stack, books, once=True)
+    assert_every_denial(audited, stack, books, once=True)
+    # Exported every second, all through the outage.
+    assert longest_gap(stack) < 3
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_a_dead_or_hung_collector_loses_no_count_and_no_audited_denial(
+    how: str, start_stack: StartStack, start_app: Callable[[Stack], LoadApp]
+) -> None:
+    stack = start_stack()
+    app = start_app(stack)
+    run_phase(app, "before", 2)
+    if how == "killed":
+        stack.kill("otelcol")
+    else:
+        stack.suspend("otelcol")
+    run_phase(app, "fault", OUTAGE)
+    if how == "killed":
+        stack.launch("otelcol")
+    else:
+        stack.resume("otelcol")
+    run_phase(app, "after", 15 + OUTAGE / 2)  # the exporter's pauses grow to a quarter of a minute
+    books = app.finish()
+    print_ratio(books)
+    assert_exact(stack, books)
+    # A batch whose acknowledgement is lost is sent again: each denial at least once.
+    assert_every_denial(audited, stack, books, once=False)
+    print(f"  denials without a span in Jaeger: {len(set(books['denials']) - set(traced(stack)))}")
+
+
+def test_what_waits_for_jaeger_survives_the_collectors_death(
+    start_stack: StartStack, start_app: Callable[[Stack], LoadApp]
+) -> None:
+    stack = start_stack()
+    app = start_app(stack)
+    run_phase(app, "before", 1)
+    stack.kill("jaeger")
+    stack.kill("prometheus")
+    run_phase(app, "fault", OUTAGE)
+    books = app.terminate()  # nobody is left to send anything again
+    stack.kill("otelcol")
+    stack.launch("jaeger")
+    stack.launch("prometheus")
+    stack.launch("otelcol")
+    assert_exact(stack, books)
+    assert_every_denial(traced, stack, books, once=True)
+    assert_every_denial(audited, stack, books, once=True)
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[Callable[[], None]]:
+    """A file system of one megabyte at `path`; what it gives makes room on it."""
+    path.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], check=True)
+    try:
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=64m", path], check=True) and None
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+def may_mount() -> bool:
+    """Whether this machine lets us make a small disk (as root)."""
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            with small_disk(Path(name) / "disk"):
+                return True
+        except (OSError, subprocess.CalledProcessError):
+            return False
+
+
+def assert_only_spans_are_lost(
+    stack: Stack, app: LoadApp, make_room: Callable[[], None], what: str
+) -> None:
+    run_phase(app, "before", 2)
+    stack.kill("jaeger")
+    run_phase(app, "fault", max(OUTAGE, 6))
+    # Under the name that the shipped alert uses.
+    refused = "sum(otelcol_exporter_enqueue_failed_spans_total) > 0"
+    assert probes.eventually(lambda: probes.query(stack.prometheus, refused), timeout=60)
+    make_room()
+    stack.launch("jaeger")
+    run_phase(app, "after", 5)
+    books = app.finish()
+    print_ratio(books)
+    assert_exact(stack, books)
+    assert_every_denial(audited, stack, books, once=True)
+    missing = set(books["denials"]) - set(traced(stack))
+    print(f"  {what}: {len(missing)} of {len(books['denials'])} denials have no span")
+    # Once Jaeger is back, new ones arrive.
+    last = books["denials"][-1]
+    assert probes.eventually(lambda: last in traced(stack), timeout=PATIENCE)
+
+
+def test_a_full_queue_loses_spans_alone_and_is_counted(
+    start_stack: StartStack, start_app: Callable[[Stack], LoadApp]
+) -> None:
+    stack = start_stack(environment={"OTELCOL_QUEUE_BYTES": "500000"}, interval=1)
+    assert_only_spans_are_lost(stack, start_app(stack), lambda: None, "full queue")
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs the right to mount a small file system (root)")
+def test_a_full_disk_loses_spans_alone_and_is_counted(
+    start_stack: StartStack, start_app: Callable[[Stack], LoadApp], directory: Path
+) -> None:
+    with small_disk(directory / "disk") as make_room:
+        stack = start_stack(
+            environment={"OTELCOL_QUEUE_DIR": str(directory / "disk" / "queue")}, interval=1
+        )
+        assert_only_spans_are_lost(stack, start_app(stack), make_room, "full disk")
+        stack.stop()
+
+
+def test_an_application_ended_by_sigterm_has_delivered_everything(
+    start_stack: StartStack, start_app: Callable[[Stack], LoadApp]
+) -> None:
+    stack = start_stack()
+    app = start_app(stack)
+    run_phase(app, "before", 3)
+    books = app.terminate()
+    assert books["losses"] == ""
+    assert_exact(stack, books)
+    assert_every_denial(traced, stack, books, once=True)
+    assert_every_denial(audited, stack, books, once=True)
