@@ -13,7 +13,7 @@ from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
 from otel_budget.diagnostics import say_once
 from otel_budget.interpretation import ALLOWED, Outcome, outcome_of, utilization
 from otel_budget.recorder import SHIELDED
-from otel_budget.recording import Call
+from otel_budget.recording import Call, counted_elsewhere
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
 from otel_budget.tallies import Addition
 
@@ -30,7 +30,11 @@ class CheckCall(Call):
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Interpret the answer, end the span with the hit it made, count both."""
         if error is None:
-            outcome = outcome_of(self.answer, seconds, self.recorder.late_after)
+            patience = self._patience
+            late_after = self.recorder.late_after if patience is None else patience.late_after
+            outcome = outcome_of(self.answer, seconds, late_after)
+            if patience is not None and self.counts and outcome.decision == semconv.LATE:
+                patience.was_late = True
         elif isinstance(error, Exception):
             outcome = _FAILED
         else:
@@ -81,9 +85,16 @@ class CheckCall(Call):
 
     # -- hits ------------------------------------------------------------------------------
     def stand_in(self, decision: SoftLimit | Deny) -> None:
-        """Report what a gate or bridge answered in the guard's stead: a hit, and no decision."""
+        """Report a hit that a gate or bridge acts on and the guard's own call has not made.
+
+        It counts no decision. Inside another instrumented guard's call that one counts the hit.
+        """
         try:
+            if counted_elsewhere():
+                return
             self.identify()
+            if self.traced:
+                self.context = self.join_session()
             self.hub.tallies.add([self._count_hit(decision)])
             self._log(decision, self._totals())
         except SHIELDED as failure:

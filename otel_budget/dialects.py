@@ -123,6 +123,8 @@ def print_decision(decision: BudgetDecision) -> dict[str, Any]:
 def read_usage(usage: Any) -> TokenUsage | Malformed:
     """`usage`, typed or a mapping, as a `TokenUsage`; keys of a mapping we do not know are left."""
     try:
+        if isinstance(usage, PrintedUsage):
+            return usage.usage
         if isinstance(usage, TokenUsage):
             # model_construct() and model_copy() check nothing.
             counts = [getattr(usage, field) for field in _USAGE_FIELDS]
@@ -140,6 +142,18 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
 
-def print_usage(usage: TokenUsage) -> dict[str, int | None]:
+class PrintedUsage(dict[str, int | None]):
+    """A usage in the dict dialect that remembers its cache accounting, for which that has no word.
+
+    Attributes:
+        usage: What was printed.
+    """
+
+    def __init__(self, usage: TokenUsage) -> None:
+        super().__init__({field: getattr(usage, field) for field in _USAGE_FIELDS})
+        self.usage = usage
+
+
+def print_usage(usage: TokenUsage) -> PrintedUsage:
     """`usage` in the dict dialect: all five keys, the cache counts as int or None."""
-    return {field: getattr(usage, field) for field in _USAGE_FIELDS}
+    return PrintedUsage(usage)

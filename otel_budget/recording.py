@@ -34,37 +34,69 @@ _outermost: ContextVar[Call | None] = ContextVar("otel_budget_outermost", defaul
 
 
 class Patience:
-    """What a gate or bridge shares with the call it may give up on, so that it is counted once."""
+    """What a gate or bridge shares with the calls it may give up on, so that each counts once.
 
-    def __init__(self) -> None:
+    Attributes:
+        late_after: Seconds after which the caller calls an answer late, whether or not it can
+            still use it; None is never. It goes before the recorder's own ``late_after``.
+        was_late: Whether a call that counts was reported as late.
+    """
+
+    def __init__(self, late_after: float | None = None) -> None:
+        self.late_after = late_after
+        self.was_late = False
         self._lock = threading.Lock()
+        self._started = False
         self._over = False
-        self._call: Call | None = None
+        self._error: BaseException | None = None
+        self._calls: list[Call] = []
+
+    def start(self) -> bool:
+        """The guard is about to be called: False if nobody waits for it any longer."""
+        with self._lock:
+            self._started = not self._over
+            return self._started
 
     def begin(self, call: Call) -> None:
-        """`call` is what is waited for; an instrumented guard inside it counts with it."""
-        if self._call is None:
-            self._call = call
-
-    def end(self) -> bool:
-        """Whether the caller is the first to end it."""
+        """`call` is under way; one that begins after the caller has gone is closed at once."""
         with self._lock:
-            first, self._over = not self._over, True
-            return first
+            if not self._over:
+                self._calls.append(call)
+                return
+        call.cut_off(self._error)
 
-    def give_up(self) -> None:
-        """Nobody waits any longer: the call counts as late from here on, even if it never ends."""
-        if self.end() and self._call is not None:
-            self._call.cut_off()
+    def end(self, call: Call) -> bool:
+        """Whether `call` is still to be closed."""
+        with self._lock:
+            if call not in self._calls:
+                return False
+            self._calls.remove(call)
+            return True
+
+    def give_up(self, error: BaseException | None = None) -> bool:
+        """Nobody waits any longer: what is under way is closed now, even if it never ends.
+
+        Args:
+            error: Why, where it is not that the deadline has passed: what was raised in the caller.
+
+        Returns:
+            Whether the guard had been called.
+        """
+        with self._lock:
+            self._over, self._error = True, error
+            calls, self._calls = self._calls, []
+        for call in reversed(calls):
+            call.cut_off(error)
+        return self._started
 
 
 _patience: ContextVar[Patience | None] = ContextVar("otel_budget_patience", default=None)
 
 
 @contextmanager
-def patience() -> Iterator[Patience]:
+def patience(late_after: float | None = None) -> Iterator[Patience]:
     """Make the guard called inside this block one that can be given up on."""
-    shared = Patience()
+    shared = Patience(late_after)
     token = _patience.set(shared)
     try:
         yield shared
@@ -145,7 +177,10 @@ class Call:
         except BaseException:  # of a signal handler: there will be no __exit__
             self.under_way = False
             raise
+        self._patience = _patience.get()
         self._started = time.perf_counter()
+        if self._patience is not None:
+            self._patience.begin(self)
         return self
 
     def __exit__(
@@ -164,15 +199,19 @@ class Call:
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_SPAN, failure)
         try:
-            if self._patience is None or self._patience.end():
+            if self._patience is None or self._patience.end(self):
                 self.close(seconds, error)
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
-    def cut_off(self) -> None:
-        """Close the call now, as late, while the guard is still at it."""
+    def cut_off(self, error: BaseException | None) -> None:
+        """Close the call now, while the guard is still at it: as late, or with `error`."""
+        seconds = time.perf_counter() - self._started
         try:
-            self.close_late(time.perf_counter() - self._started)
+            if error is None:
+                self.close_late(seconds)
+            else:
+                self.close(seconds, error)
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
@@ -188,16 +227,9 @@ class Call:
         if outer is None or not outer.under_way:
             self.counts = True
             self._outer = _outermost.set(self)
-            self._patience = _patience.get()
-            if self._patience is not None:
-                self._patience.begin(self)
-        if self.target.trace_provider == 0 and _nobody_traces():
+        if not self.traced:
             return
-        context, hub = self.context, self.hub
-        if not trace.get_current_span(context).get_span_context().is_valid:
-            context = hub.sessions.parent(
-                self.session_key, context, self.target.tracer, self.identity
-            )
+        context = self.join_session()
         # What is known stands at the span's start, where samplers see it.
         attributes = self.identity()
         attributes[semconv.DECISION_POINT] = self.point
@@ -205,6 +237,20 @@ class Call:
         self.span = self.target.tracer.start_span(self.span_name, context, attributes=attributes)
         self.context = trace.set_span_in_context(self.span, context)
         self._attached = attach(self.context)
+
+    @property
+    def traced(self) -> bool:
+        """Whether there may be somebody who takes spans."""
+        return self.target.trace_provider != 0 or not _nobody_traces()
+
+    def join_session(self) -> Context:
+        """The current context; where no span is active, with the session's root as its span."""
+        context = self.context
+        if trace.get_current_span(context).get_span_context().is_valid:
+            return context
+        return self.hub.sessions.parent(
+            self.session_key, context, self.target.tracer, self.identity
+        )
 
     # -- who -------------------------------------------------------------------------------
     def identify(self) -> None:
@@ -286,6 +332,12 @@ class Call:
 
 #: Set once there is a global trace provider, which nothing can take away again.
 _somebody_traces = False
+
+
+def counted_elsewhere() -> bool:
+    """Whether another instrumented guard's call is under way around this one."""
+    outer = _outermost.get()
+    return outer is not None and outer.under_way
 
 
 def _nobody_traces() -> bool:

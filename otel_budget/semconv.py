@@ -117,6 +117,13 @@ UNPRICED_REASONS: Final = (
     PRICE_ERROR,
 )
 
+#: Why a model call behind a gate ended without a usage to record: it went well and told none, its
+#: stream was abandoned, or it failed after it had told one.
+NOT_REPORTED: Final = "not_reported"
+ABANDONED: Final = "abandoned"
+DISCARDED: Final = "discarded"
+WITHOUT_USAGE_REASONS: Final = (NOT_REPORTED, ABANDONED, DISCARDED)
+
 SOURCE_GUARD: Final = "guard"
 SOURCE_SOFT_LIMIT: Final = "soft_limit"
 
@@ -226,6 +233,13 @@ METRIC_UNPRICED_CALLS: Final = Metric(
     "Recorded calls that add nothing to the cost because their price is not known.",
     (*_CALL, REASON),
 )
+METRIC_CALLS_WITHOUT_USAGE: Final = Metric(
+    "budget.calls_without_usage",
+    "counter",
+    "{call}",
+    "Model calls behind a gate that ended without a usage to record: spend nobody counts.",
+    (*_CALL, REASON),
+)
 METRIC_ESTIMATED_TOKENS: Final = Metric(
     "budget.estimated_tokens",
     "counter",
@@ -297,6 +311,7 @@ METRICS: Final = (
     METRIC_COST,
     METRIC_CALLS,
     METRIC_UNPRICED_CALLS,
+    METRIC_CALLS_WITHOUT_USAGE,
     METRIC_ESTIMATED_TOKENS,
     METRIC_CONSUMED,
     METRIC_LIMIT,

@@ -128,6 +128,7 @@ class Tallies:
         self.cost = Series(semconv.METRIC_COST)
         self.calls = Series(semconv.METRIC_CALLS)
         self.unpriced_calls = Series(semconv.METRIC_UNPRICED_CALLS)
+        self.calls_without_usage = Series(semconv.METRIC_CALLS_WITHOUT_USAGE)
         self.estimated_tokens = Series(semconv.METRIC_ESTIMATED_TOKENS)
         self.guard_errors = Series(semconv.METRIC_GUARD_ERRORS)
         self.telemetry_errors = Series(semconv.METRIC_TELEMETRY_ERRORS)

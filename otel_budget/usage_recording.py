@@ -51,6 +51,16 @@ class UsageRecord(Call):
             self._count(measured, cost, decision, seconds, error)
             self._say_what_is_missing(cost)
 
+    def missing(self, reason: str) -> None:
+        """Count a model call that ended without a usage to record: nothing is known of its cost."""
+        try:
+            self.identify()
+            known = self.known
+            key = (known.labels, known.model, known.provider, reason)
+            known.tallies.add([(known.tallies.calls_without_usage, key, 1)])
+        except SHIELDED as failure:
+            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+
     def _price(self, measured: Measurement) -> Price:
         info, prices = self.info, self.recorder.prices
         try:

@@ -31,6 +31,7 @@ HONOURS = {
     "budget.cost": WHO | {"model"},
     "budget.calls": WHO | {"model"},
     "budget.unpriced_calls": WHO | {"model"},
+    "budget.calls_without_usage": WHO | {"model"},
     "budget.estimated_tokens": WHO | {"model"},
     "budget.consumed": WHO | {"resource"},
     "budget.limit": WHO | {"resource"},
