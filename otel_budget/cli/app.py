@@ -16,15 +16,15 @@ from otel_budget.cli.files import files
 from otel_budget.cli.otlp import with_default_url
 from otel_budget.cli.replay import replay
 from otel_budget.cli.terminal import CommandError, complain
+from otel_budget.cli.verify import verify
 from otel_budget.version import __version__
 
 #: To add a command, add its function: its name is the command's, its docstring the help.
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, files)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, verify, files)
 
 app: Final = typer.Typer(
     name="otel-budget",
     help="See every decision of an LLM-agent budget guard.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -58,7 +58,8 @@ def run(arguments: list[str]) -> None:
         # The commands say themselves what went wrong.
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
-        app(with_default_url(arguments))
+        # The result of a command that ended by typer.Exit is its code.
+        sys.exit(app(with_default_url(arguments or ["--help"]), standalone_mode=False) or 0)
     except CommandError as error:
         complain(str(error))
         sys.exit(error.code)
@@ -69,3 +70,11 @@ def run(arguments: list[str]) -> None:
         # The reader (`| head`) has what it wanted; the interpreter must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        # A usage error, whose class is typer's own or click's, as the version may be.
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        command = getattr(getattr(error, "ctx", None), "command_path", "otel-budget")
+        complain(f"{said[:1].lower()}{said[1:]}; see {command} --help.")
+        sys.exit(2)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import TextIOWrapper
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
+from otel_budget.cli.logfile import rows_of
 from otel_budget.cli.terminal import CommandError
 from otel_budget.contract import TokenUsage
 
@@ -52,8 +50,6 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "tool": ("toolname", "tool"),
 }  # fmt: skip
 _COUNTS: Final = ("prompt", "completion", "total", "cache_read", "cache_write")
-#: Objects of a JSON-lines file that are looked at for the names of its columns.
-_LOOKED_AT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,7 @@ def read_log(
     Raises:
         CommandError: It is no such log, has not the columns needed, or, with `strict`, a bad row.
     """
-    names, rows = _rows(file, path)
+    names, rows = rows_of(file, path)
     log = CallLog(columns=_find_columns(names, mapped, path))
     last = float("-inf")
     for line, row in rows:
@@ -137,119 +133,6 @@ def read_log(
     if log.reordered:
         log.calls.sort(key=lambda call: call.at or 0.0)
     return log
-
-
-def open_log(path: Path) -> TextIOWrapper:
-    """The file as text.
-
-    Raises:
-        CommandError: It is missing, empty, a directory or not text.
-    """
-    try:
-        raw = path.open("rb")
-    except FileNotFoundError:
-        raise CommandError(f"there is no file {path}: check its name.") from None
-    except IsADirectoryError:
-        raise CommandError(f"{path} is a directory: name a CSV or JSON-lines file.") from None
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read ({error.strerror}).") from None
-    start = raw.peek(65_536)
-    if not start.strip():
-        raw.close()
-        raise CommandError(f"{path} is empty: name a CSV or JSON-lines file of model calls.")
-    if b"\0" in start or not _is_utf8(start):
-        raw.close()
-        raise CommandError(
-            f"{path} is not UTF-8 text: unpack or convert it to CSV or JSON lines first."
-        )
-    return TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
-
-
-def _is_utf8(start: bytes) -> bool:
-    try:
-        # The end may fall within a character.
-        start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return len(start) - error.start < 4 and error.end == len(start)
-    return True
-
-
-# -- the two formats -----------------------------------------------------------------------
-#: A row by column, or what is wrong with it.
-_Row = dict[str, Any] | str
-
-
-def _rows(file: TextIOWrapper, path: Path) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
-    """The names of the columns, and the rows with their line numbers."""
-    first = next(line for line in file if line.strip())
-    file.seek(0)
-    if first.lstrip().startswith("["):
-        raise CommandError(
-            f"{path} is one JSON array: write one object a line first, as `jq -c '.[]'` does."
-        )
-    if not first.lstrip().startswith("{"):
-        return _csv_rows(file, first, path)
-    rows = _json_rows(file)
-    head = list(islice(rows, _LOOKED_AT))
-    names = dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row)
-    return list(names), _chain(head, rows)
-
-
-def _chain(
-    head: Sequence[tuple[int, _Row]], rest: Iterable[tuple[int, _Row]]
-) -> Iterator[tuple[int, _Row]]:
-    yield from head
-    yield from rest
-
-
-def _csv_rows(
-    file: TextIOWrapper, header: str, path: Path
-) -> tuple[list[str], Iterator[tuple[int, _Row]]]:
-    delimiter = max(",;\t|", key=header.count)
-    reader = csv.reader(file, delimiter=delimiter)
-
-    def rows() -> Iterator[tuple[int, _Row]]:
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reader.line_num, f"it is no CSV row ({error})"
-                continue
-            if not cells:
-                continue
-            if len(cells) != len(names):
-                wrong = f"it has {len(cells)} cells, the header {len(names)}"
-                yield reader.line_num, wrong
-            else:
-                yield reader.line_num, dict(zip(names, cells, strict=True))
-
-    try:
-        names = next(cells for cells in reader if any(cell.strip() for cell in cells))
-    except csv.Error as error:
-        raise CommandError(f"{path} does not begin with a CSV header ({error}).") from None
-    return names, rows()
-
-
-def _json_rows(file: TextIOWrapper) -> Iterator[tuple[int, _Row]]:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except (ValueError, RecursionError):
-            yield line, "it is no JSON"
-            continue
-        yield line, dict(_flat(row)) if isinstance(row, dict) else "it is no JSON object"
-
-
-def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in row.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 # -- columns -------------------------------------------------------------------------------
@@ -333,7 +216,7 @@ def _count(what: str, value: Any) -> int:
             except ValueError:
                 number = None
     if number is None or number < 0 or not isfinite(number) or number != int(number):
-        raise ValueError(f"its {what} tokens are {str(value)[:40]!r}, no count")
+        raise ValueError(f"its {what} tokens {str(value)[:40]!r} are no whole number")
     return int(number)
 
 

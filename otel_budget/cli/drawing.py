@@ -37,6 +37,7 @@ def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     numbers = set(right)
     for column in columns:
@@ -71,7 +72,7 @@ def tenants_table(tenants: Sequence[Tenant], others: Sequence[Level], *, money: 
 
 
 def _tenant(name: str | None) -> Text:
-    return Text("(no tenant)", "dim") if name is None else Text.from_markup(clean(name))
+    return Text("(no tenant)", "dim") if name is None else Text(clean(name))
 
 
 def _level(level: Level, *, named: bool) -> Text:
@@ -92,8 +93,8 @@ def denials_table(denials: Sequence[Denial]) -> Table:
         table.add_row(
             Text(f"{denial.calls:,}", "red"),
             _tenant(denial.tenant),
-            clean(denial.resource),
-            clean(denial.reason),
+            Text(clean(denial.resource)),
+            Text(clean(denial.reason)),
         )
     if len(denials) > _ROWS:
         table.add_row("", "", "", Text(f"and {len(denials) - _ROWS:,} more reasons", "dim"))
@@ -116,7 +117,7 @@ def trace_tree(spans: Sequence[Span]) -> Tree | None:
     ]
     tree = Tree(
         Text.assemble(
-            (root.name, "bold"), f"  session {name}  ", (f"trace {trace_id:032x}", "dim")
+            (root.name, "bold"), f"  session {clean(name)}  ", (f"trace {trace_id:032x}", "dim")
         ),
         guide_style="dim",
     )

@@ -6,7 +6,8 @@ from dataclasses import replace
 from importlib.resources import as_file, files
 from typing import Final
 
-from otel_budget.cli.calllog import Call, open_log, read_log
+from otel_budget.cli.calllog import Call, read_log
+from otel_budget.cli.logfile import open_log
 
 #: Whose the calls are; see data/NOTICE.md.
 CREDIT: Final = (

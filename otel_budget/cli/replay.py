@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.text import Text
 
 from otel_budget.cli.budget import budget_of, describe
-from otel_budget.cli.calllog import COLUMNS, Call, CallLog, open_log, read_log
+from otel_budget.cli.calllog import COLUMNS, Call, CallLog, read_log
 from otel_budget.cli.drawing import tenants_table
+from otel_budget.cli.logfile import open_log
 from otel_budget.cli.otlp import Otlp, sending
 from otel_budget.cli.play import LogClock, Played, play
 from otel_budget.cli.report import Report, report_of
-from otel_budget.cli.terminal import CommandError, clean, followed, usd
+from otel_budget.cli.terminal import CommandError, clean, counted, followed, usd
 from otel_budget.guard import instrument
 from otel_budget.limits import Per
 from otel_budget.windows import Window
@@ -136,7 +137,9 @@ def replay(
     for note in _notes(log, report, played):
         console.print(note)
     rate = len(log.calls) / max(seconds, 1e-9)
-    console.print(Text(f"{len(log.calls):,} rows in {seconds:.1f} s ({rate:,.0f}/s).", "dim"))
+    console.print(
+        Text(f"{counted(len(log.calls), 'row')} in {seconds:.1f} s ({rate:,.0f}/s).", "dim")
+    )
 
 
 def _instrumented(guard: Any) -> Any:
@@ -180,7 +183,7 @@ def _opening(file: Path, log: CallLog, budget: str) -> Text:
     times = [call.at for call in log.calls if call.at is not None]
     when = f", {_time(min(times))} to {_time(max(times))} UTC" if times else ""
     return Text.assemble(
-        (clean(file.name), "bold"), f": {len(log.calls):,} rows{when}. Budget: {budget}."
+        (clean(file.name), "bold"), f": {counted(len(log.calls), 'row')}{when}. Budget: {budget}."
     )
 
 
@@ -191,8 +194,8 @@ def _totals(report: Report, played: Played, *, money: bool) -> Text:
         if count or kind in {"input", "output"}
     )
     text = Text.assemble(
-        (f"{report.recorded_calls:,} recorded", "green"),
-        " model calls: ",
+        (f"{counted(report.recorded_calls, 'model call')} recorded", "green"),
+        ": ",
         f"{tokens} tokens",
         f", {usd(report.cost_usd)}" if money else "",
         ".\n",
@@ -203,7 +206,10 @@ def _totals(report: Report, played: Played, *, money: bool) -> Text:
             f", which were {played.refused_input_tokens:,} prompt and "
             f"{played.refused_output_tokens:,} completion tokens in the log"
         )
-    text.append(f". {report.soft_hits:,} soft hits. {report.tool_denials:,} tool calls refused.")
+    text.append(
+        f". {counted(report.soft_hits, 'soft hit')}. "
+        f"{counted(report.tool_denials, 'tool call')} refused."
+    )
     return text
 
 
@@ -217,9 +223,11 @@ def _notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
         yield Text(f"And of {len(firsts) - _NAMED:,} more tenants.")
     for reason, count in report.unpriced_calls.items():
         if reason not in {"no_prices", "no_model"} or report.cost_usd > 0:
-            yield Text(f"{count:,} calls have no price ({reason}): they add no cost.", "yellow")
+            yield Text(
+                f"No price ({reason}) for {counted(count, 'call')}: no cost is added.", "yellow"
+            )
     for error, count in report.guard_errors.items():
-        yield Text(f"The guard raised {error} in {count:,} calls.", "red")
+        yield Text(f"The guard raised {error} in {counted(count, 'call')}.", "red")
     if "timestamp" not in log.columns:
         yield Text("No timestamps: all calls fall into one window.", "yellow")
     if log.reordered:
@@ -227,8 +235,8 @@ def _notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
     if log.bad:
         named = "; ".join(f"line {bad.line}: {bad.why}" for bad in log.bad[:_NAMED])
         more = f"; and {len(log.bad) - _NAMED:,} more" if len(log.bad) > _NAMED else ""
-        yield Text(f"{len(log.bad):,} rows could not be read and were left out: ", "yellow").append(
-            f"{clean(named)}{more}."
+        yield Text(f"Left out, unreadable: {counted(len(log.bad), 'row')}: ", "yellow").append(
+            f"{named}{more}."
         )
 
 

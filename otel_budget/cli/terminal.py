@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -41,8 +40,13 @@ def complain(sentence: str) -> None:
 
 
 def clean(text: str) -> str:
-    """Text from outside for a terminal: no control characters, no markup."""
-    return escape("".join(c if c.isprintable() else "�" for c in text))
+    """Text from outside for a terminal: no control characters. Put it into a `Text`."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def usd(amount: float) -> str:
