@@ -167,6 +167,7 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
 def _tokens(s: Scope) -> list[Panel]:
     token_type = prometheus_label(sc.TOKEN_TYPE)
     not_output = q.differs(sc.TOKEN_TYPE, sc.TOKENS_OUTPUT)
+    reason = prometheus_label(sc.REASON)
     estimated = p.counted(s, sc.METRIC_ESTIMATED_TOKENS, window=p.STEP)
     real = p.counted(s, sc.METRIC_TOKENS, not_output, window=p.STEP)
     ratio = q.share(
@@ -180,6 +181,7 @@ def _tokens(s: Scope) -> list[Panel]:
             kind="bars",
             description="Tokens between two points of the chart; the types do not overlap.",
             targets=(Target(expr=tokens + " > 0", legend=f"{{{{{token_type}}}}}"),),
+            width=7,
         ),
         Panel(
             key="estimate",
@@ -191,6 +193,7 @@ def _tokens(s: Scope) -> list[Panel]:
                 Target(expr=estimated, legend="estimated"),
                 Target(expr=real, legend="real, cached included"),
             ),
+            width=7,
         ),
         Panel(
             key="estimate_ratio",
@@ -200,6 +203,25 @@ def _tokens(s: Scope) -> list[Panel]:
             "that are dearer than it thinks. Well above: it refuses too early, or many calls fail.",
             targets=(Target(expr=ratio, legend="estimate"),),
             unit=SHARE,
+            width=4,
+        ),
+        Panel(
+            key="uncounted",
+            title="Calls without a usage",
+            kind="gauges",
+            description="Model calls behind a gate that ended without usage in the selected time: "
+            "spend that nobody counts. not_reported: the provider or the host tells "
+            "none; abandoned: a stream was left; discarded: the call failed after it had told one.",
+            targets=(
+                Target(
+                    expr=p.counted_or_zero(
+                        s, reason, sc.METRIC_CALLS_WITHOUT_USAGE, known=sc.METRIC_CALLS
+                    ),
+                    legend=f"{{{{{reason}}}}}",
+                ),
+            ),
+            width=6,
+            steps=(Step(1, "orange"),),
         ),
     ]
 

@@ -222,12 +222,6 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
 def _telemetry(s: Scope) -> list[Panel]:
     component, label = prometheus_label(sc.COMPONENT), prometheus_label(sc.LABEL)
     decisions = s.x(sc.METRIC_DECISIONS)
-    known = q.by("sum", (), q.total(decisions, p.RANGE))
-
-    def counted(metric: sc.Metric, by: str) -> str:
-        some = p.counted_by(s, (by,), metric)
-        return f"{some} or (0 * {q.marked(known, by, '(none)')} unless on () {some})"
-
     services = (q.JOB, q.ENVIRONMENT)
     return [
         Panel(
@@ -251,7 +245,10 @@ def _telemetry(s: Scope) -> list[Panel]:
             description="How often a value was counted under _other_ in the selected time, by "
             "label. Above 0: raise max_label_sets, or stop making labels of what is unbounded.",
             targets=(
-                Target(expr=counted(sc.METRIC_LABEL_OVERFLOWS, label), legend=f"{{{{{label}}}}}"),
+                Target(
+                    expr=p.counted_or_zero(s, label, sc.METRIC_LABEL_OVERFLOWS),
+                    legend=f"{{{{{label}}}}}",
+                ),
             ),
             steps=(Step(1, "orange"),),
         ),
@@ -262,7 +259,7 @@ def _telemetry(s: Scope) -> list[Panel]:
             description="In the selected time. The cause is in the host's log, once per kind.",
             targets=(
                 Target(
-                    expr=counted(sc.METRIC_TELEMETRY_ERRORS, component),
+                    expr=p.counted_or_zero(s, component, sc.METRIC_TELEMETRY_ERRORS),
                     legend=f"{{{{{component}}}}}",
                 ),
             ),

@@ -49,6 +49,15 @@ def counted_by(
     return q.named(q.by("sum", labels, q.total(s.x(metric, *matchers), window)), *labels)
 
 
+def counted_or_zero(
+    s: Scope, label: str, metric: Metric, *, known: Metric = sc.METRIC_DECISIONS
+) -> str:
+    """`counted_by` one label, or one 0 where `known` is counted and `metric` never was."""
+    some = counted_by(s, (label,), metric)
+    zero = q.marked(q.by("sum", (), q.total(s.x(known), RANGE)), label, "(none)")
+    return f"{some} or (0 * {zero} unless on () {some})"
+
+
 def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str = "") -> Link:
     """A link that opens Jaeger's search for a tenant's decisions."""
     tags = [_TAG.format(key=sc.TENANT, value=tenant)]

@@ -388,6 +388,7 @@ def _telemetry(t: Thresholds, names: q.Names) -> list[Alert]:
         prometheus_label(a) for a in (sc.METRIC_MODEL, sc.METRIC_PROVIDER, sc.REASON)
     )
     unpriced = q.happened(q.selector(names.of(sc.METRIC_UNPRICED_CALLS)), RECENT)
+    uncounted = q.happened(q.selector(names.of(sc.METRIC_CALLS_WITHOUT_USAGE)), RECENT)
     lost = "\nor ".join(
         q.marked(q.happened(name, RECENT), ext.SIGNAL, signal)
         for places in ext.LOSSES.values()
@@ -405,6 +406,17 @@ def _telemetry(t: Thresholds, names: q.Names) -> list[Alert]:
             "of cost. A budget in USD that is counted with the same prices does not see them "
             "either.",
             because=_AT_ONCE,
+        ),
+        Alert(
+            alert="LLMBudgetUncountedCalls",
+            expr=q.by("sum", (q.ENVIRONMENT, q.JOB, model, reason), uncounted),
+            severity=WARNING,
+            summary=f"{_SERVICE}: calls of model {{{{ or $labels.{model} `(unknown)` }}}} ended "
+            f"without a usage ({{{{ $labels.{reason} }}}})",
+            description=f"{{{{ $value | humanize }}}} calls in {RECENT} were made and cost money, "
+            "but neither the guard nor these metrics know how much.",
+            for_="10m",
+            because="a stream that somebody left is everyday; ten minutes of it are a pattern.",
         ),
         Alert(
             alert="LLMBudgetInstanceCollision",

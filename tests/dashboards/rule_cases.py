@@ -772,6 +772,7 @@ _UNPRICED = {
     sc.METRIC_PROVIDER: "ollama",
     sc.REASON: sc.UNKNOWN_MODEL,
 }
+_UNCOUNTED = {sc.METRIC_MODEL: "claude-sonnet-4-5", sc.REASON: sc.NOT_REPORTED}
 _EXPECTED = f'{r.EXPECTED}{{job="shop"}}'
 _ABSENT = Fired(
     labels={"job": "shop"}, value=1, summary="shop has sent no budget telemetry for 15m"
@@ -824,6 +825,32 @@ TELEMETRY = (
         name="calm",
         series={series(sc.METRIC_UNPRICED_CALLS, {**ACME, **_UNPRICED}): "0x60"},
         at="30m",
+    ),
+    Case(
+        alert="LLMBudgetUncountedCalls",
+        name="again and again",
+        series={series(sc.METRIC_CALLS_WITHOUT_USAGE, {**ACME, **_UNCOUNTED}): "0x9 1+1x60"},
+        at="40m20s",
+        fires=(
+            Fired(
+                labels={**_SERVICE, **prom(_UNCOUNTED)},
+                value=10,
+                summary="agents: calls of model claude-sonnet-4-5 ended without a usage "
+                "(not_reported)",
+            ),
+        ),
+    ),
+    Case(
+        alert="LLMBudgetUncountedCalls",
+        name="one stream that somebody left",
+        series={series(sc.METRIC_CALLS_WITHOUT_USAGE, {**ACME, **_UNCOUNTED}): "0x9 1x60"},
+        at="19m",
+    ),
+    Case(
+        alert="LLMBudgetUncountedCalls",
+        name="stops when it is over",
+        series={series(sc.METRIC_CALLS_WITHOUT_USAGE, {**ACME, **_UNCOUNTED}): "0+1x30 30x60"},
+        at="50m",
     ),
     Case(
         alert="LLMBudgetInstanceCollision",
