@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,7 +107,10 @@ def set_up(report: Report, setup: str) -> Hop:
     if "metrics" in signals:
         parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
     if "sampler" in signals.get("traces", {}):
-        parts.append(signals["traces"]["sampler"])
+        # Of a parent-based sampler the root's is what says how much is kept.
+        sampler = signals["traces"]["sampler"]
+        root = re.match(r"ParentBased\{root:([^,]+)", sampler)
+        parts.append(f"sampled by {root[1] if root else sampler}")
     return Hop(name, "passed", "; ".join(parts))
 
 
@@ -179,7 +184,8 @@ def sent(report: Report, signal: str) -> Hop:
             "the exporter is not an OTLP one of the SDK's, so the cause is not known",
             "look at what it logs",
         )
-    return endpoint.problem(signal, where["endpoint"], where["protocol"], report["said"]).hop(name)
+    hop = endpoint.problem(signal, where["endpoint"], where["protocol"], report["said"]).hop(name)
+    return replace(hop, seconds=exports[-1].get("seconds", FLUSH))
 
 
 def _instance(signal: Mapping[str, Any]) -> str | None:

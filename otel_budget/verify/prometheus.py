@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import urllib.error
 import urllib.request
+
 from otel_budget import semconv
 from otel_budget.verify import ask, expected
 from otel_budget.verify.hop import Hop, Problem

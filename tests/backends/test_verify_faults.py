@@ -1,0 +1,285 @@
+"""`otel-budget verify` finds each fault by itself, on the real programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from collector.stack import Stack, free_addresses
+
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(180)]
+
+Hops = dict[str, dict[str, Any]]
+
+
+def verify(
+    stack: Stack, *options: str, endpoint: str | None = None, wait: float = 15, **variables: str
+) -> tuple[int, Hops]:
+    """Exit code and hops of `verify`, told everything about `stack`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    command = [
+        *(sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"),
+        *("--collector-health", stack.collector_health),
+        *("--collector-metrics", stack.collector_metrics),
+        *("--prometheus", stack.prometheus),
+        *("--jaeger", stack.jaeger),
+        *("--audit-file", str(stack.audit_file)),
+        *("--timeout", str(wait)),
+        *options,
+    ]
+    result = subprocess.run(
+        command,
+        env=kept | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or stack.otlp_http} | variables,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        cwd=stack.directory,
+    )
+    assert result.stdout, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["ok"] == (result.returncode == 0)
+    return result.returncode, {hop["name"]: hop for hop in answer["hops"]}
+
+
+def by_status(hops: Hops, status: str) -> set[str]:
+    return {name for name, hop in hops.items() if hop["status"] == status}
+
+
+def failed(result: tuple[int, Hops], *names: str) -> Hops:
+    """The hops, of which exactly these failed, each with a cause and a remedy."""
+    code, hops = result
+    assert (code, by_status(hops, "failed")) == (1, set(names)), hops
+    for name in names:
+        assert hops[name]["cause"]
+        assert hops[name]["remedy"]
+    return hops
+
+
+SENT = ("traces sent", "metrics sent", "log events sent")
+ARRIVED = {"metrics in Prometheus", "trace in Jaeger", "event in the audit file"}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_pipeline_in_order_passes_every_hop(stack: Stack, protocol: str) -> None:
+    endpoint = stack.otlp_grpc if protocol == "grpc" else stack.otlp_http
+    code, hops = verify(
+        stack, endpoint=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_SERVICE_NAME="canary"
+    )
+    assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
+    assert set(hops) >= {*SENT, *ARRIVED, "collector healthy"}
+    assert "service canary" in hops["SDK set up"]["detail"]
+
+
+def test_what_is_not_told_is_skipped_and_never_passed(stack: Stack) -> None:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    result = subprocess.run(
+        [sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"],
+        env=kept | {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_http, "OTEL_LOGS_EXPORTER": "none"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    hops = {hop["name"]: hop for hop in json.loads(result.stdout)["hops"]}
+    assert by_status(hops, "skipped") == {*ARRIVED, "collector healthy", "log events sent"}
+
+
+def test_unsampled_traces_are_skipped(stack: Stack) -> None:
+    code, hops = verify(stack, OTEL_TRACES_SAMPLER="always_off")
+    assert (code, by_status(hops, "skipped")) == (0, {"traces sent", "trace in Jaeger"}), hops
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_wrong_port(stack: Stack, protocol: str) -> None:
+    nobody = free_addresses()["OTELCOL_OTLP_HTTP"]
+    result = verify(stack, endpoint=f"http://{nobody}", OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    hops = failed(result, *SENT)
+    assert hops["traces sent"]["cause"] == f"nothing listens on {nobody}"
+    assert by_status(hops, "skipped") == ARRIVED
+
+
+def test_the_port_of_the_other_protocol(stack: Stack) -> None:
+    hops = failed(verify(stack, endpoint=stack.otlp_grpc), *SENT)
+    assert "is a gRPC receiver, and the exporter speaks HTTP" in hops["log events sent"]["cause"]
+    result = verify(stack, endpoint=stack.otlp_http, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert (
+        "is an HTTP receiver, and the exporter speaks gRPC"
+        in failed(result, *SENT)[SENT[0]]["cause"]
+    )
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_tls_against_plaintext(stack: Stack, protocol: str) -> None:
+    plain = stack.otlp_grpc if protocol == "grpc" else stack.otlp_http
+    result = verify(
+        stack, endpoint=plain.replace("http", "https"), OTEL_EXPORTER_OTLP_PROTOCOL=protocol
+    )
+    hops = failed(result, *SENT)
+    assert "the exporter speaks TLS, and" in hops["metrics sent"]["cause"]
+
+
+def test_a_collector_that_never_answers(stack: Stack) -> None:
+    stack.suspend("otelcol")
+    try:
+        hops = failed(verify(stack), *SENT, "collector healthy")
+    finally:
+        stack.resume("otelcol")
+    assert "accepts connections and never answers" in hops["log events sent"]["cause"]
+
+
+def test_missing_token(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack(overlays=["auth"], environment={"OTELCOL_TOKEN": "s3cret"})
+    hops = failed(verify(stack), *SENT)
+    assert "wants a token" in hops["metrics sent"]["cause"]
+    grpc = {"endpoint": stack.otlp_grpc, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    assert "wants a token" in failed(verify(stack, **grpc), *SENT)["log events sent"]["cause"]
+    code, hops = verify(stack, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20s3cret")
+    assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
+
+
+def overlay(directory: Path, text: str) -> Path:
+    file = directory / "overlay.yaml"
+    file.write_text(textwrap.dedent(text))
+    return file
+
+
+def test_a_pipeline_without_the_metrics_signal(
+    start_stack: Callable[..., Stack], directory: Path
+) -> None:
+    elsewhere = free_addresses()["OTELCOL_OTLP_GRPC"]
+    without = overlay(
+        directory,
+        f"""
+        receivers:
+          otlp/elsewhere:
+            protocols:
+              grpc:
+                endpoint: {elsewhere}
+        service:
+          pipelines:
+            metrics:
+              receivers: [otlp/elsewhere]
+        """,
+    )
+    stack = start_stack(overlays=[without])
+    hops = failed(verify(stack), "metrics sent")
+    assert "has no metrics pipeline" in hops["metrics sent"]["cause"]
+    assert hops["metrics in Prometheus"]["status"] == "skipped"
+    grpc = {"endpoint": stack.otlp_grpc, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    hops = failed(verify(stack, **grpc), "metrics sent")
+    assert "has no metrics pipeline" in hops["metrics sent"]["cause"]
+
+
+class WithoutReceiver(Stack):
+    """Prometheus as it is by default: without its OTLP receiver."""
+
+    def _prometheus(self) -> Any:
+        service = super()._prometheus()
+        service.command.remove("--web.enable-otlp-receiver")
+        return service
+
+
+def test_prometheus_without_its_otlp_receiver(directory: Path) -> None:
+    with WithoutReceiver(directory / "stack") as stack:
+        code, hops = verify(stack, wait=4)
+    assert code == 1
+    assert "without its OTLP receiver" in hops["metrics in Prometheus"]["cause"]
+    assert "--web.enable-otlp-receiver" in hops["metrics in Prometheus"]["remedy"]
+    assert by_status(hops, "passed") > {"trace in Jaeger", "event in the audit file"}
+
+
+class OtherNames(Stack):
+    """Prometheus with another translation of names; a class of its own for each strategy."""
+
+    strategy = ""
+
+    def _render_prometheus(self) -> Path:
+        configuration = super()._render_prometheus()
+        loaded = yaml.safe_load(configuration.read_text())
+        loaded["otlp"]["translation_strategy"] = self.strategy
+        configuration.write_text(yaml.safe_dump(loaded))
+        return configuration
+
+
+@pytest.mark.parametrize("strategy", ["UnderscoreEscapingWithoutSuffixes", "NoTranslation"])
+def test_a_backend_that_names_metrics_without_suffixes(directory: Path, strategy: str) -> None:
+    names = type(strategy, (OtherNames,), {"strategy": strategy})
+    with names(directory / "stack") as stack:
+        hops = failed(verify(stack, wait=4), "metrics in Prometheus")
+    assert "without the suffixes" in hops["metrics in Prometheus"]["cause"]
+
+
+DELTA = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}
+
+
+def test_delta_metrics_dropped(start_stack: Callable[..., Stack], directory: Path) -> None:
+    drops = """
+        service:
+          pipelines:
+            metrics:
+              processors: [memory_limiter]
+    """
+    stack = start_stack(overlays=[overlay(directory, drops)])
+    code, hops = verify(stack, wait=4, **DELTA)
+    assert code == 1
+    assert "delta metrics, which Prometheus drops" in hops["metrics in Prometheus"]["cause"]
+
+
+def test_delta_metrics_that_the_collector_turns_cumulative_pass(stack: Stack) -> None:
+    code, hops = verify(stack, **DELTA)
+    assert (code, by_status(hops, "failed")) == (0, set()), hops
+    assert "delta metrics" in hops["SDK set up"]["detail"]
+
+
+def test_two_processes_that_share_an_instance_id(stack: Stack) -> None:
+    result = verify(stack, OTEL_RESOURCE_ATTRIBUTES="service.instance.id=agent-1")
+    hops = failed(result, "own instance id")
+    assert "'agent-1'" in hops["own instance id"]["detail"]
+    assert "totals are too low" in hops["own instance id"]["cause"]
+
+
+SIMPLE = """
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    def telemetry():
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+"""
+
+
+def test_a_simple_span_processor(stack: Stack, directory: Path) -> None:
+    (directory / "blocking_setup.py").write_text(textwrap.dedent(SIMPLE))
+    result = verify(stack, "--setup", "blocking_setup:telemetry", PYTHONPATH=str(directory))
+    hops = failed(result, "calls not blocked")
+    assert "SimpleSpanProcessor" in hops["calls not blocked"]["detail"]
+    assert "BatchSpanProcessor" in hops["calls not blocked"]["remedy"]
+    assert hops["trace in Jaeger"]["status"] == "passed"
+    assert hops["metrics sent"]["status"] == "skipped"
+
+
+def test_a_dead_jaeger(start_stack: Callable[..., Stack]) -> None:
+    stack = start_stack()
+    stack.kill("jaeger")
+    hops = failed(verify(stack, wait=4), "trace in Jaeger")
+    assert hops["trace in Jaeger"]["cause"] == "Jaeger is not running, or it is elsewhere"
+
+
+def test_another_audit_file(stack: Stack, directory: Path) -> None:
+    (directory / "empty.jsonl").touch()
+    result = verify(stack, "--audit-file", str(directory / "empty.jsonl"), wait=2)
+    failed(result, "event in the audit file")
