@@ -18,13 +18,18 @@ from otel_budget.tallies import Addition
 class UsageRecord(Call):
     """A call of ``record_after_llm``. The usage counts even if the guard's own record raises."""
 
-    __slots__ = ()
+    __slots__ = ("_measured",)
 
     point = semconv.POINT_USAGE
     span_name = semconv.SPAN_RECORD_AFTER_LLM
 
+    def identify(self) -> None:
+        """Find out whose call this is, and read the usage before the guard may change it."""
+        super().identify()
+        self._measured = measure(self.argument(1, "usage"), name(self.info.provider))
+
     def close(self, seconds: float, error: BaseException | None) -> None:
-        """Measure and price the usage, end the span with it, count it."""
+        """Price the usage, end the span with it, count it."""
         if error is None:
             decision = semconv.RECORDED
         else:
@@ -36,7 +41,7 @@ class UsageRecord(Call):
         self._close(semconv.CANCELLED, seconds, None)
 
     def _close(self, decision: str, seconds: float, error: BaseException | None) -> None:
-        measured = measure(self.argument(1, "usage"), name(self.info.provider))
+        measured = self._measured
         cost = self._price(measured)
         totals: dict[str, Any] = {}
         if self.counts:
