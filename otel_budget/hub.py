@@ -94,8 +94,11 @@ class Hub:
                 seconds, attributes, context = durations.popleft()
             except IndexError:  # another thread was faster
                 return
-            if histogram is not None:
-                histogram.record(seconds, attributes, context=context)
+            try:
+                if histogram is not None:
+                    histogram.record(seconds, attributes, context=context)
+            except Exception as error:  # the sums are still to be read
+                self.failed(semconv.COMPONENT_METRICS, error)
 
     # -- levels and the thread -------------------------------------------------------------
     def watch(

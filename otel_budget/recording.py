@@ -202,7 +202,12 @@ class Call:
             if self._patience is None or self._patience.end(self):
                 self.close(seconds, error)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+            self._failed_to_close(failure, error)
+
+    def _failed_to_close(self, failure: BaseException, error: BaseException | None) -> None:
+        self.hub.failed(semconv.COMPONENT_METRICS, failure)
+        if self.records_span:  # a span that never ends is never seen
+            self.end_span({}, error)
 
     def cut_off(self, error: BaseException | None) -> None:
         """Close the call now, while the guard is still at it: as late, or with `error`."""
@@ -213,7 +218,7 @@ class Call:
             else:
                 self.close(seconds, error)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+            self._failed_to_close(failure, error)
 
     def argument(self, position: int, keyword: str) -> Any:
         """An argument of the call, however it was passed."""
