@@ -111,7 +111,7 @@ def test_promise_1_attributes_are_the_guards(backend: Backend, make: Make) -> No
     assert isinstance(guard, type(inner))
     assert guard.__class__ is type(inner)
     assert "asked" in dir(guard)
-    with pytest.raises(AttributeError, match="AsyncScript|SyncScript"):
+    with pytest.raises(AttributeError, match=r"AsyncScript|SyncScript"):
         _ = guard.no_such_thing
 
 

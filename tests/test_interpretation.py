@@ -224,7 +224,13 @@ class Answers:
     ],
 )
 def test_a_call_has_a_price_or_the_reason_why_not(
-    usage: Any, prices: Any, model: str | None, told: float | None, usd: float | None, reason: str
+    *,
+    usage: Any,
+    prices: Any,
+    model: str | None,
+    told: float | None,
+    usd: float | None,
+    reason: str,
 ) -> None:
     priced = price(measure(usage, None), prices, model, None, told)
     assert (priced.usd, priced.reason) == (usd, reason)

@@ -282,6 +282,7 @@ def test_a_session_that_stays_above_its_soft_limit_logs_once_a_minute_per_resour
     ],
 )
 def test_where_hits_are_written(
+    *,
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
     asked: Any,
