@@ -114,7 +114,7 @@ def main() -> None:
         report = {
             "decisions": books.decisions, "tokens": books.tokens, "cost": books.cost,
             "calls": books.recorded, "denials": inner.denials, "soft": inner.soft,
-            "medians": medians, "losses": str(losses),
+            "medians": medians, "losses": str(losses), "lost_spans": losses.spans,
         }  # fmt: skip
         print(json.dumps(report), flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -152,6 +153,42 @@ def overlay(directory: Path, text: str) -> Path:
     file = directory / "overlay.yaml"
     file.write_text(textwrap.dedent(text))
     return file
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_receiver_that_wants_tls(start_stack: Callable[..., Stack], directory: Path) -> None:
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", certificate, "-keyout", key],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    tls = overlay(
+        directory,
+        f"""
+        receivers:
+          otlp:
+            protocols:
+              grpc: &tls
+                tls: {{cert_file: {certificate}, key_file: {key}}}
+              http: *tls
+        """,
+    )
+    stack = start_stack(overlays=[tls])
+    for endpoint, protocol in (
+        (stack.otlp_http, "http/protobuf"),
+        (stack.otlp_grpc, "grpc"),
+    ):
+        way = {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+        hops = failed(verify(stack, endpoint=endpoint, **way), *SENT)
+        assert "speaks TLS, and the exporter does not" in hops["traces sent"]["cause"]
+        secure = endpoint.replace("http://", "https://")
+        hops = failed(verify(stack, endpoint=secure, **way), *SENT)
+        assert "the certificate is not trusted" in hops["traces sent"]["cause"]
+        way["OTEL_EXPORTER_OTLP_CERTIFICATE"] = str(certificate)
+        code, hops = verify(stack, endpoint=secure, **way)
+        assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
 
 
 def test_a_pipeline_without_the_metrics_signal(
