@@ -5,6 +5,7 @@ One line around a guard of yours:
     guard = instrument(guard, session_info=SessionInfo(tenant="acme", model="claude-sonnet-4-5"))
 """
 
+from otel_budget.a3s import for_a3s
 from otel_budget.contract import (
     Allow,
     BudgetDecision,
@@ -18,6 +19,7 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
+from otel_budget.gate import BudgetGate
 from otel_budget.guard import instrument
 from otel_budget.pricing import FlatRates, GenAIPrices, PriceSource
 from otel_budget.session_info import SessionInfo, call_info
@@ -27,6 +29,7 @@ __all__ = [
     "Allow",
     "BudgetDecision",
     "BudgetExhausted",
+    "BudgetGate",
     "BudgetGuard",
     "BudgetLevel",
     "BudgetThresholdHit",
@@ -41,5 +44,6 @@ __all__ = [
     "TokenUsage",
     "__version__",
     "call_info",
+    "for_a3s",
     "instrument",
 ]

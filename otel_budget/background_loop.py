@@ -1,0 +1,115 @@
+"""A background event loop for sync callers: started when first used, gone with its owner.
+
+A fork leaves the thread with the parent, and closing the inherited loop would unregister the
+parent's own wake-up (both share one epoll instance), so the child forgets it without closing it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+Result = TypeVar("Result")
+
+#: Seconds for what runs on the loop to take its cancellation when the loop is closed.
+_FAREWELL: Final = 1.0
+
+_all: weakref.WeakSet[BackgroundLoop] = weakref.WeakSet()
+#: Loops of a parent process: kept, so that no finalizer closes them.
+_inherited: list[asyncio.AbstractEventLoop] = []
+
+
+class BackgroundLoop:
+    """One event loop on one daemon thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        _all.add(self)
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs on the loop itself, where waiting for it would never end."""
+        return self._thread is threading.current_thread()
+
+    def submit(
+        self, work: Callable[..., Coroutine[Any, Any, Result]], *args: Any
+    ) -> Future[Result]:
+        """Run ``work(*args)`` on the loop, with the caller's context.
+
+        Raises:
+            RuntimeError: The loop has been closed, or no thread can be started any more.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("its bridge has been closed")
+            loop = self._running()
+            # Within the lock: what is submitted before a close is cancelled by it, not lost.
+            return asyncio.run_coroutine_threadsafe(work(*args), loop)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or self._thread is None or not self._thread.is_alive():
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(
+                target=_serve, args=(loop,), name="otel-budget-loop", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                loop.close()
+                raise
+            self._loop, self._thread = loop, thread
+        return self._loop
+
+    def close(self) -> None:
+        """Cancel what runs on the loop, end its thread, close it. Later calls do nothing."""
+        with self._lock:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+            if loop is None or thread is None:
+                return
+            try:
+                loop.call_soon_threadsafe(loop.stop)
+            except RuntimeError:  # it has ended already
+                return
+        if thread is not threading.current_thread():
+            thread.join(2 * _FAREWELL)
+
+    def _forget(self) -> None:
+        """Leave lock, thread and loop to the parent process."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            _inherited.append(self._loop)
+        self._loop = self._thread = None
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=_FAREWELL))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _after_fork_in_child() -> None:
+    for each in list(_all):
+        each._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

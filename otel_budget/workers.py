@@ -1,0 +1,96 @@
+"""Daemon threads for calls that may never return: they hold up neither a host nor its exit.
+
+The standard library's pools are joined when the interpreter exits, so one hanging guard would hang
+the host.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+Result = TypeVar("Result")
+
+#: Seconds after which an idle thread ends.
+_IDLE: Final = 30.0
+
+_all: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+class Workers:
+    """Threads that are started as they are needed and end when they are idle.
+
+    Args:
+        most: How many there may be. Beyond, calls wait for a thread.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._reset()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._wake = threading.Condition(threading.Lock())
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._threads = 0
+        self._idle = 0
+
+    def submit(self, work: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Do ``work(*args)`` on one of the threads.
+
+        Raises:
+            RuntimeError: No thread can be started (the interpreter exits).
+        """
+        future: Future[Result] = Future()
+        # Running from the start: a waiter that leaves must not cancel it under the thread's hands.
+        future.set_running_or_notify_cancel()
+
+        def job() -> None:
+            try:
+                future.set_result(work(*args))
+            except BaseException as error:
+                future.set_exception(error)
+
+        with self._wake:
+            self._jobs.append(job)
+            if self._idle >= len(self._jobs):
+                self._wake.notify()
+            elif self._threads < self._most:
+                try:
+                    threading.Thread(
+                        target=self._serve, name="otel-budget-ask", daemon=True
+                    ).start()
+                except RuntimeError:
+                    self._jobs.remove(job)
+                    raise
+                self._threads += 1
+        return future
+
+    def _serve(self) -> None:
+        while True:
+            with self._wake:
+                if not self._jobs:
+                    self._idle += 1
+                    self._wake.wait(_IDLE)
+                    self._idle -= 1
+                    if not self._jobs:
+                        self._threads -= 1
+                        return
+                job = self._jobs.popleft()
+            job()
+            del job  # what it holds must not live as long as the thread is idle
+
+
+def _after_fork_in_child() -> None:
+    # The threads have stayed with the parent, perhaps with the lock.
+    for workers in list(_all):
+        workers._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
