@@ -43,3 +43,4 @@ bench: $(VENV)/.installed
 
 include collector/Makefile.mk
 include dashboards/Makefile.mk
+include examples/Makefile.mk

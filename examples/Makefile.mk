@@ -1,0 +1,19 @@
+.PHONY: examples test-examples
+
+# An environment of their own: LiteLLM pins an older openai than the newest agents need.
+EXAMPLES_VENV := .venv-examples
+EXAMPLES_BIN := $(EXAMPLES_VENV)/bin
+
+$(EXAMPLES_VENV)/.installed: pyproject.toml
+	@test -x $(EXAMPLES_BIN)/python || $(PYTHON) -m venv $(EXAMPLES_VENV)
+	@echo "Installing the libraries of the examples into $(EXAMPLES_VENV) (about 550 MB) ..."
+	@$(EXAMPLES_BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+	@$(EXAMPLES_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
+	@touch $@
+
+## make examples  install what the examples need, in an environment of their own
+examples: $(EXAMPLES_VENV)/.installed
+
+## make test-examples  run each example against the real library, without a network
+test-examples: $(EXAMPLES_VENV)/.installed
+	@$(EXAMPLES_BIN)/python -m pytest tests/examples

@@ -1,0 +1,50 @@
+"""The examples run in an environment of their own (`make examples`), with the real libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for _directory in (Path(__file__).parent, Path(__file__).parents[2]):
+    if str(_directory) not in sys.path:
+        sys.path.insert(0, str(_directory))
+
+from environment import missing_libraries, skip_or_fail  # noqa: E402
+
+# Whatever a library would like to send or fetch, nobody answers.
+for _variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    os.environ[_variable] = "http://127.0.0.1:9"
+os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without the libraries only the test that runs the others in their own environment is left."""
+    if missing_libraries() and collection_path.name.startswith("test_"):
+        return collection_path.name != "test_own_environment.py"
+    return None
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Any]:
+    from redis_server import RedisServer, installed
+
+    if not installed():
+        skip_or_fail("redis-server is not installed; run examples/setup.sh")
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis_server() -> Iterator[Any]:
+    """One that the test may kill."""
+    from redis_server import RedisServer, installed
+
+    if not installed():
+        skip_or_fail("redis-server is not installed; run examples/setup.sh")
+    with RedisServer() as server:
+        yield server

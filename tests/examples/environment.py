@@ -1,0 +1,42 @@
+"""Where the examples' tests run: what they need, and what is said where it is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: `make examples` puts the libraries here.
+PYTHON = ROOT / ".venv-examples" / "bin" / "python"
+LIBRARIES = (
+    "agents",
+    "anthropic",
+    "fastapi",
+    "langchain",
+    "litellm",
+    "opentelemetry.instrumentation.fastapi",
+    "pydantic_ai",
+    "redis",
+)
+
+
+def _installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def missing_libraries() -> list[str]:
+    return [library for library in LIBRARIES if not _installed(library)]
+
+
+def skip_or_fail(sentence: str) -> NoReturn:
+    """What is missing is a sentence on a person's machine and a failure in CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence, pytrace=False)
+    pytest.skip(sentence)

@@ -1,0 +1,92 @@
+"""A Redis server of our own: on a free loopback port, in a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+
+def installed() -> bool:
+    return shutil.which("redis-server") is not None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """Started on entry and gone on exit; `kill` and `start` in between keep port and data.
+
+    Every write is on disk before it is acknowledged (``appendfsync always``), which is what the
+    guard's README tells people to set who must not lose a cent.
+    """
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = tempfile.TemporaryDirectory(prefix="otel-budget-redis-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": self._folder.name,
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "daemonize": "no",
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        log = Path(self._folder.name, "log")
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["redis-server", *arguments], stdout=output, stderr=output
+            )
+        deadline = time.monotonic() + 20
+        with redis.Redis.from_url(self.url, socket_timeout=1.0) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.RedisError:
+                    if self._process.poll() is not None or time.monotonic() > deadline:
+                        raise RuntimeError(
+                            f"redis-server did not start: {log.read_text()}"
+                        ) from None
+                    time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a crash would: it gets no chance to write anything."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._folder.cleanup()

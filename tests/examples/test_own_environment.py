@@ -1,0 +1,29 @@
+"""From the development environment: run the examples' tests in the examples' environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from environment import PYTHON, ROOT, missing_libraries, skip_or_fail
+
+
+@pytest.mark.skipif(not missing_libraries(), reason="the examples' tests run right here")
+@pytest.mark.timeout(900)
+def test_the_examples_in_their_own_environment() -> None:
+    if not PYTHON.exists():
+        skip_or_fail("the examples' libraries are not installed; run `make examples`")
+    done = subprocess.run(
+        [PYTHON, "-m", "pytest", "tests/examples", "-rs"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=880,
+        check=False,
+    )
+    sys.stdout.write(done.stdout)  # shown where the test fails, or with -s
+    assert done.returncode == 0, done.stdout[-4000:]
