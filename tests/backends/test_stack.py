@@ -1,0 +1,140 @@
+"""`make stack`: what it prints, how it ends, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collector import backends, probes, stack
+from collector.stack import Stack, StackError, free_addresses
+
+PROJECT = Path(__file__).parents[2]
+
+
+def environment(addresses: dict[str, str], temporary: Path) -> dict[str, str]:
+    variables = {
+        name: address.rpartition(":")[2] if name.endswith("PORT") else address
+        for name, address in addresses.items()
+    }
+    return {**os.environ, **variables, "TMPDIR": str(temporary)}
+
+
+def free(addresses: dict[str, str]) -> bool:
+    for address in addresses.values():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
+                return False
+    return True
+
+
+class Running:
+    """`python -m collector.stack` as a person runs it."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.addresses = free_addresses()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "collector.stack"],
+            cwd=PROJECT,
+            env=environment(self.addresses, temporary),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.greeting = ""
+        for line in self.process.stdout:
+            self.greeting += line
+            if "otel-budget verify" in line:
+                break
+
+
+@pytest.fixture
+def running(directory: Path) -> Iterator[Running]:
+    started = Running(directory)
+    yield started
+    started.process.kill()
+    started.process.wait()
+    assert started.process.stdout is not None
+    started.process.stdout.close()
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_the_addresses_and_leaves_nothing_behind(
+    running: Running, how: signal.Signals, directory: Path
+) -> None:
+    for variable in ("OTELCOL_OTLP_GRPC", "PROMETHEUS_ADDRESS", "JAEGER_QUERY"):
+        assert f"http://{running.addresses[variable]}" in running.greeting
+    probes.get_json(f"http://{running.addresses['PROMETHEUS_ADDRESS']}/api/v1/query?query=1")
+    running.process.send_signal(how)
+    output, _ = running.process.communicate(timeout=30)
+    assert running.process.returncode == 0
+    assert "Traceback" not in output
+    assert "otelcol      | " in output
+    assert free(running.addresses)
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.backend
+@pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv (util-linux)")
+def test_even_killed_it_leaves_no_program_running(running: Running) -> None:
+    running.process.kill()
+    running.process.wait()
+    assert probes.eventually(lambda: free(running.addresses), timeout=10)
+
+
+@pytest.mark.backend
+def test_a_port_in_use_is_named_with_its_variable(directory: Path) -> None:
+    addresses = free_addresses()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(addresses["PROMETHEUS_ADDRESS"].rpartition(":")[2])))
+        taken.listen()
+        answer = subprocess.run(
+            [sys.executable, "-m", "collector.stack"],
+            cwd=PROJECT,
+            env=environment(addresses, directory),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    port = addresses["PROMETHEUS_ADDRESS"].rpartition(":")[2]
+    assert answer.returncode == 1
+    assert re.fullmatch(
+        rf"Port {port} on 127\.0\.0\.1 is in use; stop what listens there, or choose another with "
+        r"PROMETHEUS_ADDRESS=127\.0\.0\.1:\d+\.\n",
+        answer.stderr,
+    )
+
+
+@pytest.mark.backend
+def test_a_program_that_does_not_start_shows_its_last_words(directory: Path) -> None:
+    overlay = directory / "wrong.yaml"
+    overlay.write_text("exporters:\n  nonsense:\n")
+    with pytest.raises(StackError, match=r"(?s)otelcol ended while starting.*nonsense"):
+        Stack(directory / "stack", overlays=[overlay]).start()
+
+
+def test_an_address_that_is_none_is_refused_in_one_sentence() -> None:
+    for value in ("nonsense", "127.0.0.1:", "127.0.0.1:70000"):
+        with pytest.raises(StackError, match=r"^OTELCOL_HEALTH='.*' is no address; write host:"):
+            Stack.default_addresses({"OTELCOL_HEALTH": value})
+    defaults = Stack.default_addresses({"JAEGER_METRICS_PORT": "1234"})
+    assert defaults["JAEGER_METRICS_PORT"] == "127.0.0.1:1234"
+    assert defaults["OTELCOL_OTLP_GRPC"] == "127.0.0.1:4317"
+
+
+def test_without_the_programs_it_says_how_to_build_them(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "BIN", directory)
+    monkeypatch.setattr(stack, "BIN", directory)
+    with pytest.raises(StackError, match=r"otelcol is not built; run `make backends`\.$"):
+        Stack(directory / "stack", programs=["otelcol"]).start()
