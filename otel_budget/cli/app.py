@@ -59,7 +59,14 @@ def run(arguments: list[str]) -> None:
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         # The result of a command that ended by typer.Exit is its code.
-        sys.exit(app(with_default_url(arguments or ["--help"]), standalone_mode=False) or 0)
+        sys.exit(
+            app(
+                with_default_url(arguments or ["--help"]),
+                prog_name="otel-budget",
+                standalone_mode=False,
+            )
+            or 0
+        )
     except CommandError as error:
         complain(str(error))
         sys.exit(error.code)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.text import Text
 
 from otel_budget.cli.calllog import Call
@@ -26,7 +26,7 @@ from otel_budget.cli.excerpt import CREDIT, excerpt
 from otel_budget.cli.otlp import Otlp, sending
 from otel_budget.cli.play import LogClock, play
 from otel_budget.cli.report import denials_of, report_of
-from otel_budget.cli.terminal import followed, usd
+from otel_budget.cli.terminal import followed, say, usd
 from otel_budget.guard import instrument
 from otel_budget.guards import Limit, WindowGuard
 
@@ -62,14 +62,15 @@ def demo(
             flush = stack.enter_context(sending(otlp, "otel-budget-demo"))
             capture = observe_global()
         if not as_json:
-            console.print(_opening(len(calls)), "")
+            say(console, _opening(len(calls)))
         with capture as telemetry:
             guard = instrument(
                 WindowGuard(
                     Limit(CAP, "USD", per="tenant", window="day", soft=SOFT),
                     deny_tools=[DENIED_TOOL],
                     clock=clock,
-                )
+                ),
+                events="both",
             )
             play(guard, _shown(calls, quiet=as_json), clock, "demo")
             if flush is not None:
@@ -87,12 +88,16 @@ def demo(
             json.dump(result, sys.stdout, indent=2)
             print()
         else:
-            console.print(tenants_table(report.tenants, report.other_levels, money=True), "")
-            console.print(denials_table(denials), "")
-            console.print(Text("One session's trace", "bold"), trace_tree(telemetry.spans), "")
-            console.print(metrics_table(metrics), "")
+            tree = trace_tree(telemetry.spans) or Text("No span was sampled (OTEL_TRACES_SAMPLER).")
+            say(
+                console,
+                tenants_table(report.tenants, report.other_levels, money=True),
+                denials_table(denials),
+                Group(Text("One session's trace", "bold"), tree),
+                metrics_table(metrics),
+            )
     if not as_json:
-        console.print(_closing(otlp), soft_wrap=False)
+        console.print(_closing(otlp))
 
 
 def _shown(calls: list[Call], *, quiet: bool) -> Iterable[Call]:

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import typer
+from opentelemetry import _logs, metrics, trace
 
 from otel_budget.cli.terminal import CommandError
 
@@ -58,6 +59,8 @@ def sending(url: str, service_name: str) -> Iterator[Callable[[], None]]:
     except (ValueError, ModuleNotFoundError) as error:
         raise CommandError(str(error)) from None
 
+    _check_set_up()
+
     def flush() -> None:
         telemetry.force_flush(10.0)
 
@@ -70,6 +73,20 @@ def sending(url: str, service_name: str) -> Iterator[Callable[[], None]]:
             f"the collector at {url} did not take everything: lost are {losses}. See its log, or "
             "run `otel-budget verify`.",
             code=1,
+        )
+
+
+def _check_set_up() -> None:
+    providers = {
+        "traces": hasattr(trace.get_tracer_provider(), "add_span_processor"),
+        "metrics": hasattr(metrics.get_meter_provider(), "add_metric_reader"),
+        "logs": hasattr(_logs.get_logger_provider(), "add_log_record_processor"),
+    }
+    off = [signal for signal, there in providers.items() if not there]
+    if off:
+        raise CommandError(
+            f"--otlp needs {' and '.join(off)}, which OTEL_SDK_DISABLED or OTEL_*_EXPORTER=none "
+            "switch off: unset them."
         )
 
 

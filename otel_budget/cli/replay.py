@@ -7,8 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,17 +20,17 @@ from otel_budget.cli.calllog import COLUMNS, Call, CallLog, read_log
 from otel_budget.cli.drawing import tenants_table
 from otel_budget.cli.logfile import open_log
 from otel_budget.cli.otlp import Otlp, sending
-from otel_budget.cli.play import LogClock, Played, play
-from otel_budget.cli.report import Report, report_of
-from otel_budget.cli.terminal import CommandError, clean, counted, followed, usd
+from otel_budget.cli.play import LogClock, play
+from otel_budget.cli.replay_report import as_json as json_of
+from otel_budget.cli.replay_report import notes, opening, totals
+from otel_budget.cli.report import report_of
+from otel_budget.cli.terminal import CommandError, counted, followed, say
 from otel_budget.guard import instrument
 from otel_budget.limits import Per
 from otel_budget.windows import Window
 
 #: Rows after which ``--otlp`` waits for what it has sent: less than a batch queue holds.
 _BATCH: Final = 500
-#: Bad rows that a report names.
-_NAMED: Final = 5
 
 
 def replay(
@@ -108,9 +107,10 @@ def replay(
             flush = stack.enter_context(sending(otlp, "otel-budget-replay"))
         capture = capture_telemetry(spans=False) if otlp is None else observe_global(spans=False)
         with capture as telemetry:
+            observed = _instrumented(budget)  # held: its levels are told for as long as it lives
             started = time.perf_counter()
             played = play(
-                _instrumented(budget),
+                observed,
                 _followed(log.calls, flush, shown=not as_json),
                 clock,
                 file.stem,
@@ -118,7 +118,7 @@ def replay(
             seconds = time.perf_counter() - started
             report = report_of(telemetry)
     if as_json:
-        json.dump(_as_json(file, log, report, played), sys.stdout, indent=2)
+        json.dump(json_of(file, log, report, played), sys.stdout, indent=2)
         print()
         return
     console = Console()
@@ -131,10 +131,13 @@ def replay(
         window=window,
         soft=soft,
     )
-    console.print(_opening(file, log, budget_text), "")
-    console.print(_totals(report, played, money=money), "")
-    console.print(tenants_table(report.tenants, report.other_levels, money=money), "")
-    for note in _notes(log, report, played):
+    say(
+        console,
+        opening(file, log, budget_text),
+        totals(report, played, money=money),
+        tenants_table(report.tenants, report.other_levels, money=money),
+    )
+    for note in notes(log, report, played):
         console.print(note)
     rate = len(log.calls) / max(seconds, 1e-9)
     console.print(
@@ -176,86 +179,3 @@ def _followed(
         yield call
         if flush is not None and number % _BATCH == 0:
             flush()
-
-
-# -- the report ----------------------------------------------------------------------------
-def _opening(file: Path, log: CallLog, budget: str) -> Text:
-    times = [call.at for call in log.calls if call.at is not None]
-    when = f", {_time(min(times))} to {_time(max(times))} UTC" if times else ""
-    return Text.assemble(
-        (clean(file.name), "bold"), f": {counted(len(log.calls), 'row')}{when}. Budget: {budget}."
-    )
-
-
-def _totals(report: Report, played: Played, *, money: bool) -> Text:
-    tokens = ", ".join(
-        f"{count:,} {kind.replace('_', ' ')}"
-        for kind, count in report.tokens.items()
-        if count or kind in {"input", "output"}
-    )
-    text = Text.assemble(
-        (f"{counted(report.recorded_calls, 'model call')} recorded", "green"),
-        ": ",
-        f"{tokens} tokens",
-        f", {usd(report.cost_usd)}" if money else "",
-        ".\n",
-        (f"{report.refused_calls:,} refused", "red" if report.refused_calls else ""),
-    )
-    if report.refused_calls:
-        text.append(
-            f", which were {played.refused_input_tokens:,} prompt and "
-            f"{played.refused_output_tokens:,} completion tokens in the log"
-        )
-    text.append(
-        f". {counted(report.soft_hits, 'soft hit')}. "
-        f"{counted(report.tool_denials, 'tool call')} refused."
-    )
-    return text
-
-
-def _notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
-    firsts = sorted(played.first_refusal.items(), key=lambda item: item[1].at or 0.0)
-    for tenant, call in firsts[:_NAMED]:
-        when = "" if call.at is None else f" at {_time(call.at)} UTC"
-        who = clean(tenant) if tenant else "calls without a tenant"
-        yield Text(f"First refusal of {who}{when}, line {call.line}.")
-    if len(firsts) > _NAMED:
-        yield Text(f"And of {len(firsts) - _NAMED:,} more tenants.")
-    for reason, count in report.unpriced_calls.items():
-        if reason not in {"no_prices", "no_model"} or report.cost_usd > 0:
-            yield Text(
-                f"No price ({reason}) for {counted(count, 'call')}: no cost is added.", "yellow"
-            )
-    for error, count in report.guard_errors.items():
-        yield Text(f"The guard raised {error} in {counted(count, 'call')}.", "red")
-    if "timestamp" not in log.columns:
-        yield Text("No timestamps: all calls fall into one window.", "yellow")
-    if log.reordered:
-        yield Text("The rows were put into the order of their times.", "dim")
-    if log.bad:
-        named = "; ".join(f"line {bad.line}: {bad.why}" for bad in log.bad[:_NAMED])
-        more = f"; and {len(log.bad) - _NAMED:,} more" if len(log.bad) > _NAMED else ""
-        yield Text(f"Left out, unreadable: {counted(len(log.bad), 'row')}: ", "yellow").append(
-            f"{named}{more}."
-        )
-
-
-def _as_json(file: Path, log: CallLog, report: Report, played: Played) -> dict[str, Any]:
-    return {
-        "file": str(file),
-        "rows": len(log.calls),
-        "columns": log.columns,
-        "reordered": log.reordered,
-        **asdict(report),
-        "refused_input_tokens": played.refused_input_tokens,
-        "refused_output_tokens": played.refused_output_tokens,
-        "first_refusals": [
-            {"tenant": tenant, "line": call.line, "timestamp": call.at}
-            for tenant, call in played.first_refusal.items()
-        ],
-        "bad_rows": [asdict(bad) for bad in log.bad],
-    }
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"

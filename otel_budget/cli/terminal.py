@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -37,6 +37,13 @@ def complain(sentence: str) -> None:
     """One sentence on stderr."""
     # Not through rich, which would break it into lines that no search finds again.
     print(f"otel-budget: {sentence}", file=sys.stderr)
+
+
+def say(console: Console, *parts: RenderableType) -> None:
+    """Each part, and an empty line after each."""
+    for part in parts:
+        console.print(part)
+        console.print()
 
 
 def clean(text: str) -> str:
