@@ -25,11 +25,10 @@ from collector import probes
 from collector.stack import Stack
 from otel_budget import semconv
 
-pytestmark = [pytest.mark.backend, pytest.mark.timeout(300)]
-
 OUTAGE = float(os.environ.get("OTEL_BUDGET_FAULT_SECONDS", "4"))
 #: Retries come at most this much later than the end of the outage.
 PATIENCE = 45 + OUTAGE
+pytestmark = [pytest.mark.backend, pytest.mark.timeout(240 + 8 * OUTAGE)]
 StartStack = Callable[..., Stack]
 
 

@@ -156,7 +156,9 @@ def overlay(directory: Path, text: str) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_a_receiver_that_wants_tls(start_stack: Callable[..., Stack], directory: Path) -> None:
+def test_a_receiver_that_wants_tls(
+    start_stack: Callable[..., Stack], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificate, key = directory / "cert.pem", directory / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -187,6 +189,8 @@ def test_a_receiver_that_wants_tls(start_stack: Callable[..., Stack], directory:
         hops = failed(verify(stack, endpoint=secure, **way), *SENT)
         assert "the certificate is not trusted" in hops["traces sent"]["cause"]
         way["OTEL_EXPORTER_OTLP_CERTIFICATE"] = str(certificate)
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
         code, hops = verify(stack, endpoint=secure, **way)
         assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
 
