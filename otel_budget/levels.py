@@ -174,7 +174,7 @@ class Levels:
         )
         return (
             tallies.labels(pairs),
-            entry.guard_name,
+            tallies.value(semconv.GUARD_NAME, entry.guard_name),
             tallies.value(semconv.RESOURCE, name(level.resource)),
             tallies.value(semconv.WINDOW, name(level.window)),
             tallies.value(semconv.UNIT, name(level.unit)),
