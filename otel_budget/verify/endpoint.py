@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,9 +21,11 @@ _GRPC_STATUS: Final = {
     "RESOURCE_EXHAUSTED": 429,
 }
 _VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_WORDS: Final = {"traces": "span", "metrics": "metric", "logs": "log"}
+#: What the exporters call a signal in their logs.
+_WORDS: Final = {"traces": ("span", "trace"), "metrics": ("metric",), "logs": ("log",)}
 
 
+@cache
 def answers(host: str, port: int) -> str:
     """What listens there: ``http``, ``grpc``, ``tls``, or why nothing does.
 
@@ -91,7 +95,7 @@ def problem(signal: str, endpoint: str, protocol: str, said: Iterable[str]) -> P
     wrong_place = _wrong_place(where, found, secure, protocol)
     if wrong_place is not None:
         return Problem(detail, *wrong_place)
-    words = [line for line in said if _WORDS[signal] in line.lower()]
+    words = [line for line in said if any(word in line.lower() for word in _WORDS[signal])]
     status = _status(words)
     if status is not None:
         detail += f" answered {status}"
@@ -120,7 +124,7 @@ def problem(signal: str, endpoint: str, protocol: str, said: Iterable[str]) -> P
             f"{detail}: {_last(words)}",
             "TLS is spoken there, but the certificate is not trusted or one of the client's is "
             "asked for",
-            "set OTEL_EXPORTER_OTLP_CERTIFICATE to the authority's file",
+            "set OTEL_EXPORTER_OTLP_CERTIFICATE to the authority's file" + _overriding(protocol),
         )
     return Problem(
         f"{detail}: {_last(words)}",
@@ -170,6 +174,14 @@ def _wrong_place(where: str, found: str, secure: bool, protocol: str) -> tuple[s
     return None
 
 
+def _overriding(protocol: str) -> str:
+    # The HTTP exporter uses requests, which puts these before what the exporter was given.
+    names = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)]
+    if protocol == "grpc" or not names:
+        return ""
+    return f", and unset {' and '.join(names)}, which the HTTP exporter reads before it"
+
+
 def _status(words: list[str]) -> int | None:
     for line in reversed(words):
         grpc = re.search(r"StatusCode\.([A-Z_]+)", line)
@@ -185,4 +197,6 @@ def _status(words: list[str]) -> int | None:
 
 
 def _last(words: list[str]) -> str:
-    return words[-1] if words else "the export failed"
+    """The most telling of the exporter's words: the reason of a retry, not that it ended."""
+    reasons = [line for line in words if line.startswith("Transient error")] or words
+    return reasons[-1][:300] if reasons else "the export failed"

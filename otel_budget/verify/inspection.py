@@ -112,8 +112,11 @@ class Watch:
                 exporter = exporter_of(processor)
                 if exporter is not None:
                     exporter.export = self._watched(signal, exporter.export)
-        logger = logging.getLogger("opentelemetry")
-        logger.addHandler(_Keeper(self.said))
+        # The gRPC exporters share a logger whose filter passes on one signal's error only.
+        for name in logging.root.manager.loggerDict:
+            if name.startswith("opentelemetry."):
+                logging.getLogger(name).filters.clear()
+        logging.getLogger("opentelemetry").addHandler(_Keeper(self.said))
 
     def __enter__(self) -> None:
         self._guarded = threading.get_ident()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import yaml
 
@@ -186,8 +187,11 @@ def test_a_receiver_that_wants_tls(
         hops = failed(verify(stack, endpoint=endpoint, **way), *SENT)
         assert "speaks TLS, and the exporter does not" in hops["traces sent"]["cause"]
         secure = endpoint.replace("http://", "https://")
-        hops = failed(verify(stack, endpoint=secure, **way), *SENT)
+        bundle = {"REQUESTS_CA_BUNDLE": certifi.where()}  # before our own, for requests alone
+        hops = failed(verify(stack, endpoint=secure, **way, **bundle), *SENT)
         assert "the certificate is not trusted" in hops["traces sent"]["cause"]
+        remedy = hops["traces sent"]["remedy"]
+        assert ("unset REQUESTS_CA_BUNDLE" in remedy) == (protocol == "http/protobuf")
         way["OTEL_EXPORTER_OTLP_CERTIFICATE"] = str(certificate)
         monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
         monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
