@@ -51,9 +51,12 @@ def start_stack(directory: Path) -> Iterator[Callable[..., Stack]]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """The base configuration, shared by a module's tests: each has a service name of its own."""
+    """The base configuration, shared by a module's tests: each has a service name of its own.
+
+    Prometheus scrapes more often than as shipped, so that tests need not wait for it.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="otel-budget-", ignore_cleanup_errors=True) as name,
-        Stack(Path(name)) as running,
+        Stack(Path(name), interval=2) as running,
     ):
         yield running

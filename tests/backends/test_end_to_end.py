@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from applications import DELTA, Application, Scripted, deny, soft
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 
 from collector import probes
 from collector.stack import Stack
-from otel_budget import BudgetLevel, semconv
+from otel_budget import BudgetGate, BudgetLevel, semconv
 from otel_budget.hub import poll_levels
 from otel_budget.semconv import prometheus_label
 
@@ -49,6 +58,9 @@ def test_every_row_of_the_schema_is_in_prometheus(stack: Stack) -> None:
             guard.check_before_tool("s", f"tool {number}")
         failing = app.instrument(Scripted(), session_info=lambda _: 1 / 0)
         failing.check_before_llm("s", 1)
+        inner.answer = None
+        with BudgetGate(guard).llm_call("s", 10):
+            pass  # a model call that tells no usage
         poll_levels()
         app.flush()
 
@@ -170,6 +182,42 @@ def test_exemplars_lead_from_the_histogram_to_the_trace(stack: Stack) -> None:
         assert traces == {f"{span.get_span_context().trace_id:032x}"}
 
 
+HOUR = 3600 * 10**9
+
+
+def push(stack: Stack, **ages: int) -> int:
+    """Give Prometheus one point of each name, so many nanoseconds old, in one request."""
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "ages"
+    scope = resource.scope_metrics.add()
+    for name, age in ages.items():
+        point = scope.metrics.add(name=name).gauge.data_points.add()
+        point.as_double = 1.0
+        point.time_unix_nano = time.time_ns() - age
+    http = urllib.request.Request(
+        f"{stack.prometheus}/api/v1/otlp/v1/metrics",
+        data=request.SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"},
+    )
+    try:
+        with urllib.request.urlopen(http, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_prometheus_takes_in_what_waited_for_half_a_day(stack: Stack) -> None:
+    """How long its outage may last without a gap, and why metrics are not batched."""
+    assert push(stack, fresh=0) == 200
+    assert push(stack, waited=11 * HOUR) == 200
+    assert probes.query(stack.prometheus, 'last_over_time(waited{job="ages"}[12h])')
+    # One point too old, and the request is refused with everything in it.
+    assert push(stack, innocent=0, too_old=13 * HOUR) == 400
+    assert not probes.query(stack.prometheus, '{__name__=~"innocent|too_old"}')
+
+
 def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
     sockets = _listening_sockets({service.process.pid for service in stack._services.values()})
     assert len(sockets) >= len(stack.addresses) - 1  # all but the scrape overlay's
@@ -178,11 +226,6 @@ def test_nothing_listens_beyond_loopback(stack: Stack) -> None:
 
 def _listening_sockets(pids: set[int]) -> set[tuple[str, int]]:
     """Host and port of every TCP socket on which these processes listen."""
-    import os
-    import socket
-    import struct
-    from pathlib import Path
-
     inodes = set()
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():

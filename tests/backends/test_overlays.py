@@ -179,11 +179,12 @@ def test_gateways_see_whole_traces(start_stack: StartStack) -> None:
             app.flush()  # the spans of one trace come in several requests
 
         # Of a trace that is split, a gateway that sees no denial keeps nothing.
-        whole = Counter({f"session-{number}": 4 for number in range(count)})
+        whole = {f"session-{number}": 4 for number in range(count)}
 
-        def found() -> Counter[str]:
+        def found(prefix: str = "session") -> dict[str, int]:
             spans = probes.spans(stack.jaeger, "by-gateway")
-            return Counter(span["tags"][semconv.SESSION_ID] for span in spans)
+            sessions = Counter(span["tags"][semconv.SESSION_ID] for span in spans)
+            return {session: n for session, n in sessions.items() if session.startswith(prefix)}
 
         assert probes.eventually(found, lambda spans: spans == whole) == whole
         for gateway in (stack, second):
@@ -195,6 +196,18 @@ def test_gateways_see_whole_traces(start_stack: StartStack) -> None:
         assert decisions == 3 * count
         assert len(probes.audit_events(stack.audit_file)) == count
         assert not beside.audit_file.exists()
+
+        # What belongs to a dead gateway waits for it, even if the Collector beside dies too.
+        stack.kill("second")
+        for number in range(count):
+            guard.check_before_llm(f"waiting-{number}", 10)
+        app.flush()
+        stack.kill("beside")
+        stack.launch("beside")
+        stack.launch("second")
+        waited = {f"waiting-{number}": 2 for number in range(count)}
+        arrived = probes.eventually(lambda: found("waiting"), lambda spans: spans == waited)
+        assert arrived == waited
 
 
 def _collector_metric(stack: Stack, name: str) -> float:

@@ -75,11 +75,11 @@ ARRIVED = {"metrics in Prometheus", "trace in Jaeger", "event in the audit file"
 def test_a_pipeline_in_order_passes_every_hop(stack: Stack, protocol: str) -> None:
     endpoint = stack.otlp_grpc if protocol == "grpc" else stack.otlp_http
     code, hops = verify(
-        stack, endpoint=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_SERVICE_NAME="canary"
+        stack, endpoint=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_SERVICE_NAME="billing"
     )
     assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
     assert set(hops) >= {*SENT, *ARRIVED, "collector healthy"}
-    assert "service canary" in hops["SDK set up"]["detail"]
+    assert "service otel-budget-verify" in hops["SDK set up"]["detail"]
 
 
 def test_what_is_not_told_is_skipped_and_never_passed(stack: Stack) -> None:
