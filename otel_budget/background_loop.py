@@ -52,7 +52,12 @@ class BackgroundLoop:
                 raise RuntimeError("its bridge has been closed")
             loop = self._running()
             # Within the lock: what is submitted before a close is cancelled by it, not lost.
-            return asyncio.run_coroutine_threadsafe(work(*args), loop)
+            coroutine = work(*args)
+            try:
+                return asyncio.run_coroutine_threadsafe(coroutine, loop)
+            except RuntimeError:
+                coroutine.close()
+                raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._thread is None or not self._thread.is_alive():
@@ -95,6 +100,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+    except SystemExit:  # of a task: it ends this thread and nothing else, as in any thread
+        return
     finally:
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
