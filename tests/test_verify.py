@@ -7,10 +7,13 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from collector.stack import DEFAULT_PORTS
 from otel_budget import semconv
+from otel_budget.cli import verify as verify_command
 from otel_budget.verify import endpoint, expected
 from otel_budget.verify.collector import _FAILED, _REFUSED, Metrics
 from tests.otlp_receiver import dead_port, hung_port, receiver
@@ -47,6 +50,17 @@ def test_a_bad_option_is_one_sentence(options: list[str], sentence: str) -> None
     result = verify(*options)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == f"otel-budget: {sentence}\n"
+
+
+def test_local_is_where_the_shipped_stack_listens() -> None:
+    parts = {name: urlsplit(url) for name, url in verify_command._LOCAL.items()}
+    assert {name: part.port for name, part in parts.items()} == {
+        "collector_health": DEFAULT_PORTS["OTELCOL_HEALTH"],
+        "collector_metrics": DEFAULT_PORTS["OTELCOL_METRICS_PORT"],
+        "prometheus": DEFAULT_PORTS["PROMETHEUS_ADDRESS"],
+        "jaeger": DEFAULT_PORTS["JAEGER_QUERY"],
+    }
+    assert {part.hostname for part in parts.values()} == {"127.0.0.1"}
 
 
 def test_a_line_for_each_hop_with_cause_and_remedy() -> None:

@@ -60,8 +60,10 @@ def verify(
 ) -> None:
     """Send canary decisions through your own pipeline and check each hop of it.
 
-    Two fresh processes each make a soft limit and a denial, for a tenant of their own. Hops that
-    you do not name are skipped. The exit code is 1 if a hop failed.
+    Two fresh processes each make a soft limit and a denial, as service
+    otel-budget-verify and for a tenant of their own. They are real ones: an
+    alert on denials will name that tenant. Hops that you do not name are
+    skipped. The exit code is 1 if a hop failed.
 
     Example: otel-budget verify --prometheus http://localhost:9090 --jaeger http://localhost:16686
     """

@@ -28,8 +28,8 @@ def run_canaries(tenant: str, setup: str, environment: Mapping[str, str]) -> lis
     Raises:
         Problem: One of them ended without a report.
     """
-    variables = {**environment}
-    variables.setdefault("OTEL_SERVICE_NAME", "otel-budget-verify")
+    # A service of its own, so that the canary is nobody else's spend.
+    variables = {**environment, "OTEL_SERVICE_NAME": "otel-budget-verify"}
     # Shorter than the default of 10 s: one try that fails is enough here.
     variables.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
     with tempfile.TemporaryDirectory(prefix="otel-budget-verify-") as folder:
