@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -212,6 +213,9 @@ def test_asking_leaves_no_trace_in_the_levels(make: Any) -> None:
     guard = make(Limit(100, "tokens"), session_info=tenant_of)
     guard.check("a-1")
     assert guard.levels() == {}
+    guard.record(1, "b-1")
+    guard.check("a-1")
+    assert guard.levels() == {("llm_tokens", "day", "b"): 1.0}
 
 
 def test_tools_are_refused_by_name_or_pattern(make: Any) -> None:
@@ -358,6 +362,7 @@ def test_a_fork_while_another_thread_holds_the_lock_leaves_a_guard_that_works() 
     with guard._lock:
         child = os.fork()
         if child == 0:
+            signal.alarm(5)  # a child that hangs is to end
             os._exit(7 if isinstance(guard.check_before_llm("s", 0), Deny) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 

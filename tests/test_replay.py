@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -364,10 +365,19 @@ def test_in_a_pipe_there_is_a_report_and_no_progress() -> None:
     assert "400 rows in" in result.out
 
 
+class Slow(dict[str, int]):
+    """Answers of a collector that takes its time."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        time.sleep(0.2)
+        return super().get(key, default)
+
+
 def test_otlp_sends_every_call_though_they_come_faster_than_batches(log: Any) -> None:
     rows = 3_000  # 6,001 spans: three times what a span processor's queue holds
     path = log("input_tokens,output_tokens,session", *(f"2,1,s{n % 3}" for n in range(rows)))
     with receiver() as collector:
+        collector.status = Slow()
         result = command("replay", str(path), "--json", "--otlp", collector.url)
         assert (result.code, result.err) == (0, "")
         names = [span.name for span in collector.spans()]
