@@ -15,4 +15,4 @@ stack: $(VENV)/.installed backends
 
 ## make faults    the fault tests with outages of a minute (`make test` has short ones)
 faults: $(VENV)/.installed backends
-	@OTEL_BUDGET_FAULT_SECONDS=60 $(BIN)/python -m pytest tests/backends/test_faults.py -s
+	@OTEL_BUDGET_FAULT_SECONDS=60 $(BIN)/python -m pytest tests/backends/test_outages.py -s

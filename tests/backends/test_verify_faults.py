@@ -241,6 +241,8 @@ def test_prometheus_without_its_otlp_receiver(directory: Path) -> None:
     assert code == 1
     assert "without its OTLP receiver" in hops["metrics in Prometheus"]["cause"]
     assert "--web.enable-otlp-receiver" in hops["metrics in Prometheus"]["remedy"]
+    # The Collector itself says which of its exporters was refused.
+    assert "otlp_http/prometheus" in hops["collector healthy"]["detail"]
     assert by_status(hops, "passed") > {"trace in Jaeger", "event in the audit file"}
 
 
@@ -292,6 +294,24 @@ def test_two_processes_that_share_an_instance_id(stack: Stack) -> None:
     hops = failed(result, "own instance id")
     assert "'agent-1'" in hops["own instance id"]["detail"]
     assert "totals are too low" in hops["own instance id"]["cause"]
+
+
+def test_a_pipeline_that_strips_the_instance(
+    start_stack: Callable[..., Stack], directory: Path
+) -> None:
+    strips = """
+        processors:
+          transform/strip:
+            metric_statements:
+              - delete_key(resource.attributes, "service.instance.id")
+        service:
+          pipelines:
+            metrics:
+              processors: [memory_limiter, transform/strip]
+    """
+    stack = start_stack(overlays=[overlay(directory, strips)])
+    hops = failed(verify(stack, wait=4), "metrics in Prometheus")
+    assert "fell on one series" in hops["metrics in Prometheus"]["cause"]
 
 
 SIMPLE = """
