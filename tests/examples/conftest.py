@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-for _directory in (Path(__file__).parent, Path(__file__).parents[2]):
+_ROOT = Path(__file__).parents[2]
+for _directory in (Path(__file__).parent, _ROOT / "tests", _ROOT / "examples", _ROOT):
     if str(_directory) not in sys.path:
         sys.path.insert(0, str(_directory))
 
