@@ -14,7 +14,7 @@ import pytest
 from collector.stack import DEFAULT_PORTS
 from otel_budget import semconv
 from otel_budget.cli import verify as verify_command
-from otel_budget.verify import endpoint, expected
+from otel_budget.verify import endpoint, expected, prometheus
 from otel_budget.verify.collector import _FAILED, _REFUSED, Metrics
 from tests.otlp_receiver import dead_port, hung_port, receiver
 
@@ -130,6 +130,27 @@ def test_the_canary_decides_what_is_expected_of_it() -> None:
                 assert sorted(value for value in values if value) == pytest.approx(wanted)
         events = [event.name for span in store.spans() for event in span.events]
         assert events == [semconv.SPAN_EVENT_THRESHOLD_HIT] * 4
+
+
+def test_only_exact_values_of_every_process_pass() -> None:
+    def series(instance: str, factor: float = 1.0) -> prometheus.Series:
+        return [
+            (
+                {semconv.prometheus_label(name): label for name, label in attributes.items()}
+                | {"__name__": metric.prometheus_name(), "instance": instance},
+                value * factor,
+            )
+            for metric, attributes, value in expected.VALUES
+        ]
+
+    both = series("a") + series("b")
+    assert prometheus._missing(both, 2) == []
+    assert prometheus._missing(series("a"), 1) == []
+    assert len(prometheus._missing(series("a"), 2)) >= 9
+    assert len(prometheus._missing(series("a") + series("b", factor=1.001), 2)) >= 9
+    assert prometheus._missing(both[:-1], 2) == [
+        "budget_utilization is there 1 times, for 2 processes"
+    ]
 
 
 def test_what_answers_at_a_port() -> None:

@@ -62,10 +62,15 @@ def _missing(series: Series, processes: int) -> list[str]:
     wrong = []
     for metric, attributes, value in expected.VALUES:
         values = _values(series, metric, attributes)
+        name = metric.prometheus_name()
         # Every series is one process's. Of two that share an instance id only one is seen.
-        if len(values) != processes or not all(math.isclose(v, value) for v in values):
-            shown = ", ".join(f"{v:g}" for v in values) or "nothing"
-            wrong.append(f"{metric.prometheus_name()} is {shown} instead of {value:g}")
+        if not values:
+            wrong.append(f"{name} is not there")
+        elif len(values) != processes:
+            wrong.append(f"{name} is there {len(values)} times, for {processes} processes")
+        elif not all(math.isclose(one, value) for one in values):
+            shown = ", ".join(f"{one:g}" for one in values)
+            wrong.append(f"{name} is {shown} instead of {value:g}")
     return list(dict.fromkeys(wrong))
 
 
