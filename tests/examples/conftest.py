@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-for _directory in (Path(__file__).parent, _ROOT / "tests", _ROOT / "examples", _ROOT):
+for _directory in (
+    Path(__file__).parent,
+    _ROOT / "tests",
+    _ROOT / "tests" / "backends",
+    _ROOT / "examples",
+    _ROOT,
+):
     if str(_directory) not in sys.path:
         sys.path.insert(0, str(_directory))
 

@@ -1,0 +1,100 @@
+"""Several processes over one Redis, as the shipped stack sees them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from applications import Application
+from environment import ROOT, skip_or_fail
+from redis_server import RedisServer, free_port
+
+from collector import probes
+from collector.backends import missing
+from collector.stack import Stack
+from dashboards.builder import queries
+from examples.redis_guard.redis_guard import RedisGuard
+from otel_budget import SoftLimit
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    absent = missing()
+    if absent:
+        skip_or_fail(f"{', '.join(absent)} is not built; run `make backends`")
+    with (
+        tempfile.TemporaryDirectory(prefix="otel-budget-", ignore_cleanup_errors=True) as name,
+        Stack(Path(name)) as running,
+    ):
+        yield running
+
+
+def test_the_dashboards_add_up_what_the_processes_spent(
+    stack: Stack, redis_server: RedisServer
+) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "examples/redis_guard/fleet.py", "--redis", redis_server.url),
+            *("--tenant", "fleet", "--usd-per-day", "0.2", "--pause", "0.02"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_http},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Budget exhausted on 'llm_cost_usd': Tenant fleet used") == 4
+    with redis.Redis.from_url(redis_server.url) as client:
+        raw: Any = client.hgetall("budget:{tenant fleet}:counts")
+    spent = int(raw[b"usd"]) / 1e9
+    assert 0.18 < spent <= 0.2
+    assert f"{int(raw[b'calls'])} calls by 4 processes" in done.stdout
+
+    def said(expression: str) -> list[float]:
+        return [value for _, value in probes.query(stack.prometheus, expression)]
+
+    tenant = queries.equals("budget.tenant", "fleet")
+    cost = f"sum({queries.total(queries.selector('budget_cost_USD_total', tenant), '1h')})"
+    assert probes.eventually(
+        lambda: said(cost) == pytest.approx([spent])  # to the fraction of a cent
+    ), (said(cost), spent)
+    calls = f"sum({queries.total(queries.selector('budget_calls_total', tenant), '1h')})"
+    assert said(calls) == [int(raw[b"calls"])]
+    # Each of the four tells the tenant's level; the largest is Redis' own.
+    level = queries.selector("budget_consumed", tenant)
+    assert said(f"count({level})") == [4]
+    assert said(f"max({level})") == pytest.approx([spent])
+    assert said(f"max({queries.selector('budget_limit', tenant)})") == [0.2]
+
+
+def test_the_alerts_for_a_failing_guard_have_what_they_need(stack: Stack) -> None:
+    rules = probes.get_json(f"{stack.prometheus}/api/v1/rules")["data"]["groups"]
+    expressions = {rule["name"]: rule["query"] for group in rules for rule in group["rules"]}
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    with Application(stack.otlp_grpc, "redis-down") as app:
+        closed = app.instrument(RedisGuard(nowhere, tokens_per_day=10), name="closed")
+        opened = app.instrument(RedisGuard(nowhere, tokens_per_day=10, when_down="open"))
+        with pytest.raises(redis.RedisError):
+            closed.check_before_llm("s", 1)
+        assert isinstance(opened.check_before_llm("s", 1), SoftLimit)
+        app.flush()
+        for alert in ("LLMBudgetGuardFailing", "LLMBudgetGuardFailOpen"):
+            rows = probes.eventually(
+                lambda alert=alert: [
+                    labels
+                    for labels, _ in probes.query(stack.prometheus, expressions[alert])
+                    if labels.get("job") == "redis-down"
+                ]
+            )
+            assert rows, alert
