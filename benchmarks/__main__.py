@@ -1,6 +1,6 @@
 """Run every comparison: `make bench`. Ratios are medians of rounds, with their quartiles."""
 
-from benchmarks import adapter, growth
+from benchmarks import adapter, gate, growth
 
 
 def main() -> None:
@@ -10,6 +10,7 @@ def main() -> None:
     adapter.with_sdk(sampled=True)
     adapter.with_sdk(sampled=False)
     adapter.prices()
+    gate.calls()
     growth.collection()
     growth.guards()
     growth.sessions()

@@ -1,0 +1,97 @@
+"""What the gate and the a3s bridge add to asking the guard directly, in microseconds a call.
+
+The guard answers at once and is not instrumented, so what is seen is the asking alone. A direct
+call takes well under a microsecond: the difference tells more than the ratio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benchmarks.adapter import USAGE, Guard
+from benchmarks.measure import compare
+from otel_budget import Allow, BudgetGate, BudgetGuard, for_a3s
+
+#: Calls in one timing, and awaits in one run of the loop.
+_CALLS, _BATCH = 200, 50
+
+
+class AsyncGuard(BudgetGuard):
+    """Answers as fast as an async guard can."""
+
+    answer = Allow()
+
+    async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Allow:
+        return self.answer
+
+
+def calls() -> None:
+    """Every way to ask, beside the direct one."""
+    print("\nAsking through gate and bridge (microseconds a call; the guard answers at once)")
+    sync_guard, async_guard = Guard(), AsyncGuard()
+    gate = BudgetGate(sync_guard)
+
+    def whole() -> None:
+        with gate.llm_call("s", 4_808) as call:
+            call.usage(USAGE)
+
+    def whole_by_hand() -> None:
+        sync_guard.check_before_llm("s", 4_808)
+        sync_guard.record_after_llm("s", USAGE)
+
+    with for_a3s(sync_guard) as bridge, for_a3s(async_guard) as async_bridge:
+        _show(
+            "sync guard, direct",
+            lambda: sync_guard.check_before_llm("s", 4_808),
+            {
+                "gate, on the same thread": lambda: gate.check_llm_sync("s", 4_808),
+                "bridge, on a thread of its own": lambda: bridge.check_before_llm("s", 4_808),
+            },
+        )
+        _show("sync guard, check and record, direct", whole_by_hand, {"gate, `with`": whole})
+        _on_a_loop(sync_guard, async_guard)
+        with asyncio.Runner() as runner:
+            _show(
+                "async guard, by asyncio.Runner.run",
+                lambda: runner.run(async_guard.check_before_llm("s", 4_808)),
+                {"bridge, on its loop": lambda: async_bridge.check_before_llm("s", 4_808)},
+            )
+    alive = [one.name for one in threading.enumerate() if one.name == "otel-budget-loop"]
+    assert not alive, alive
+
+
+def _on_a_loop(sync_guard: Guard, async_guard: AsyncGuard) -> None:
+    gates = {"async": BudgetGate(async_guard), "sync": BudgetGate(sync_guard)}
+    with asyncio.Runner() as runner:
+
+        def batch(ask: Callable[[], Awaitable[Any]]) -> Callable[[], None]:
+            async def several() -> None:
+                for _ in range(_BATCH):
+                    await ask()
+
+            return lambda: runner.run(several())
+
+        _show(
+            "async guard, awaited directly",
+            batch(lambda: async_guard.check_before_llm("s", 4_808)),
+            {
+                "gate, in a task with a deadline": batch(lambda: gates["async"].check_llm("s", 9)),
+                "gate, sync guard on a thread": batch(lambda: gates["sync"].check_llm("s", 9)),
+            },
+            _BATCH,
+        )
+
+
+def _show(
+    what: str,
+    direct: Callable[[], object],
+    candidates: dict[str, Callable[[], object]],
+    batch: int = 1,
+) -> None:
+    base, rows = compare(direct, candidates, rounds=15, calls=max(10, _CALLS // batch))
+    print(f"  {what}: {base / batch:.2f} us")
+    for name, row in rows.items():
+        print(f"    {name:32} {row.microseconds / batch:6.1f} us")
