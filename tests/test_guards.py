@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -347,8 +348,13 @@ def test_exact_under_threads(kind: type[Any]) -> None:
             driver.record(1_000_001, f"t{number % 5}-1")
             guard.budget_levels()
 
-    with ThreadPoolExecutor(50) as pool:
-        list(pool.map(work, range(50)))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(50) as pool:
+            list(pool.map(work, range(50)))
+    finally:
+        sys.setswitchinterval(interval)
     levels = Driver(guard).levels()
     assert [levels["llm_tokens", "day", f"t{n}"] for n in range(5)] == [1_000_001_000.0] * 5
     assert levels["total_cost_usd", "day", None] == 500.0005
