@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic.dataclasses import dataclass
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -317,3 +324,26 @@ class BudgetLevel:
     tenant: str | None = None
     agent: str | None = None
     principal: str | None = None
+
+
+def _warm_up() -> None:
+    """Validate each type once, at import.
+
+    pydantic-core guards the first validation of a type by a lock of its own. A fork during it would
+    leave the lock held in the child for ever, and hang the first call there.
+    """
+    told: dict[str, Any] = {"resource": "", "consumed": 0.0, "limit": 0.0, "message": None}
+    Allow()
+    SoftLimit.model_validate(told)
+    Deny(resource="", reason="")
+    BudgetThresholdHit(kind="soft", **told)
+    BudgetLevel("", 0.0, None)
+    counts = dict.fromkeys(TokenUsage.model_fields, 0) | {"prompt_includes_cache": None}
+    TokenUsage.model_validate(counts)
+    try:
+        TokenUsage.model_validate({})
+    except ValidationError as error:
+        error.errors(include_url=False)
+
+
+_warm_up()

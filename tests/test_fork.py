@@ -1,0 +1,257 @@
+"""Forks (promise 8): the child never hangs, and the counts of parent and child are exact.
+
+Each case forks in an interpreter of its own; an alarm ends a child that hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+import pytest
+from support import python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+
+PRELUDE = """
+import json, os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: forking a process with threads
+from support import Backend, SyncScript
+from otel_budget import BudgetLevel, FlatRates, instrument
+from otel_budget.instruments import hub_for
+import otel_budget.instruments as instruments
+backend = Backend()
+USAGE = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
+class Guard(SyncScript):
+    def budget_levels(self):
+        return [BudgetLevel("usd", 1, 2)]
+guard = backend.instrument(Guard({"decision": "allow"}), prices=FlatRates(0, 1))
+hub = hub_for(backend.meter_provider)
+
+def calls(n):
+    for i in range(n):
+        guard.check_before_llm(f"s{i % 5}", 1)
+        guard.record_after_llm(f"s{i % 5}", USAGE)
+
+def totals():
+    return {name: backend.value(name) for name in
+            ("budget.decisions", "budget.calls", "budget.tokens", "budget.telemetry.errors")}
+
+def exactly(n):
+    return {"budget.decisions": n, "budget.calls": n, "budget.tokens": 11 * n,
+            "budget.telemetry.errors": 0}
+
+def fork(child):
+    '''Run `child` in a fork; it has 30 seconds. Returns its process id.'''
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.alarm(30)
+    code = 1
+    try:
+        child()
+        code = 0
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+def joined(pid):
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, ("the child hung" if os.WIFSIGNALED(status) else "the child failed", status)
+"""
+
+
+def _run(case: str) -> None:
+    python(PRELUDE + textwrap.dedent(case), timeout=90)
+
+
+def test_a_child_starts_from_zero_and_the_parent_goes_on() -> None:
+    _run(
+        """
+        calls(7)
+        def child():
+            calls(3)
+            assert totals() == exactly(3), totals()
+            def grandchild():
+                calls(2)
+                assert totals() == exactly(2), totals()
+            joined(fork(grandchild))
+            calls(1)
+            assert totals() == exactly(4), totals()
+        pid = fork(child)
+        calls(5)
+        joined(pid)
+        assert totals() == exactly(12), totals()
+        """
+    )
+
+
+def test_forks_under_load_lose_and_double_nothing() -> None:
+    _run(
+        """
+        done, stop = [0] * 6, threading.Event()
+        def load(k):
+            while not stop.is_set():
+                calls(1)
+                done[k] += 1
+        threads = [threading.Thread(target=load, args=(k,), daemon=True) for k in range(6)]
+        sys.setswitchinterval(0.0001)   # forks that fall into the middle of things
+        for thread in threads: thread.start()
+        def child():
+            calls(20)
+            assert totals() == exactly(20), totals()
+        for _ in range(25):
+            joined(fork(child))
+        stop.set()
+        for thread in threads: thread.join()
+        assert sum(done) > 0
+        assert totals() == exactly(sum(done)), (totals(), sum(done))
+        """
+    )
+
+
+def test_a_fork_in_the_middle_of_another_threads_tally() -> None:
+    _run(
+        """
+        tallies = hub.tallies
+        from otel_budget.tallies import NO_LABELS
+        within, go_on = threading.Event(), threading.Event()
+        def additions():
+            key = (NO_LABELS, "llm", "allow")
+            yield tallies.decisions, key, 1
+            within.set(); go_on.wait(30)
+            yield tallies.decisions, key, 1
+        thread = threading.Thread(target=tallies.add, args=(additions(),))
+        thread.start()
+        assert within.wait(10)
+        def child():
+            calls(4)
+            assert totals() == exactly(4), totals()
+        joined(fork(child))
+        go_on.set(); thread.join()
+        calls(1)
+        assert backend.value("budget.decisions") == 3
+        """
+    )
+
+
+def test_a_fork_in_the_middle_of_its_own_tally() -> None:
+    """As from a signal handler: the child goes on adding, to what is the parent's."""
+    _run(
+        """
+        tallies = hub.tallies
+        from otel_budget.tallies import NO_LABELS
+        calls(2)
+        pids = []
+        def additions():
+            key = (NO_LABELS, "llm", "allow")
+            yield tallies.decisions, key, 1
+            pids.append(os.fork())
+            yield tallies.decisions, key, 1
+        tallies.add(additions())
+        if not pids[0]:
+            signal.alarm(30)
+            try:
+                calls(3)
+                os._exit(totals() != exactly(3))
+            finally:
+                os._exit(1)
+        joined(pids[0])
+        assert backend.value("budget.decisions") == 4
+        assert backend.value("budget.calls") == 2
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "hub.tallies._lock",
+        "hub.sessions._lock",
+        "hub.levels._lock",
+        "hub.levels._polling",
+        "instruments._lock",
+    ],
+)
+def test_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
+    _run(
+        f"""
+        held, release = threading.Event(), threading.Event()
+        def hold():
+            with {lock}:
+                held.set(); release.wait(60)
+        thread = threading.Thread(target=hold, daemon=True)
+        thread.start()
+        assert held.wait(10)
+        def child():
+            from otel_budget.hub import poll_levels
+            guard.answer = {{"decision": "soft", "resource": "r", "consumed": 1, "limit": 2}}
+            calls(3)
+            poll_levels()
+            again = backend.instrument(SyncScript({{"decision": "allow"}}))
+            again.check_before_llm("s", 1)
+            assert backend.value("budget.decisions") == 4, totals()
+            resources = {{a["budget.resource"] for a, _ in backend.series("budget.consumed")}}
+            assert resources == {{"usd"}}, resources
+        joined(fork(child))
+        release.set(); thread.join()
+        """
+    )
+
+
+def test_the_childs_guards_are_asked_for_their_levels() -> None:
+    _run(
+        """
+        def told():
+            deadline = time.monotonic() + 20
+            while not backend.series("budget.consumed"):
+                assert time.monotonic() < deadline, "nobody asks"
+                time.sleep(0.02)
+            return True
+        assert told()
+        joined(fork(told))
+        """
+    )
+
+
+def test_a_fork_during_a_collection_hangs_no_call_of_the_child() -> None:
+    """The SDK's own lock stays held there: that child exports nothing, but it works."""
+    _run(
+        """
+        collecting, release = threading.Event(), threading.Event()
+        def hang(_):
+            collecting.set(); release.wait(60)
+            return []
+        backend.meter_provider.get_meter("foreign").create_observable_counter("x", [hang])
+        thread = threading.Thread(target=backend.collect)
+        thread.start()
+        assert collecting.wait(10)
+        joined(fork(lambda: calls(50)))
+        release.set(); thread.join()
+        """
+    )
+
+
+def test_a_fork_inside_a_guard_counts_in_both() -> None:
+    _run(
+        """
+        pids = []
+        class Forking(SyncScript):
+            def check_before_llm(self, session_id, tokens):
+                pids.append(os.fork())
+        forking = backend.instrument(Forking())
+        forking.check_before_llm("s", 1)
+        if not pids[0]:
+            signal.alarm(30)
+            try:
+                calls(2)
+                os._exit(backend.value("budget.decisions") != 3)
+            finally:
+                os._exit(1)
+        joined(pids[0])
+        assert backend.value("budget.decisions") == 1
+        """
+    )
