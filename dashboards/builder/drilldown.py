@@ -13,6 +13,7 @@ from dashboards.builder.model import (
     SHARE,
     TENANT,
     USD,
+    WHOLE,
     Dashboard,
     Panel,
     Row,
@@ -76,7 +77,7 @@ def _glance(s: Scope) -> list[Panel]:
 
     return [
         stat("cost", "Spend", cost, USD, "USD in the selected time, priced calls only."),
-        stat("calls", "Model calls", calls, COUNT, "Recorded (successful) model calls."),
+        stat("calls", "Model calls", calls, WHOLE, "Recorded (successful) model calls."),
         stat(
             "cost_per_call",
             "Spend per priced call",
@@ -96,14 +97,14 @@ def _glance(s: Scope) -> list[Panel]:
             "soft_hits",
             "Soft limits crossed",
             q.or_zero(p.counted(s, hits, p.SOFT), decisions),
-            COUNT,
+            WHOLE,
             "Calls that went ahead above a soft limit: the time to act is now.",
         ),
         stat(
             "denials",
             "Refused calls",
             q.or_zero(p.counted(s, hits, p.HARD), decisions),
-            COUNT,
+            WHOLE,
             "Model and tool calls refused in the selected time.",
         ),
     ]
@@ -123,6 +124,7 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
                 ),
             ),
             unit=USD,
+            width=12,
         )
 
     return [
@@ -139,6 +141,8 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
                 ),
             ),
             unit=SHARE,
+            width=24,
+            legend_right=True,
             steps=(Step(t.utilization_soft, "orange"), Step(t.utilization_hard, "red")),
         ),
         hourly("cost_model", "Spend in the hour before, by model", MODEL),
@@ -159,7 +163,9 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
                 (prometheus_label(sc.UNIT), "Unit"),
                 (prometheus_label(sc.SOURCE), "Source"),
             ),
+            hidden=(q.ENVIRONMENT,),
             width=24,
+            height=6,
         ),
     ]
 
@@ -246,13 +252,17 @@ def _hits(s: Scope) -> list[Panel]:
             key="hit_table",
             title="Soft limits and denials",
             kind="table",
-            description="By resource and tool in the selected time. The tenant's link opens "
-            "Jaeger's search for its denials.",
+            description="By resource and tool in the selected time, and how long ago last. The "
+            "tenant's link opens Jaeger's search for its denials.",
             targets=(
-                Target(expr=q.by("sum", labels, q.total(hits, p.RANGE)) + " > 0", header="Hits"),
+                Target(
+                    expr=q.by("sum", labels, q.total(hits, p.RANGE)) + " > 0",
+                    header="Hits",
+                    unit=WHOLE,
+                ),
                 Target(
                     expr=f"time() - {q.last_seen(hits, labels, p.RANGE)}",
-                    header="Last seen, ago",
+                    header="Last seen",
                     unit=SECONDS,
                 ),
             ),

@@ -237,7 +237,7 @@ def _options(panel: Panel) -> dict[str, Any]:
                 "legend": {
                     "showLegend": True,
                     "displayMode": "table",
-                    "placement": "bottom",
+                    "placement": "right" if panel.legend_right else "bottom",
                     "calcs": ["lastNotNull"] if panel.kind == "lines" else ["sum"],
                 },
                 "tooltip": {"mode": "multi", "sort": "desc"},
@@ -258,7 +258,7 @@ def _transformations(panel: Panel) -> list[dict[str, Any]]:
     organize = {
         "id": "organize",
         "options": {
-            "excludeByName": {"Time": True},
+            "excludeByName": dict.fromkeys(("Time", *panel.hidden), True),
             "indexByName": {name: index for index, name in enumerate(names)},
             "renameByName": names,
         },
@@ -277,6 +277,15 @@ def _over(panel: Panel) -> list[dict[str, Any]]:
                 properties.append({"id": "custom.cellOptions", "value": cell})
             overrides.append(
                 {"matcher": {"id": "byName", "options": target.header}, "properties": properties}
+            )
+    for target in panel.targets:
+        if target.color:
+            fixed = {"mode": "fixed", "fixedColor": target.color}
+            overrides.append(
+                {
+                    "matcher": {"id": "byName", "options": target.legend},
+                    "properties": [{"id": "color", "value": fixed}],
+                }
             )
     for link in panel.links:
         if link.column:

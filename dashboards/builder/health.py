@@ -6,10 +6,10 @@ from dashboards.builder import external as ext
 from dashboards.builder import parts as p
 from dashboards.builder import queries as q
 from dashboards.builder.model import (
-    COUNT,
     PER_SECOND,
     SECONDS,
     SHARE,
+    WHOLE,
     Dashboard,
     Panel,
     Row,
@@ -23,7 +23,6 @@ from otel_budget import semconv as sc
 from otel_budget.semconv import prometheus_label
 
 UID = "otel-budget-health"
-_TROUBLE = (sc.MALFORMED, sc.ERROR, sc.LATE, sc.CANCELLED)
 _UNREADABLE = (sc.MALFORMED, sc.LATE)
 
 
@@ -43,13 +42,9 @@ def build(s: Scope, t: Thresholds) -> Dashboard:
     )
 
 
-def _one_of(attribute: str, values: tuple[str, ...]) -> str:
-    return f'{prometheus_label(attribute)}=~"{"|".join(values)}"'
-
-
 def _glance(s: Scope) -> list[Panel]:
     decisions = p.counted(s, sc.METRIC_DECISIONS)
-    unreadable = p.counted(s, sc.METRIC_DECISIONS, _one_of(sc.DECISION, _UNREADABLE))
+    unreadable = p.counted(s, sc.METRIC_DECISIONS, p.one_of(sc.DECISION, _UNREADABLE))
     stand_in = p.counted(
         s, sc.METRIC_THRESHOLD_HITS, q.equals(sc.RESOURCE, sc.GUARD_UNAVAILABLE), p.SOFT
     )
@@ -62,7 +57,7 @@ def _glance(s: Scope) -> list[Panel]:
         expr: str,
         description: str,
         *,
-        unit: Unit = COUNT,
+        unit: Unit = WHOLE,
         step: float | None = 1,
     ) -> Panel:
         return Panel(
@@ -132,7 +127,7 @@ def _glance(s: Scope) -> list[Panel]:
 def _guard(s: Scope, t: Thresholds) -> list[Panel]:
     bucket = s.x(sc.METRIC_GUARD_DURATION, part="_bucket")
     error_type = prometheus_label(sc.ERROR_TYPE)
-    trouble = s.x(sc.METRIC_DECISIONS, _one_of(sc.DECISION, _TROUBLE))
+    trouble = s.x(sc.METRIC_DECISIONS, p.one_of(sc.DECISION, p.TROUBLE))
     return [
         Panel(
             key="latency",
@@ -150,6 +145,8 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
                 for level in (0.5, 0.95, 0.99)
             ),
             unit=SECONDS,
+            width=12,
+            height=10,
             steps=(Step(t.guard_slow_seconds, "orange"),),
         ),
         Panel(
@@ -160,6 +157,8 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             "guards is slow. (Perses draws, for each bound, the answers below it.)",
             targets=(Target(expr=q.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
             unit=SECONDS,
+            width=12,
+            height=10,
         ),
         Panel(
             key="latency_guard",
@@ -199,7 +198,6 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
                     legend=f"{{{{{p.GUARD}}}}} {{{{{p.POINT}}}}} {{{{{error_type}}}}}",
                 ),
             ),
-            width=12,
         ),
         Panel(
             key="trouble",
@@ -214,7 +212,6 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
                     legend=f"{{{{{p.DECISION}}}}} {{{{{p.POINT}}}}}",
                 ),
             ),
-            width=12,
         ),
     ]
 
@@ -237,6 +234,7 @@ def _telemetry(s: Scope) -> list[Panel]:
                 ),
             ),
             unit=SECONDS,
+            height=5,
         ),
         Panel(
             key="overflows",
@@ -250,6 +248,7 @@ def _telemetry(s: Scope) -> list[Panel]:
                     legend=f"{{{{{label}}}}}",
                 ),
             ),
+            height=5,
             steps=(Step(1, "orange"),),
         ),
         Panel(
@@ -263,6 +262,7 @@ def _telemetry(s: Scope) -> list[Panel]:
                     legend=f"{{{{{component}}}}}",
                 ),
             ),
+            height=5,
             steps=(Step(1, "orange"),),
         ),
     ]

@@ -93,8 +93,13 @@ class Unit:
 USD: Final = Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 2)), 2)
 SHARE: Final = Unit("percentunit", (("unit", "percent-decimal"), ("decimalPlaces", 1)), 1)
 COUNT: Final = Unit("short", (("unit", "decimal"), ("shortValues", True)))
-SECONDS: Final = Unit("s", (("unit", "seconds"), ("decimalPlaces", 2)))
+#: Counted things of which every single one matters.
+WHOLE: Final = Unit("locale", (("unit", "decimal"), ("shortValues", False)), 0)
+SECONDS: Final = Unit("s", (("unit", "seconds"), ("decimalPlaces", 1)))
 PER_SECOND: Final = Unit("cps", (("unit", "counts/sec"), ("decimalPlaces", 2)))
+
+
+Color = Literal["blue", "orange", "red", "purple"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ class Step:
     """From this value on, this colour. Values are always written beside it."""
 
     value: float
-    color: Literal["orange", "red", "blue"]
+    color: Color
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +120,7 @@ class Target:
         header: In a table, the header of the value's column.
         unit: In a table, the unit of that column (else the panel's).
         exemplar: Whether to ask for exemplars, which link to traces.
+        color: A colour that its series have whatever else is shown; the legend names them too.
     """
 
     expr: str
@@ -122,6 +128,7 @@ class Target:
     header: str = ""
     unit: Unit | None = None
     exemplar: bool = False
+    color: Color | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,8 @@ class Panel:
             now; `stat` one number now; `table` rows now.
         description: What it says and what to do about it.
         columns: In a table, label -> header of the columns to show, in order.
+        hidden: In a table, labels that tell rows apart but are not shown.
+        legend_right: Whether the legend stands at the right, where more series have room.
         steps: Thresholds, ascending.
         top: Largest value of the scale, if fixed.
     """
@@ -159,6 +168,8 @@ class Panel:
     width: int = 8
     height: int = 8
     columns: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[str, ...] = ()
+    legend_right: bool = False
     steps: tuple[Step, ...] = ()
     top: float | None = None
     links: tuple[Link, ...] = ()

@@ -6,13 +6,13 @@ from dashboards.builder import parts as p
 from dashboards.builder import queries as q
 from dashboards.builder.model import (
     AGENT,
-    COUNT,
     MODEL,
     RESOURCE,
     SECONDS,
     SHARE,
     TENANT,
     USD,
+    WHOLE,
     Dashboard,
     Panel,
     Row,
@@ -91,7 +91,7 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
             q.or_zero(refused, p.counted(s, sc.METRIC_DECISIONS)),
             "Model and tool calls refused in the selected time. More than 0: the table of denials "
             "says whose, and for which resource.",
-            unit=COUNT,
+            unit=WHOLE,
             steps=(Step(1, "red"),),
         ),
         stat(
@@ -116,7 +116,8 @@ def _who(s: Scope) -> list[Panel]:
             description=description,
             targets=(Target(expr=expr, legend=f"{{{{{label}}}}}"),),
             unit=USD,
-            width=6,
+            width=8,
+            height=7,
         )
 
     hourly = p.counted_by(s, (TENANT,), sc.METRIC_COST, window="1h")
@@ -129,7 +130,9 @@ def _who(s: Scope) -> list[Panel]:
             "new level; see the drill-down for the agent and model behind it.",
             targets=(Target(expr=hourly, legend=f"{{{{{TENANT}}}}}"),),
             unit=USD,
-            width=6,
+            width=24,
+            height=7,
+            legend_right=True,
         ),
         spend("spend_tenant", "Spend by tenant", TENANT, "USD in the selected time."),
         spend(
@@ -183,7 +186,8 @@ def _budgets(s: Scope, t: Thresholds) -> list[Panel]:
                 Target(expr=p.seconds_left(s), header="Runs out in", unit=SECONDS),
                 Target(expr=remaining, header="Reset in", unit=SECONDS),
             ),
-            columns=(*p.BUDGET_COLUMNS, (p.GUARD, "Guard"), (prometheus_label(sc.UNIT), "Unit")),
+            columns=p.BUDGET_COLUMNS,
+            hidden=(q.ENVIRONMENT, p.GUARD, prometheus_label(sc.UNIT)),
             width=14,
             steps=steps,
         ),
@@ -193,21 +197,24 @@ def _budgets(s: Scope, t: Thresholds) -> list[Panel]:
 def _decisions(s: Scope) -> list[Panel]:
     denied = s.x(sc.METRIC_THRESHOLD_HITS, p.HARD)
     labels = (q.JOB, TENANT, AGENT, RESOURCE, p.POINT, p.TOOL)
+
+    def checks(*outcomes: str) -> str:
+        return p.counted(s, sc.METRIC_DECISIONS, p.one_of(sc.DECISION, outcomes), window=p.STEP)
+
     seen = f"time() - {q.last_seen(denied, labels, p.RANGE)}"
     return [
         Panel(
             key="decisions",
             title="Decisions by outcome",
             kind="bars",
-            description="Checks between two points of the chart, exactly. Besides allow and "
-            "soft_limit every outcome is a call that did not happen, or went unguarded: see the "
-            "denials beside, and the health dashboard for error, late and malformed.",
+            description="Checks between two points of the chart, exactly. Refused: see the table "
+            "beside. No valid answer: the guard raised, was late or cannot be read, or the caller "
+            "went away; see the health dashboard.",
             targets=(
-                Target(
-                    expr=q.by("sum", (p.DECISION,), q.total(s.x(sc.METRIC_DECISIONS), p.STEP))
-                    + " > 0",
-                    legend=f"{{{{{p.DECISION}}}}}",
-                ),
+                Target(expr=checks(sc.ALLOW), legend="allowed", color="blue"),
+                Target(expr=checks(sc.SOFT_LIMIT), legend="above a soft limit", color="orange"),
+                Target(expr=checks(sc.DENY), legend="refused", color="red"),
+                Target(expr=checks(*p.TROUBLE), legend="no valid answer", color="purple"),
             ),
             width=10,
         ),
@@ -215,15 +222,16 @@ def _decisions(s: Scope) -> list[Panel]:
             key="denials",
             title="Denials",
             kind="table",
-            description="What was refused in the selected time, whose, and when last (to the "
-            "minute). The reason is on the span: the tenant's link opens Jaeger's search. Raise "
-            "the limit, or leave it: a refusal is a guard doing its job.",
+            description="What was refused in the selected time, whose, and how long ago last (to "
+            "the minute). The reason is on the span: the tenant's link opens Jaeger's search. "
+            "Raise the limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
                     expr=q.by("sum", labels, q.total(denied, p.RANGE)) + " > 0",
                     header="Refused",
+                    unit=WHOLE,
                 ),
-                Target(expr=seen, header="Last seen, ago", unit=SECONDS),
+                Target(expr=seen, header="Last seen", unit=SECONDS),
             ),
             columns=(
                 (q.JOB, "Service"),

@@ -20,6 +20,17 @@ POINT = prometheus_label(sc.DECISION_POINT)
 DECISION = prometheus_label(sc.DECISION)
 GUARD = prometheus_label(sc.GUARD_NAME)
 
+#: Outcomes of checks that told the caller nothing.
+TROUBLE = (sc.MALFORMED, sc.ERROR, sc.LATE, sc.CANCELLED)
+
+
+def one_of(attribute: str, values: tuple[str, ...]) -> str:
+    """A matcher for any of the values."""
+    if len(values) == 1:
+        return q.equals(attribute, values[0])
+    return f'{prometheus_label(attribute)}=~"{"|".join(values)}"'
+
+
 HARD = q.equals(sc.KIND, sc.KIND_HARD)
 SOFT = q.equals(sc.KIND, sc.KIND_SOFT)
 CAP = q.equals(sc.SOURCE, sc.SOURCE_GUARD)
@@ -54,7 +65,7 @@ def counted_or_zero(
 ) -> str:
     """`counted_by` one label, or one 0 where `known` is counted and `metric` never was."""
     some = counted_by(s, (label,), metric)
-    zero = q.marked(q.by("sum", (), q.total(s.x(known), RANGE)), label, "(none)")
+    zero = q.marked(q.by("sum", (), q.total(s.x(known), RANGE)), label, "none so far")
     return f"{some} or (0 * {zero} unless on () {some})"
 
 

@@ -9,6 +9,7 @@ from dashboards.builder.grafana import MIN_INTERVAL
 from dashboards.builder.model import (
     ALL_VALUE,
     JAEGER_DEFAULT,
+    PER_SECOND,
     VARIABLES,
     Dashboard,
     Panel,
@@ -19,7 +20,7 @@ from dashboards.builder.model import (
 )
 
 PROJECT: Final = "otel-budget"
-_COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a"}
+_COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a", "purple": "#7b4fa3"}
 #: Perses draws classic histograms as lines only.
 _KINDS: Final = {
     "stat": "StatChart",
@@ -114,7 +115,7 @@ def _format(unit: Unit) -> dict[str, Any]:
 
 
 def _thresholds(panel: Panel) -> dict[str, Any]:
-    if not panel.steps:
+    if not panel.steps and panel.kind != "stat":
         return {}
     steps = [{"value": step.value, "color": _COLORS[step.color]} for step in panel.steps]
     return {"thresholds": {"mode": "absolute", "defaultColor": _COLORS["blue"], "steps": steps}}
@@ -136,12 +137,24 @@ def _spec(panel: Panel) -> dict[str, Any]:
 
 
 def _chart(panel: Panel) -> dict[str, Any]:
-    stacked = {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
-    axis: dict[str, Any] = {"format": _format(panel.unit), "min": 0}
+    visual: dict[str, Any] = {"palette": {"mode": "categorical"}}
+    visual |= {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
+    # Of a heatmap the bounds carry the unit; drawn as lines, the values are answers a second.
+    unit = PER_SECOND if panel.kind == "heatmap" else panel.unit
+    axis: dict[str, Any] = {"format": _format(unit), "min": 0}
     if panel.top is not None:
         axis["max"] = panel.top
-    legend = {"position": "bottom", "mode": "list", "size": "small"}
-    return {"legend": legend, "yAxis": axis, "visual": stacked} | _thresholds(panel)
+    position = "right" if panel.legend_right else "bottom"
+    legend = {"position": position, "mode": "list", "size": "small"}
+    colors = [
+        {"queryIndex": i, "colorMode": "fixed-single", "colorValue": _COLORS[target.color]}
+        for i, target in enumerate(panel.targets)
+        if target.color
+    ]
+    chart: dict[str, Any] = {"legend": legend, "yAxis": axis, "visual": visual}
+    if colors:
+        chart["querySettings"] = colors
+    return chart | _thresholds(panel)
 
 
 def _table(panel: Panel) -> dict[str, Any]:
@@ -160,8 +173,12 @@ def _table(panel: Panel) -> dict[str, Any]:
                 **({"sort": "desc"} if index == 1 else {}),
             }
         )
-    columns.append({"name": "timestamp", "hide": True})
-    table: dict[str, Any] = {"density": "compact", "columnSettings": columns}
+    columns += [{"name": name, "hide": True} for name in ("timestamp", *panel.hidden)]
+    table: dict[str, Any] = {
+        "density": "compact",
+        "defaultColumnWidth": "auto",
+        "columnSettings": columns,
+    }
     if several:
         table["transforms"] = [{"kind": "MergeSeries", "spec": {}}]
     return table

@@ -227,9 +227,9 @@ def _limits(t: Thresholds, names: q.Names) -> list[Alert]:
             expr=q.by("sum", (*hit_labels, POINT), hard),
             severity=CRITICAL,
             summary=f"{_WHO}: {{{{ $labels.{POINT} }}}} calls refused, "
-            f"{{{{ $labels.{RESOURCE} }}}} is exhausted",
-            description=f"{{{{ $value | humanize }}}} refusals in {RECENT}. Work of this tenant "
-            "stands still until the budget is raised or its window resets. The denial's reason is "
+            f"resource {{{{ $labels.{RESOURCE} }}}}",
+            description=f"Refusals in {RECENT}: {{{{ $value | humanize }}}}. This work stands "
+            "still until the budget is raised, its window is reset, or the tool is allowed. The denial's reason is "
             "on its span: search Jaeger for budget.decision=deny.",
             because=_AT_ONCE,
         ),

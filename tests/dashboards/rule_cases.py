@@ -132,7 +132,7 @@ def _denied(value: float = 1) -> Fired:
     return Fired(
         labels=_DENIED_LABELS,
         value=value,
-        summary="Tenant acme, agent researcher: llm calls refused, llm_cost_usd is exhausted",
+        summary="Tenant acme, agent researcher: llm calls refused, resource llm_cost_usd",
     )
 
 
@@ -351,7 +351,7 @@ LIMITS = (
             Fired(
                 labels=prom({sc.RESOURCE: "tool_calls", sc.DECISION_POINT: sc.POINT_TOOL}),
                 value=1,
-                summary="Tenant (unknown): tool calls refused, tool_calls is exhausted",
+                summary="Tenant (unknown): tool calls refused, resource tool_calls",
             ),
         ),
     ),

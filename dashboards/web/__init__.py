@@ -1,0 +1,1 @@
+"""The page that draws the Perses dashboards in a browser."""

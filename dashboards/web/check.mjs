@@ -1,0 +1,143 @@
+// Opens dashboards in Chromium and judges what they asked and were answered:
+//
+//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?}]}'
+//
+// Prints one JSON object per opened dashboard: {name, chosen, problems: [...], asked: n}. A panel
+// that never asked, an error, an empty answer and an unfilled variable are problems, each named.
+import { readFileSync } from "node:fs";
+import puppeteer from "puppeteer-core";
+
+const { address, pictures, chromium, open } = JSON.parse(process.argv[2]);
+const PATIENCE = 60_000;
+const LATENESS = 15_000;
+const WIDTH = 1600;
+
+const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+// A query as it may be asked: every variable stands for anything.
+const asPattern = (query) =>
+  new RegExp("^" + query.trim().split(/\$\w+/).map(escape).join("[\\s\\S]*?") + "$");
+
+function expectations(dashboard) {
+  const wanted = [];
+  for (const panel of Object.values(dashboard.spec.panels)) {
+    for (const [index, { spec }] of (panel.spec.queries ?? []).entries()) {
+      const { query } = spec.plugin.spec;
+      const title = panel.spec.display.name;
+      wanted.push({ where: `${title} (query ${index + 1})`, pattern: asPattern(query), query });
+    }
+  }
+  return wanted;
+}
+
+// `before` is what was asked before a value was chosen: queries without that variable stay as
+// they were and are not asked again.
+async function judge(page, dashboard, seen, before, variable) {
+  const problems = [];
+  const wanted = expectations(dashboard);
+  for (const { where, pattern, query: text } of wanted) {
+    const valid = variable && !text.includes(`$${variable}`) ? [...before, ...seen] : seen;
+    const answers = valid.filter(({ query }) => pattern.test(query.trim()));
+    if (answers.length === 0) problems.push(`${where}: never asked`);
+    // The last answer counts: variables settle in rounds.
+    const last = answers.at(-1);
+    if (last && last.status !== 200) problems.push(`${where}: answered ${last.status} ${last.error}`);
+    else if (last && last.rows === 0) problems.push(`${where}: empty`);
+  }
+  for (const { query } of seen) {
+    const left = query.match(/\$\w+/);
+    if (left) problems.push(`${left[0]} was not filled in: ${query.slice(0, 120)}`);
+  }
+  const alerts = await page.$$eval('[role="alert"]', (all) => all.map((one) => one.textContent));
+  for (const text of alerts) if (text.trim()) problems.push(`the page says: ${text.trim()}`);
+  return { problems: [...new Set(problems)], asked: wanted.length };
+}
+
+async function settle(page, panels) {
+  await page.waitForFunction(
+    (count) => document.querySelectorAll('[data-testid="panel"]').length >= count,
+    { timeout: PATIENCE },
+    panels,
+  );
+  await page.waitForNetworkIdle({ idleTime: 1000, timeout: PATIENCE });
+}
+
+// A slow machine asks late: what is missing is waited for before it is called a problem.
+async function judgePatiently(judgement) {
+  const deadline = Date.now() + LATENESS;
+  for (;;) {
+    const judged = await judgement();
+    if (judged.problems.length === 0 || Date.now() > deadline) return judged;
+    await new Promise((done) => setTimeout(done, 500));
+  }
+}
+
+async function choose(page, title, value) {
+  const input = await page.waitForSelector(`::-p-xpath(//label[normalize-space()="${title}"]/..//input)`);
+  await input.click();
+  const options = await page.waitForSelector('[role="listbox"]', { timeout: PATIENCE });
+  const option = await options.waitForSelector(`::-p-xpath(.//*[@role="option"][normalize-space()="${value}"])`);
+  await option.click();
+  await page.keyboard.press("Escape");
+  await page.mouse.click(5, 5);
+}
+
+async function picture(page, path) {
+  const bottom = await page.$$eval('[data-testid="panel"]', (all) =>
+    Math.max(...all.map((one) => one.getBoundingClientRect().bottom)),
+  );
+  await page.setViewport({ width: WIDTH, height: Math.ceil(bottom) + 16 });
+  await new Promise((done) => setTimeout(done, 1200)); // charts draw again after a resize
+  await page.screenshot({ path });
+}
+
+const browser = await puppeteer.launch({
+  executablePath: chromium,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"],
+});
+try {
+  for (const { name, file, choose: choice, start = "1h" } of open) {
+    const dashboard = JSON.parse(readFileSync(file, "utf8"));
+    const page = await browser.newPage();
+    await page.setViewport({ width: WIDTH, height: 4000 });
+    let seen = [];
+    let before = [];
+    page.on("response", async (response) => {
+      const request = response.request();
+      if (!/\/api\/v1\/query/.test(request.url()) || request.method() !== "POST") return;
+      const query = new URLSearchParams(request.postData()).get("query") ?? "";
+      const entry = { query, status: response.status(), rows: 0, error: "" };
+      seen.push(entry);
+      const body = await response.json().catch(() => ({}));
+      entry.rows = body.data?.result?.length ?? 0;
+      entry.error = body.error ?? "";
+    });
+    const problems = [];
+    let asked = 0;
+    try {
+      await page.goto(`${address}${name}?start=${start}`, { timeout: PATIENCE });
+      const panels = Object.keys(dashboard.spec.panels).length;
+      await settle(page, panels);
+      if (choice) {
+        before = seen;
+        seen = [];
+        await choose(page, choice.title, choice.value);
+        await settle(page, panels);
+        await judgePatiently(() => judge(page, dashboard, seen, before, choice.variable));
+        const told = seen.filter(({ query }) => query.includes(choice.value)).length;
+        if (told === 0) problems.push(`choosing ${choice.value} changed no query`);
+      }
+      const judged = await judgePatiently(() =>
+        judge(page, dashboard, seen, before, choice?.variable),
+      );
+      problems.push(...judged.problems);
+      asked = judged.asked;
+    } catch (error) {
+      problems.push(String(error));
+    }
+    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value : ""}.png`).catch((error) => problems.push(String(error)));
+    console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems }));
+    await page.close();
+  }
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,136 @@
+"""Serves the page that draws the Perses dashboards: `python -m dashboards.web.serve`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = Path(__file__).resolve().parent
+DASHBOARDS: Final = FOLDER.parent / "perses"
+HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8080
+_TYPES: Final = {
+    ".css": "text/css",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+
+
+def built() -> bool:
+    """Whether the page has been built (`make dashboards-web`)."""
+    return (FOLDER / "dist" / "main.js").is_file()
+
+
+def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
+    order = ("overview", "drilldown", "health")
+    files = sorted(
+        dashboards.glob("*.json"),
+        key=lambda f: (order.index(f.stem) if f.stem in order else len(order), f.stem),
+    )
+    titles = [
+        {"name": f.stem, "title": json.loads(f.read_text())["spec"]["display"]["name"]}
+        for f in files
+    ]
+    config = json.dumps({"prometheus": prometheus, "dashboards": titles}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        """Four kinds of path, and nothing else of the disk."""
+
+        def do_GET(self) -> None:
+            path = urllib.parse.urlsplit(self.path).path
+            name = path.rpartition("/")[2]
+            if path == "/config.json":
+                self._send(config, ".json")
+            elif path.startswith("/dashboards/"):
+                self._send_file(dashboards, name)
+            elif path.startswith("/dist/"):
+                self._send_file(FOLDER / "dist", name)
+            elif path == "/" or path[1:] in {f.stem for f in files}:
+                self._send_file(FOLDER, "index.html")
+            else:
+                self.send_error(HTTPStatus.NOT_FOUND)
+
+        def _send_file(self, folder: Path, name: str) -> None:
+            if name not in {file.name for file in folder.iterdir() if file.is_file()}:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            self._send((folder / name).read_bytes(), Path(name).suffix)
+
+        def _send(self, body: bytes, suffix: str) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", _TYPES.get(suffix, "application/octet-stream"))
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: a person at the terminal wants the address alone."""
+
+    return Handler
+
+
+@contextmanager
+def serving(prometheus: str, *, port: int = 0, dashboards: Path = DASHBOARDS) -> Iterator[str]:
+    """Serve the page on loopback while the block runs.
+
+    Args:
+        prometheus: Base URL of the Prometheus that the browser asks.
+        port: 0 is any free one.
+        dashboards: Folder of Perses dashboards.
+
+    Yields:
+        The page's address.
+
+    Raises:
+        OSError: The port is in use.
+    """
+    server = ThreadingHTTPServer((HOST, port), _handler(prometheus, dashboards))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dashboards.web.serve", description="Draw the dashboards in a browser."
+    )
+    parser.add_argument("--prometheus", default="http://127.0.0.1:9090", help="its base URL")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    options = parser.parse_args(arguments)
+    if not built():
+        sys.stderr.write("The page is not built; run `make dashboards-web`.\n")
+        return 1
+    try:
+        with serving(options.prometheus, port=options.port) as address:
+            sys.stdout.write(f"Dashboards of {options.prometheus}: {address}  (Ctrl-C stops)\n")
+            sys.stdout.flush()
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"Port {options.port}: {error.strerror}; choose another with --port.\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
