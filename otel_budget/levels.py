@@ -96,10 +96,11 @@ class Levels:
             self._watched.append(_Watched(ref, ask, guard_name, metric_labels))
 
     def adopt(self, other: Levels) -> None:
-        """Ask the guards that `other` asks, too."""
+        """Ask the guards that `other` asks, too; each once, whoever else has adopted them."""
+        known = {id(entry.wrapper) for entry in self._watched}  # an object's weakrefs are one
         for entry in list(other._watched):
             wrapper = entry.wrapper()
-            if wrapper is not None:
+            if wrapper is not None and id(entry.wrapper) not in known:
                 self.watch(wrapper, entry.ask, entry.guard_name, entry.metric_labels)
 
     def soft_limit(
