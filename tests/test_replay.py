@@ -131,6 +131,20 @@ def test_times_may_be_numbers(log: Any, report: Any, divisor: float) -> None:
     assert first["timestamp"] == pytest.approx(1_709_164_799, abs=1)
 
 
+def test_more_tenants_than_metrics_keep_apart_lose_no_call(
+    log: Any, report: Any, replay: Replay
+) -> None:
+    rows = [f"tenant-{number},60,0" for number in range(150)] * 3
+    path = log("tenant,input_tokens,output_tokens", *rows)
+    result = report(path, "--limit-tokens", 100)
+    assert (result["recorded_calls"], result["refused_calls"]) == (300, 150)
+    assert len(result["first_refusals"]) == 150
+    assert sum(tenant["tokens"] for tenant in result["tenants"]) == 300 * 60
+    text = replay(path, "--limit-tokens", 100).out
+    assert "_other_: the tenants beyond those that metrics keep apart" in text
+    assert f"and {len(result['tenants']) - 20} more, all of them with --json" in text
+
+
 # -- columns -------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "lines",

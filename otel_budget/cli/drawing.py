@@ -34,6 +34,7 @@ def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
         title=title,
         title_justify="left",
         title_style="bold",
+        caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -64,7 +65,7 @@ def tenants_table(tenants: Sequence[Tenant], others: Sequence[Level], *, money: 
             Group(*(_level(level, named=len(tenant.levels) > 1) for level in tenant.levels)),
         )
     if len(tenants) > _ROWS:
-        table.add_row(Text(f"and {len(tenants) - _ROWS:,} more (--json has all)", "dim"))
+        table.caption = f"and {len(tenants) - _ROWS:,} more, all of them with --json"
     for level in others[:_ROWS]:
         who = Text("all calls") if level.tenant is None else _tenant(level.tenant)
         table.add_row(who, "", "", "", "", "", _level(level, named=True))

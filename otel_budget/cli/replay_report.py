@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from otel_budget import semconv
 from otel_budget.cli.calllog import CallLog
 from otel_budget.cli.play import Played
 from otel_budget.cli.report import Report
@@ -71,6 +72,11 @@ def notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
             )
     for error, count in report.guard_errors.items():
         yield Text(f"The guard raised {error} in {counted(count, 'call')}.", "red")
+    if any(tenant.tenant == semconv.OTHER for tenant in report.tenants):
+        yield Text(
+            f"{semconv.OTHER}: the tenants beyond those that metrics keep apart; the guard gave "
+            "each a budget of its own."
+        )
     if any(level.window for tenant in report.tenants for level in tenant.levels):
         yield Text("Limits used are those of the window in which the log ends.", "dim")
     if "timestamp" not in log.columns:
