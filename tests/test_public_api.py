@@ -1,0 +1,103 @@
+"""The public names: others build on them, so they are pinned."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+from support import ROOT
+from typing_api import async_host, host
+
+import otel_budget
+
+PUBLIC = {
+    "Allow",
+    "BudgetDecision",
+    "BudgetExhausted",
+    "BudgetGate",
+    "BudgetGuard",
+    "BudgetLevel",
+    "BudgetThresholdHit",
+    "Deny",
+    "FlatRates",
+    "GenAIPrices",
+    "NoopBudgetGuard",
+    "PriceSource",
+    "SessionInfo",
+    "SoftLimit",
+    "SyncBudgetGuard",
+    "TokenUsage",
+    "__version__",
+    "call_info",
+    "for_a3s",
+    "instrument",
+}
+
+
+def test_these_are_the_public_names() -> None:
+    assert set(otel_budget.__all__) == PUBLIC
+    assert otel_budget.__all__ == sorted(otel_budget.__all__)
+    for name in PUBLIC:
+        assert getattr(otel_budget, name) is not None
+
+
+def test_the_keywords_of_instrument_are_pinned() -> None:
+    parameters = inspect.signature(otel_budget.instrument).parameters
+    assert {name: p.default for name, p in parameters.items() if name != "guard"} == {
+        "name": None,
+        "session_info": None,
+        "prices": "auto",
+        "metric_labels": ("tenant", "agent"),
+        "max_label_sets": 100,
+        "events": None,
+        "late_after": "auto",
+        "tracer_provider": None,
+        "meter_provider": None,
+        "logger_provider": None,
+    }
+    assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "guard")
+
+
+def test_the_fields_of_session_info_and_levels_are_pinned() -> None:
+    who = ["tenant", "principal", "agent", "correlation_id", "model", "provider"]
+    assert list(inspect.signature(otel_budget.SessionInfo).parameters) == who
+    level = inspect.signature(otel_budget.BudgetLevel).parameters
+    assert list(level) == [
+        "resource",
+        "consumed",
+        "limit",
+        "unit",
+        "window",
+        "window_length",
+        "window_remaining",
+        "tenant",
+        "agent",
+        "principal",
+    ]
+    assert level["unit"].default == "USD"
+    told = inspect.signature(otel_budget.call_info).parameters
+    assert set(told) == {*who, "cost_usd"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__", "BudgetDecision"}))
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    documented = inspect.getdoc(getattr(otel_budget, name))
+    assert documented
+    assert len(documented) > 20
+
+
+def test_hosts_written_against_the_api_run() -> None:
+    host()
+    asyncio.run(async_host())
+
+
+def test_hosts_written_against_the_api_type_check() -> None:
+    from mypy import api
+
+    # The cache of `make lint` lies there, too; without it this takes some seconds.
+    out, err, code = api.run(
+        ["--strict", "--warn-unused-ignores", "--config-file", str(ROOT / "pyproject.toml"),
+         "--cache-dir", str(ROOT / ".mypy_cache"), str(ROOT / "tests" / "typing_api.py")]
+    )  # fmt: skip
+    assert code == 0, out + err

@@ -1,0 +1,215 @@
+"""The package's inner rules (design 6): levels, names in one place, who may import what."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import PACKAGE, python
+
+from otel_budget import semconv
+
+#: The levels, from the bottom up. A module imports from the rows above its own only; a new module
+#: needs a place in here.
+LEVELS: list[tuple[str, ...]] = [
+    # 0: names, and helpers that know nothing of the rest
+    ("semconv", "version", "sanitize", "diagnostics", "windows", "workers", "background_loop"),
+    # 1: the contract
+    ("contract", "session_info"),
+    # 2: answers, usage, prices
+    ("dialects", "pricing"),
+    # 3: what they mean; pure
+    ("interpretation", "limits"),
+    # 4: the hub
+    ("tallies", "sessions"),
+    ("levels",),
+    ("hub",),
+    ("instruments",),
+    # 5: one call's telemetry
+    ("recorder",),
+    ("recording",),
+    ("check_recording", "usage_recording"),
+    # 6: guards
+    ("guard", "guards"),
+    # 7: the runtime's half
+    ("replies",),
+    ("asking",),
+    ("enforcing",),
+    ("gated_calls",),
+    ("gate", "a3s"),
+    # 8: the SDK
+    ("exporters",),
+    ("delivery",),
+    ("sdk", "testing"),
+    # what `from otel_budget import …` gives
+    ("__init__",),
+    # 9: the commands; packages, free inside but for cycles
+    ("verify",),
+    ("cli",),
+]
+RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _module(path: Path) -> str:
+    """The module's dotted name without the package's, `__init__` for the package itself."""
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return name if name == "__init__" else name.removesuffix(".__init__")
+
+
+MODULES = {_module(path) for path in FILES}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules of this package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.split(".")[0] != "otel_budget":
+                continue
+            parts = name.split(".")[1:]
+            while parts and ".".join(parts) not in MODULES:
+                parts.pop()
+            yield ".".join(parts) or "__init__"
+
+
+def _row(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_a_module_imports_only_from_lower_levels(path: Path) -> None:
+    module = _module(path)
+    assert _row(module) in RANK, f"give {module} a level in the table of this test"
+    for imported in _imports(path):
+        if _row(imported) == _row(module) and _row(module) in {"cli", "verify"}:
+            continue
+        if module != imported:
+            assert RANK[_row(imported)] < RANK[_row(module)], f"{module} imports {imported}"
+
+
+def test_the_table_lists_nothing_that_is_gone() -> None:
+    assert set(RANK) == {_row(module) for module in MODULES}
+
+
+def test_there_are_no_circles() -> None:
+    graph = {_module(path): set(_imports(path)) - {_module(path)} for path in FILES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+# -- names -----------------------------------------------------------------------------------
+NAME = re.compile(
+    r"(?:budget|gen_ai|exception)(?:\.[a-z_]+)+|session\.id|error\.type|budget_threshold_hit"
+)
+#: The runtime's event carries its tag, which is also how our span event is named.
+ALLOWED = {("contract", "budget_threshold_hit")}
+
+
+def _literals(path: Path) -> Iterator[str]:
+    """The strings of a file that are values: not its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_no_telemetry_name_is_spelt_outside_semconv(path: Path) -> None:
+    module = _module(path)
+    if module == "semconv":
+        return
+    found = {text for text in _literals(path) if NAME.fullmatch(text)}
+    assert found <= {name for where, name in ALLOWED if where == module}
+
+
+def test_the_names_test_knows_every_name() -> None:
+    names = [
+        value
+        for key, value in vars(semconv).items()
+        if key.isupper() and isinstance(value, str) and ("." in value or value.endswith("_hit"))
+    ]
+    names += [metric.name for metric in semconv.METRICS]
+    names.remove(semconv.SCOPE_NAME) if semconv.SCOPE_NAME in names else None
+    assert len(names) > 50
+    assert [name for name in names if not NAME.fullmatch(name)] == []
+
+
+# -- what is imported from outside -----------------------------------------------------------
+def _outside(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_only_two_modules_import_the_sdk() -> None:
+    importing = {
+        _module(path)
+        for path in FILES
+        if any(name.startswith("opentelemetry.sdk") for name in _outside(path))
+    }
+    assert importing == {"sdk", "testing"}
+
+
+def test_the_core_imports_opentelemetrys_api_and_pydantic_alone() -> None:
+    """Levels 0 to 7; the prices are an extra, imported where they are used."""
+    import sys
+
+    for path in FILES:
+        if RANK[_row(_module(path))] >= RANK["exporters"] and _module(path) != "__init__":
+            continue
+        outside = {name.split(".")[0] for name in _outside(path)} - {"otel_budget"}
+        extra = outside - set(sys.stdlib_module_names) - {"opentelemetry", "pydantic"}
+        assert extra <= ({"genai_prices"} if _module(path) == "pricing" else set()), path
+        assert not [n for n in _outside(path) if n.startswith("opentelemetry.exporter")], path
+
+
+def test_importing_the_package_pulls_in_no_extra() -> None:
+    python(
+        """
+        import sys
+        import otel_budget
+        from otel_budget import instrument, SyncBudgetGuard, BudgetGate, for_a3s
+        instrument(SyncBudgetGuard(), prices=None)
+        heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "genai_prices", "typer", "rich",
+                 "yaml", "httpx", "requests", "grpc", "otel_budget.sdk", "otel_budget.testing",
+                 "otel_budget.cli", "otel_budget.verify", "otel_budget.exporters")
+        loaded = [name for name in sys.modules if name.startswith(heavy)]
+        assert not loaded, loaded
+        """
+    )
+
+
+def test_the_package_works_without_any_extra_installed() -> None:
+    python(
+        """
+        import sys
+        for name in ("opentelemetry.sdk", "genai_prices", "rich", "typer"):
+            sys.modules[name] = None
+        from otel_budget import SyncBudgetGuard, instrument
+        instrument(SyncBudgetGuard(), prices=None).check_before_llm("s", 1)
+        try:
+            import otel_budget.sdk
+        except ModuleNotFoundError as error:
+            assert "otel-budget[otlp]" in str(error), error
+        else:
+            raise AssertionError("no error")
+        """
+    )

@@ -1,0 +1,126 @@
+"""How hosts write against the public API; checked by mypy --strict, and run, from a test.
+
+Lines with an ``ignore`` must be errors: mypy is asked to complain about those that are not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, assert_type
+
+from otel_budget import (
+    Allow,
+    BudgetDecision,
+    BudgetExhausted,
+    BudgetGuard,
+    BudgetLevel,
+    BudgetThresholdHit,
+    Deny,
+    FlatRates,
+    GenAIPrices,
+    NoopBudgetGuard,
+    PriceSource,
+    SessionInfo,
+    SoftLimit,
+    SyncBudgetGuard,
+    TokenUsage,
+    call_info,
+    instrument,
+)
+
+
+class Daily(SyncBudgetGuard):
+    limit = 5.0
+
+    def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> BudgetDecision:
+        if estimated_prompt_tokens > 1_000:
+            return Deny(resource="llm_tokens", reason="too long")
+        return SoftLimit(resource="llm_cost_usd", consumed=4.0, limit=self.limit)
+
+    def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
+        assert_type(usage.cache_read_tokens, int | None)
+
+    def budget_levels(self) -> Iterable[BudgetLevel]:
+        return [BudgetLevel("llm_cost_usd", 4.0, self.limit, window="day")]
+
+
+class Remote(BudgetGuard):
+    async def check_before_tool(self, session_id: str, tool_name: str) -> BudgetDecision:
+        return Allow()
+
+
+class Dicts:
+    """Any object with the methods will do."""
+
+    def check_before_llm(self, session_id: str, tokens: int) -> dict[str, Any] | None:
+        return {"decision": "allow"}
+
+
+class MyPrices:
+    def cost_usd(
+        self,
+        model: str | None,
+        provider: str | None,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int,
+        cache_write_tokens: int,
+    ) -> float | None:
+        return None
+
+
+def who(session_id: str) -> SessionInfo | None:
+    return SessionInfo(tenant="acme") if session_id else None
+
+
+def host() -> None:
+    guard = instrument(Daily(), session_info=SessionInfo(tenant="acme", model="claude-sonnet-4-5"))
+    assert_type(guard, Daily)
+    assert_type(guard.limit, float)
+    decision = guard.check_before_llm("s", 2_000)
+    assert_type(decision, Allow | SoftLimit | Deny)
+    if isinstance(decision, Deny):
+        assert_type(BudgetThresholdHit.of(decision), BudgetThresholdHit)
+        error = BudgetExhausted(decision.resource, decision.reason)
+        assert_type(error.reason, str)
+    with call_info(model="m", provider="openai", tenant="t", cost_usd=0.1):
+        guard.record_after_llm(
+            "s", TokenUsage.from_openai({"prompt_tokens": 1, "completion_tokens": 1})
+        )
+
+    rates: PriceSource = FlatRates(input=3, output=15)
+    card: PriceSource = FlatRates.by_model({"m": FlatRates(3, 15)})
+    published: PriceSource = GenAIPrices()
+    for prices in (rates, card, published, MyPrices()):
+        assert_type(instrument(Remote(), prices=prices), Remote)
+    assert_type(instrument(NoopBudgetGuard(), session_info=who, late_after=2.5), NoopBudgetGuard)
+    plain = instrument(
+        Dicts(),
+        name="plain",
+        session_info=None,
+        prices=None,
+        metric_labels=["tenant"],
+        max_label_sets=10,
+        events="logs",
+        late_after=None,
+        tracer_provider=None,
+        meter_provider=None,
+        logger_provider=None,
+    )
+    assert_type(plain.check_before_llm("s", 1), dict[str, Any] | None)
+
+
+async def async_host() -> None:
+    guard = instrument(Remote())
+    assert_type(await guard.check_before_tool("s", "t"), Allow | SoftLimit | Deny)
+
+
+def wrong() -> None:
+    instrument(Daily(), events="all")  # type: ignore[arg-type]
+    instrument(Daily(), prices="free")  # type: ignore[arg-type]
+    instrument(Daily(), session_info="acme")  # type: ignore[arg-type]
+    instrument(Daily(), "name")  # type: ignore[call-arg]
+    Deny(resource="r")  # type: ignore[call-arg]
+    _ = Allow().resource  # type: ignore[attr-defined]
+    SessionInfo("t").tenant = "u"  # type: ignore[misc]
