@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +22,13 @@ for _directory in (
 
 from environment import missing_libraries, skip_or_fail  # noqa: E402
 
-# Whatever a library would like to send or fetch, nobody answers.
-for _variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-    os.environ[_variable] = "http://127.0.0.1:9"
-os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a library would like to send or fetch, nobody answers."""
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -90,3 +91,38 @@ class RedisServer:
     ) -> None:
         self.kill()
         self._folder.cleanup()
+
+
+class LosingProxy:
+    """Stands before a Redis and, when told to, loses a reply: the script ran, nobody heard."""
+
+    def __init__(self, port: int) -> None:
+        self._redis = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}/0"
+        self.losing = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._redis)) as server:
+            while request := client.recv(65_536):
+                server.sendall(request)
+                reply = server.recv(65_536)
+                if self.losing:
+                    self.losing = False
+                    return
+                client.sendall(reply)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()

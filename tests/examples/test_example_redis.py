@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 from redis_racers import PRICES, TOKENS, Account, Race, compete, guard_of, usage_of
-from redis_server import RedisServer
+from redis_server import LosingProxy, RedisServer
 
 from examples.redis_guard.redis_guard import AsyncRedisGuard, RedisGuard
 from otel_budget import (
@@ -285,6 +285,30 @@ def test_killing_redis_loses_no_recorded_cent_that_it_acknowledged(
     total = counts(own_redis_server, "killed")["tokens"]
     assert sum(acknowledged) <= total <= sum(acknowledged) + sum(unacknowledged)
     assert counts(own_redis_server, "killed")["usd"] == total * 1000
+
+
+@pytest.mark.parametrize("kind", [RedisGuard, AsyncRedisGuard])
+async def test_a_record_whose_reply_was_lost_is_not_counted_twice(
+    redis_server: RedisServer, kind: Any
+) -> None:
+    info = SessionInfo(tenant=f"lost-{kind.__name__}")
+
+    async def record(guard: Any) -> None:
+        recorded = guard.record_after_llm("s", usage_of(10))
+        if asyncio.iscoroutine(recorded):
+            await recorded
+
+    with LosingProxy(redis_server.port) as proxy:
+        guard = kind(proxy.url, session_info=info, tokens_per_day=1000)
+        await record(guard)
+        proxy.losing = True
+        with pytest.raises(redis.RedisError):
+            await record(guard)
+        if kind is AsyncRedisGuard:
+            await guard.aclose()
+        else:
+            guard.close()
+    assert counts(redis_server, str(info.tenant))["calls"] == 2
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
