@@ -483,12 +483,17 @@ def test_a_fork_leaves_parent_and_child_each_with_a_working_bridge(kind: str) ->
         )
         under_way.start()
         time.sleep(0.2)
+        bridge.check_before_llm("s", 1)  # leaves a thread idle
+        # As if another thread were inside at the moment of the fork.
+        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._workers._wake
+        held.acquire()
         child = os.fork()
         if child == 0:
             print("child", bridge.check_before_llm("s", 1), flush=True)
             bridge.close()
             import gc; gc.collect()
             os._exit(0)
+        held.release()
         assert os.waitpid(child, 0)[1] == 0
         print("parent", bridge.check_before_llm("s", 1), flush=True)
         under_way.join()
