@@ -9,6 +9,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from otel_budget import (
     SoftLimit,
     TokenUsage,
     call_info,
+    for_a3s,
     instrument,
 )
 from otel_budget.testing import capture_telemetry
@@ -363,6 +365,29 @@ async def test_with_redis_down_the_guard_fails_as_told_and_telemetry_shows_it(
     assert (errors, unavailable) == ((1, 0) if when_down == "closed" else (0, 1))
     assert telemetry.value("budget.guard.errors", decision_point="usage") == 1
     assert telemetry.value("budget.calls", tenant="down") == 1, "the usage is counted all the same"
+
+
+@pytest.mark.parametrize("kind", [RedisGuard, AsyncRedisGuard])
+def test_through_the_a3s_bridge_from_many_threads_at_once(
+    redis_server: RedisServer, kind: Any
+) -> None:
+    info = SessionInfo(tenant=f"a3s-{kind.__name__}", model="m")
+    guard = kind(redis_server.url, session_info=info, tokens_per_day=600, output_tokens=10)
+    usage = {"prompt_tokens": 15, "completion_tokens": 5, "total_tokens": 20}
+
+    def call(number: int) -> str:
+        answer: str = bridge.check_before_llm(f"s-{number % 3}", 10)["decision"]
+        if answer != "deny":
+            bridge.record_after_llm(f"s-{number % 3}", dict(usage))
+        return answer
+
+    with for_a3s(instrument(guard, session_info=info)) as bridge, ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(call, range(50)))
+        if kind is RedisGuard:
+            guard.close()
+    # A call uses what was reserved for it: 30 fit.
+    assert answers.count("deny") == 20
+    assert counts(redis_server, str(info.tenant))["tokens"] == 600
 
 
 def test_a_forked_child_has_connections_of_its_own(redis_server: RedisServer) -> None:
