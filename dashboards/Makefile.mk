@@ -1,4 +1,15 @@
-.PHONY: dashboards
+.PHONY: dashboards dashboards-web pictures
 ## make dashboards  write the dashboards and the Prometheus rules from dashboards/builder
 dashboards: $(VENV)/.installed
 	@$(BIN)/python -m dashboards.builder
+
+## make dashboards-web  draw the dashboards in a browser, from PROMETHEUS (needs Node.js 20)
+PROMETHEUS ?= http://127.0.0.1:9090
+dashboards-web: $(VENV)/.installed
+	@dashboards/web/setup.sh --no-browser
+	@$(BIN)/python -m dashboards.web.serve --prometheus $(PROMETHEUS)
+
+## make pictures  draw the pictures of the documentation anew (needs backends and Chromium)
+pictures: $(VENV)/.installed backends
+	@dashboards/web/setup.sh
+	@$(BIN)/python tests/dashboards/pictures.py

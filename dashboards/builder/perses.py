@@ -137,7 +137,9 @@ def _spec(panel: Panel) -> dict[str, Any]:
 
 
 def _chart(panel: Panel) -> dict[str, Any]:
-    visual: dict[str, Any] = {"palette": {"mode": "categorical"}}
+    # The categorical palette has few colours: enough for tenants, not for a histogram's bounds.
+    palette = "auto" if panel.kind == "heatmap" else "categorical"
+    visual: dict[str, Any] = {"palette": {"mode": palette}}
     visual |= {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
     # Of a heatmap the bounds carry the unit; drawn as lines, the values are answers a second.
     unit = PER_SECOND if panel.kind == "heatmap" else panel.unit

@@ -229,8 +229,8 @@ def _limits(t: Thresholds, names: q.Names) -> list[Alert]:
             summary=f"{_WHO}: {{{{ $labels.{POINT} }}}} calls refused, "
             f"resource {{{{ $labels.{RESOURCE} }}}}",
             description=f"Refusals in {RECENT}: {{{{ $value | humanize }}}}. This work stands "
-            "still until the budget is raised, its window is reset, or the tool is allowed. The denial's reason is "
-            "on its span: search Jaeger for budget.decision=deny.",
+            "still until the budget is raised, its window is reset, or the tool is allowed. The "
+            "denial's reason is on its span: search Jaeger for budget.decision=deny.",
             because=_AT_ONCE,
         ),
     ]

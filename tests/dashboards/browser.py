@@ -1,0 +1,68 @@
+"""Driving `dashboards/web/check.mjs`: what dashboards look like, and what they asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from promtool import ROOT
+
+from dashboards.web import serve
+
+WEB = ROOT / "dashboards" / "web"
+PERSES = ROOT / "dashboards" / "perses"
+NAMES = ("overview", "drilldown", "health")
+
+
+def needs_browser() -> str:
+    """Chromium's path; skips with a sentence, or fails with CI=true."""
+    chromium = shutil.which("chromium")
+    if chromium and shutil.which("node") and serve.built():
+        return chromium
+    sentence = "the browser check needs Node.js, Chromium and the page: run dashboards/web/setup.sh"
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def view(name: str, tenant: str = "", folder: Path = PERSES, start: str = "1h") -> dict[str, Any]:
+    """One dashboard to open, with All or with one tenant chosen by the drop-down."""
+    opened: dict[str, Any] = {"name": name, "file": str(folder / f"{name}.json"), "start": start}
+    if tenant:
+        opened["choose"] = {"title": "Tenant", "variable": "tenant", "value": tenant}
+    return opened
+
+
+def check(
+    address: str, views: Sequence[dict[str, Any]], *, chromium: str, pictures: Path | None = None
+) -> list[dict[str, Any]]:
+    """Open each view; returns what was found: name, chosen, asked, problems."""
+    order = {
+        "address": address,
+        "open": views,
+        "chromium": chromium,
+        "pictures": str(pictures) if pictures else "",
+    }
+    done = subprocess.run(
+        ["node", str(WEB / "check.mjs"), json.dumps(order)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == len(views)
+    return found
+
+
+def wait_for_the_minute() -> None:
+    """Perses asks up to the last whole minute: let that be one after the last sample."""
+    time.sleep(61 - time.time() % 60)

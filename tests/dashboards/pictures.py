@@ -1,0 +1,29 @@
+"""`make pictures`: draws the dashboards over a made-up history into docs/pictures."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import history  # noqa: E402
+from browser import NAMES, check, needs_browser, view, wait_for_the_minute  # noqa: E402
+
+from collector.stack import Stack  # noqa: E402
+from dashboards.web.serve import serving  # noqa: E402
+
+if __name__ == "__main__":
+    target = ROOT / "docs" / "pictures"
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory, Stack(Path(directory), interval=5) as stack:
+        history.send(stack.otlp_http)
+        wait_for_the_minute()
+        views = [view(name, start="6h") for name in NAMES]
+        with serving(stack.prometheus) as address:
+            found = check(address, views, chromium=needs_browser(), pictures=target)
+    for one in found:
+        print(one["name"], one["problems"] or "as it should be")
+    sys.exit(any(one["problems"] for one in found))

@@ -1,0 +1,75 @@
+"""The dashboards in a real browser: every panel asked, was answered, and says so."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import history
+import pytest
+import scenario
+from browser import NAMES, PERSES, check, needs_browser, view, wait_for_the_minute
+from promtool import backend
+
+from collector.stack import PROGRAMS, Stack
+from dashboards.web.serve import serving
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[str]:
+    """A Prometheus that has six hours of history, and the scenario at their end."""
+    needs_browser()
+    for program in PROGRAMS:
+        backend(program)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        Stack(Path(directory), interval=5) as stack,
+    ):
+        history.send(stack.otlp_http)
+        _, process = scenario.run(stack.otlp_grpc)
+        wait_for_the_minute()
+        yield stack.prometheus
+        process.close()
+
+
+def test_every_panel_is_drawn_with_all_and_with_one_tenant(prometheus: str, tmp_path: Path) -> None:
+    views = [view(name, tenant) for name in NAMES for tenant in ("", "globex")]
+    with serving(prometheus) as address:
+        found = check(address, views, chromium=needs_browser(), pictures=tmp_path)
+    assert {(one["name"], one["chosen"]): one["problems"] for one in found} == {
+        (name, chosen): [] for name in NAMES for chosen in ("All", "globex")
+    }
+    for one in found:
+        asked = json.loads((PERSES / f"{one['name']}.json").read_text())["spec"]["panels"]
+        assert one["asked"] == sum(
+            len(panel["spec"].get("queries", ())) for panel in asked.values()
+        )
+    assert len(list(tmp_path.glob("*.png"))) == len(views)
+
+
+def test_a_broken_dashboard_fails_by_name(prometheus: str, tmp_path: Path) -> None:
+    """The check itself: bad PromQL, a metric nobody emits, a variable nobody defines."""
+    broken = json.loads((PERSES / "overview.json").read_text())
+    panels = broken["spec"]["panels"]
+    for key, query in (
+        ("spend_hour", "sum(("),
+        ("refused", "sum(budget_nobody_emits_total)"),
+        ("tokens_model", ""),
+        ("unpriced", 'sum(budget_calls_total{budget_tenant=~"$nobody"})'),
+    ):
+        panels[key]["spec"]["queries"][0]["spec"]["plugin"]["spec"]["query"] = query
+    panels["cache_share"]["spec"]["plugin"]["kind"] = "NoSuchChart"
+    (tmp_path / "overview.json").write_text(json.dumps(broken))
+    with serving(prometheus, dashboards=tmp_path) as address:
+        (found,) = check(address, [view("overview", folder=tmp_path)], chromium=needs_browser())
+    problems = "\n".join(found["problems"])
+    assert "Spend, last hour (query 1): answered 400" in problems
+    assert "Refused calls (query 1): empty" in problems
+    assert "$nobody was not filled in" in problems
+    assert "Tokens by model (query 1): never asked" in problems
+    assert "A NoSuchChart plugin for kind 'Panel' is not installed" in problems
+    assert "Spend by tenant" not in problems
