@@ -6,7 +6,7 @@ The session is LangGraph's own ``thread_id``. A refused model call ends the run 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain.agents import create_agent
@@ -33,7 +33,7 @@ PRICES = FlatRates(3, 15, cache_read=0.3)
 
 
 class BudgetMiddleware(AgentMiddleware):
-    """For `invoke` and `stream`. `ainvoke` needs the ``awrap_`` twins: the same with `async`."""
+    """The sync methods serve `invoke` and `stream`, the async twins `ainvoke` and `astream`."""
 
     def __init__(self, gate: BudgetGate) -> None:
         super().__init__()
@@ -45,9 +45,18 @@ class BudgetMiddleware(AgentMiddleware):
         estimate = len(str(request.messages)) // 4
         with self.gate.llm_call(session_id(), estimate) as call:
             response = handler(request)
-            usage = response.result[-1].usage_metadata  # None: the gate reports the call uncounted
-            if usage is not None:
-                call.usage(token_usage(usage))
+            tell_usage(call, response)
+        return response
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ModelResponse[Any]:
+        estimate = len(str(request.messages)) // 4
+        async with self.gate.llm_call(session_id(), estimate) as call:
+            response = await handler(request)
+            tell_usage(call, response)
         return response
 
     def wrap_tool_call(
@@ -57,9 +66,26 @@ class BudgetMiddleware(AgentMiddleware):
             with self.gate.tool_call(session_id(), request.tool_call["name"]):
                 return handler(request)
         except BudgetExhausted as refusal:
-            return ToolMessage(
-                str(refusal), tool_call_id=request.tool_call["id"] or "", status="error"
-            )
+            return told(refusal, request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        try:
+            async with self.gate.tool_call(session_id(), request.tool_call["name"]):
+                return await handler(request)
+        except BudgetExhausted as refusal:
+            return told(refusal, request)
+
+
+def tell_usage(call: Any, response: ModelResponse[Any]) -> None:
+    usage = response.result[-1].usage_metadata
+    if usage is not None:  # where it is None, the gate reports a call without usage
+        call.usage(token_usage(usage))
+
+
+def told(refusal: BudgetExhausted, request: ToolCallRequest) -> ToolMessage:
+    return ToolMessage(str(refusal), tool_call_id=request.tool_call["id"] or "", status="error")
 
 
 def session_id() -> str:
@@ -116,11 +142,15 @@ def says(text: str, tool: str | None = None) -> AIMessage:
     )
 
 
-def main() -> list[str]:
+def make_agent() -> Any:
     model = ScriptedModel(
         responses=[says("", "search"), says("Otters."), says("", "shell"), says("I may not.")]
     )
-    agent = create_agent(model, [search, shell], middleware=[BudgetMiddleware(make_gate())])
+    return create_agent(model, [search, shell], middleware=[BudgetMiddleware(make_gate())])
+
+
+def main() -> list[str]:
+    agent = make_agent()
     answers = []
     for question in ("Search for otters", "Run a command", "Search again"):
         try:

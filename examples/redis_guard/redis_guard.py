@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -111,7 +111,7 @@ class _Shared:
         when_down: Literal["closed", "open"] = "closed",
         timeout: float = 0.5,
         prefix: str = "budget",
-        clock: Any = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if usd_per_day is None and tokens_per_day is None:
             raise ValueError("give usd_per_day, tokens_per_day or both")
@@ -119,6 +119,15 @@ class _Shared:
             raise ValueError("a cap in USD needs prices, e.g. GenAIPrices() or FlatRates(3, 15)")
         if when_down not in ("closed", "open"):
             raise ValueError(f"when_down is 'closed' or 'open', not {when_down!r}")
+        for name, value, least, most in (
+            ("usd_per_day", usd_per_day or 0.0, 0, 9e6),  # beyond it Lua's numbers are not exact
+            ("tokens_per_day", tokens_per_day or 0, 0, 2**53),
+            ("soft_ratio", soft_ratio, 0, 1),
+            ("output_tokens", output_tokens, 0, 2**31),
+            ("reservation_seconds", reservation_seconds, 0.001, DAY),
+        ):
+            if not least <= value <= most:
+                raise ValueError(f"{name} must be from {least:,} to {most:,.0f}, not {value}")
         self.caps = {
             "usd": _NO_CAP if usd_per_day is None else round(usd_per_day * NANO),
             "tokens": _NO_CAP if tokens_per_day is None else tokens_per_day,

@@ -183,6 +183,19 @@ def test_langchain_middleware(telemetry: Telemetry) -> None:
     assert {span.attributes["session.id"] for span in telemetry.spans} == {"session-1"}  # type: ignore[index]
 
 
+async def test_langchain_async(telemetry: Telemetry) -> None:
+    agent = example("langchain_middleware").make_agent()
+    for question in ("Search for otters", "Run a command"):
+        result = await agent.ainvoke(
+            {"messages": [("user", question)]}, {"configurable": {"thread_id": "session-2"}}
+        )
+    assert "Budget exhausted on 'tools'" in result["messages"][-2].text
+    assert decisions(telemetry, "llm") == {"allow": 4}
+    assert decisions(telemetry, "tool") == {"allow": 1, "deny": 1}
+    assert telemetry.value("budget.calls") == 4
+    assert {span.attributes["session.id"] for span in telemetry.spans} == {"session-2"}  # type: ignore[index]
+
+
 async def test_anthropic_streaming_records_at_the_end_and_tells_of_an_abandoned_stream(
     telemetry: Telemetry,
 ) -> None:

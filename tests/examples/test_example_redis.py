@@ -410,12 +410,23 @@ def test_a_forked_child_has_connections_of_its_own(redis_server: RedisServer) ->
     assert counts(redis_server, "fork")["tokens"] == 102
 
 
+def test_a_cap_of_nothing_refuses_everything(redis_server: RedisServer) -> None:
+    guard = synchronous(redis_server, "nothing", usd_per_day=0.0, tokens_per_day=10)
+    answer = guard.check_before_llm("s", 0)
+    assert isinstance(answer, Deny)
+    assert answer.resource == "llm_cost_usd"
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({}, "give usd_per_day"),
         ({"usd_per_day": 1.0}, "needs prices"),
         ({"tokens_per_day": 1, "when_down": "maybe"}, "'closed' or 'open'"),
+        ({"tokens_per_day": -1}, "tokens_per_day must be from 0"),
+        ({"usd_per_day": float("nan"), "prices": PRICES}, "usd_per_day must be from 0"),
+        ({"tokens_per_day": 1, "soft_ratio": 80}, "soft_ratio must be from 0 to 1"),
+        ({"tokens_per_day": 1, "reservation_seconds": 0}, "reservation_seconds must be"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: dict[str, Any], sentence: str) -> None:
