@@ -1,7 +1,8 @@
 """LiteLLM, whole and streamed, behind the gate.
 
-Why not a LiteLLM callback: success callbacks run in the background, where exceptions are swallowed
-and a process that ends forgets them. The gate has recorded the call before the next line runs.
+Why not a LiteLLM callback: success callbacks run later, in the background, and their exceptions are
+swallowed, so the next check may come before the record. The gate has recorded the call before the
+next line runs.
 """
 
 from __future__ import annotations
