@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -56,6 +57,8 @@ class Asker:
         self._dialect = dialect
         self._declared = _declared_dialect(guard)
         self._workers = Workers()
+        # A host may make a gate for each request: its threads end with it, not when they are idle.
+        weakref.finalize(self, self._workers.close).atexit = False
         self._given_up: set[asyncio.Future[Reply]] = set()
 
     @property

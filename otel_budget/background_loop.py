@@ -28,7 +28,7 @@ class BackgroundLoop:
     """One event loop on one daemon thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -90,7 +90,7 @@ class BackgroundLoop:
 
     def _forget(self) -> None:
         """Leave lock, thread and loop to the parent process."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._loop is not None:
             _inherited.append(self._loop)
         self._loop = self._thread = None

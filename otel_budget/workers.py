@@ -31,11 +31,13 @@ class Workers:
 
     def __init__(self, most: int = 64) -> None:
         self._most = most
+        self._closed = False
         self._reset()
         _all.add(self)
 
     def _reset(self) -> None:
-        self._wake = threading.Condition(threading.Lock())
+        # Reentrant: the garbage collector may close this very object while the lock is held.
+        self._wake = threading.Condition(threading.RLock())
         self._jobs: deque[Callable[[], None]] = deque()
         self._threads = 0
         self._idle = 0
@@ -71,16 +73,22 @@ class Workers:
                 self._threads += 1
         return future
 
+    def close(self) -> None:
+        """Let the idle threads end now, and the others after their work."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+
     def _serve(self) -> None:
         while True:
             with self._wake:
-                if not self._jobs:
+                if not self._jobs and not self._closed:
                     self._idle += 1
                     self._wake.wait(_IDLE)
                     self._idle -= 1
-                    if not self._jobs:
-                        self._threads -= 1
-                        return
+                if not self._jobs:
+                    self._threads -= 1
+                    return
                 job = self._jobs.popleft()
             job()
             del job  # what it holds must not live as long as the thread is idle

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import queue
 import threading
@@ -471,6 +472,29 @@ async def test_an_instrumented_guard_inside_another_counts_once_when_cut_off(
     ]
 
 
+async def test_a_guard_that_asks_another_through_a_gate_counts_once(backend: Backend) -> None:
+    class Slow(BudgetGuard):
+        async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
+            await asyncio.sleep(20)
+
+    inner = BudgetGate(backend.instrument(Slow(), name="inner"), timeout=0.05)
+
+    class Outer(BudgetGuard):
+        async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
+            try:
+                return await inner.check_llm(session_id, estimated_prompt_tokens)
+            except BudgetExhausted as refused:
+                return Deny(resource="shared", reason=refused.reason)
+
+    gate = BudgetGate(backend.instrument(Outer(), name="outer"))
+    with pytest.raises(BudgetExhausted, match="shared"):
+        await gate.check_llm("s1", 1)
+    assert backend.value("budget.decisions") == 1
+    assert backend.value("budget.decisions", budget__decision="deny") == 1
+    assert backend.value("budget.threshold_hits", budget__resource="shared") == 1
+    assert backend.value("budget.threshold_hits") == 1
+
+
 # -- cancellation --------------------------------------------------------------------------
 @pytest.mark.parametrize("asynchronous", [True, False], ids=["async guard", "sync guard"])
 async def test_a_caller_cancelled_during_a_check(backend: Backend, asynchronous: bool) -> None:
@@ -813,6 +837,22 @@ async def test_an_abandoned_async_generator_says_so_when_it_is_collected(backend
         await asyncio.sleep(0)
     assert backend.value("budget.calls") == 0
     assert backend.value("budget.calls_without_usage", budget__reason="abandoned") == 1
+
+
+async def test_gates_that_are_gone_leave_no_threads() -> None:
+    def threads() -> int:
+        return sum(one.name == "otel-budget-ask" for one in threading.enumerate())
+
+    gc.collect()
+    before = threads()
+    for _ in range(20):
+        await BudgetGate(SyncBudgetGuard()).check_llm("s1", 1)
+    for _ in range(100):
+        if threads() <= before:
+            break
+        gc.collect()
+        await asyncio.sleep(0.05)
+    assert threads() <= before
 
 
 def test_a_hanging_sync_guard_holds_up_neither_the_loop_nor_the_exit() -> None:
