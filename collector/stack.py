@@ -33,6 +33,7 @@ from typing import Any, Self
 import yaml
 
 from collector.backends import BIN, missing
+from dashboards.web import serve as page
 
 FOLDER = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -517,6 +518,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     keep=options.data is not None,
                 )
             )
+            dashboards = _dashboards(held, stack)
             print(
                 "The stack is ready; Ctrl-C stops it and removes "
                 f"{'nothing of ' + str(directory) if options.data else 'its data'}.\n"
@@ -524,6 +526,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"  Prometheus             {stack.prometheus}\n"
                 f"  Jaeger                 {stack.jaeger}\n"
                 f"  Alertmanager           {stack.alertmanager}\n"
+                f"  Dashboards             {dashboards}\n"
                 f"  Audit file             {stack.audit_file}\n"
                 f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_grpc} "
                 "otel-budget verify\n",
@@ -536,6 +539,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nStopping ...", flush=True)
     return 0
+
+
+def _dashboards(held: ExitStack, stack: Stack) -> str:
+    """The address of the page that draws the dashboards, or how to have it."""
+    if not page.built():
+        return "not built: run dashboards/web/setup.sh --no-browser (Node.js 20), then start again"
+    port = os.environ.get("DASHBOARDS_PORT", str(page.DEFAULT_PORT))
+    if not port.isdigit() or int(port) > 65535:
+        raise StackError(f"DASHBOARDS_PORT={port!r} is no port; write a number.")
+    try:
+        return held.enter_context(page.serving(stack.prometheus, port=int(port)))
+    except OSError:
+        raise StackError(
+            f"Port {port} on {HOST} is in use; stop what listens there, or choose another with "
+            "DASHBOARDS_PORT=0 (any free one)."
+        ) from None
 
 
 def _passed_on() -> dict[str, str]:

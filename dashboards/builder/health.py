@@ -146,7 +146,7 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             ),
             unit=SECONDS,
             width=12,
-            height=9,
+            height=10,
             steps=(Step(t.guard_slow_seconds, "orange"),),
         ),
         Panel(
@@ -158,7 +158,7 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             targets=(Target(expr=q.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
             unit=SECONDS,
             width=12,
-            height=9,
+            height=10,
         ),
         Panel(
             key="latency_guard",

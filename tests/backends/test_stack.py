@@ -15,6 +15,7 @@ import pytest
 
 from collector import backends, probes, stack
 from collector.stack import Stack, StackError, free_addresses
+from dashboards.web import serve
 
 PROJECT = Path(__file__).parents[2]
 
@@ -24,7 +25,7 @@ def environment(addresses: dict[str, str], temporary: Path) -> dict[str, str]:
         name: address.rpartition(":")[2] if name.endswith("PORT") else address
         for name, address in addresses.items()
     }
-    return {**os.environ, **variables, "TMPDIR": str(temporary)}
+    return {**os.environ, **variables, "TMPDIR": str(temporary), "DASHBOARDS_PORT": "0"}
 
 
 def free(addresses: dict[str, str]) -> bool:
@@ -74,6 +75,11 @@ def test_it_prints_the_addresses_and_leaves_nothing_behind(
     for variable in ("OTELCOL_OTLP_GRPC", "PROMETHEUS_ADDRESS", "JAEGER_QUERY"):
         assert f"http://{running.addresses[variable]}" in running.greeting
     probes.get_json(f"http://{running.addresses['PROMETHEUS_ADDRESS']}/api/v1/query?query=1")
+    page = re.search(r"Dashboards +(http://127\.0\.0\.1:\d+/|not built)", running.greeting)
+    assert page
+    if serve.built():
+        prometheus = probes.get_json(f"{page[1]}config.json")["prometheus"]
+        assert prometheus == f"http://{running.addresses['PROMETHEUS_ADDRESS']}"
     running.process.send_signal(how)
     output, _ = running.process.communicate(timeout=30)
     assert running.process.returncode == 0
