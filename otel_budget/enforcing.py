@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from otel_budget import semconv
@@ -86,17 +86,17 @@ class Enforcer:
         return decision
 
     # -- recording -------------------------------------------------------------------------
-    async def record(self, session_id: str, usage: TokenUsage) -> None:
+    async def record(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """Tell the guard a usage. A guard that fails at it is logged."""
         question = self._record_of(session_id, usage)
         self._recorded(question, await self._asker.ask_async(question))
 
-    def record_sync(self, session_id: str, usage: TokenUsage) -> None:
+    def record_sync(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """The same for sync loops and guards."""
         question = self._record_of(session_id, usage)
         self._recorded(question, self._ask_sync(question))
 
-    def _record_of(self, session_id: str, usage: TokenUsage) -> Question:
+    def _record_of(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> Question:
         return after_llm(session_id, self._asker.usage_for_guard(usage_of(usage)))
 
     def _recorded(self, question: Question, reply: Reply) -> None:

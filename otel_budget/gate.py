@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from otel_budget.asking import Asker
@@ -95,7 +96,7 @@ class BudgetGate:
         """
         return await self._enforcer.check(before_tool(session_id, tool_name))
 
-    async def record_llm(self, session_id: str, usage: TokenUsage) -> None:
+    async def record_llm(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """Tell the usage of one model call that succeeded. A guard that fails at it is logged."""
         await self._enforcer.record(session_id, usage)
 
@@ -107,6 +108,6 @@ class BudgetGate:
         """`check_tool` for sync loops and guards."""
         return self._enforcer.check_sync(before_tool(session_id, tool_name))
 
-    def record_llm_sync(self, session_id: str, usage: TokenUsage) -> None:
+    def record_llm_sync(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """`record_llm` for sync loops and guards."""
         self._enforcer.record_sync(session_id, usage)

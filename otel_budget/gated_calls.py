@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
@@ -91,7 +92,7 @@ class LlmCall(_GatedCall):
 
     def usage(
         self,
-        usage: TokenUsage,
+        usage: TokenUsage | Mapping[str, Any],
         *,
         model: str | None = None,
         provider: str | None = None,

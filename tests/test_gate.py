@@ -638,7 +638,7 @@ async def test_usage_told_twice_or_outside_the_body_is_an_error(backend: Backend
     with pytest.raises(RuntimeError, match="made already"), call:
         pytest.fail("a call is made once")
     with gate.llm_call("s1", 1_000) as call, pytest.raises(ValueError, match="cannot be read"):
-        call.usage({"prompt_tokens": "many"})  # type: ignore[arg-type]
+        call.usage({"prompt_tokens": "many"})
 
 
 @pytest.mark.parametrize("declared", ["base", "annotation", "answers", "dict annotation"])
