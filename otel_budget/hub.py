@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -26,6 +27,12 @@ from otel_budget.tallies import NO_LABELS, Tallies
 MAX_DURATIONS: Final = 8_192
 #: Kinds of failures that are logged.
 _MAX_SAID: Final = 64
+
+#: Held while the SDK is given a duration, and by a thread that forks: the SDK's locks are not made
+#: anew in a child, so that one held at the fork would hang the child's first collection.
+_recording = threading.RLock()
+#: Seconds that a fork or a drain waits for it at most.
+_PATIENCE: Final = 1.0
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
 
@@ -90,15 +97,19 @@ class Hub:
         if not self.listened_to():
             return
         for _ in range(len(durations)):
-            try:
-                seconds, attributes, context = durations.popleft()
-            except IndexError:  # another thread was faster
+            lock = _recording
+            if not lock.acquire(timeout=_PATIENCE):
                 return
             try:
+                seconds, attributes, context = durations.popleft()
                 if histogram is not None:
                     histogram.record(seconds, attributes, context=context)
+            except IndexError:  # another thread was faster
+                return
             except Exception as error:  # the sums are still to be read
                 self.failed(semconv.COMPONENT_METRICS, error)
+            finally:
+                lock.release()
 
     # -- levels and the thread -------------------------------------------------------------
     def watch(
@@ -171,10 +182,25 @@ def poll_levels(deadline: float = 1.0) -> None:
         hub.levels.poll(deadline, now=True)
 
 
+def _before_fork() -> None:
+    _recording.acquire(timeout=_PATIENCE)
+
+
+def _after_fork_in_parent() -> None:
+    with suppress(RuntimeError):  # it was not to be had in time
+        _recording.release()
+
+
 def _after_fork_in_child() -> None:
+    global _recording  # noqa: PLW0603
+    _recording = threading.RLock()
     for hub in live_hubs():
         hub.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
