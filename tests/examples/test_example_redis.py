@@ -390,6 +390,7 @@ def test_through_the_a3s_bridge_from_many_threads_at_once(
     assert counts(redis_server, str(info.tenant))["tokens"] == 600
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # from Python 3.12
 def test_a_forked_child_has_connections_of_its_own(redis_server: RedisServer) -> None:
     guard = synchronous(redis_server, "fork", tokens_per_day=10_000)
     guard.record_after_llm("s", usage_of(1))
