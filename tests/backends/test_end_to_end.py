@@ -156,10 +156,12 @@ def test_the_collectors_own_metrics_reach_prometheus(stack: Stack) -> None:
             timeout=45,
         )
         assert rows, name
-    up = probes.query(stack.prometheus, "up")
-    assert {row["job"]: value for row, value in up} == {
-        "prometheus": 1, "otelcol": 1, "jaeger": 1, "alertmanager": 1,
-    }  # fmt: skip
+    programs = {"prometheus", "otelcol", "jaeger", "alertmanager"}
+
+    def up() -> set[str]:
+        return {labels["job"] for labels, _ in probes.query(stack.prometheus, "up == 1")}
+
+    assert probes.eventually(up, lambda found: found == programs) == programs
 
 
 def test_exemplars_lead_from_the_histogram_to_the_trace(stack: Stack) -> None:
