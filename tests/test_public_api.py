@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 from support import ROOT
-from typing_api import async_host, host
+from typing_api import async_host, host, loop_without_a_runtime
 
 import otel_budget
 
@@ -89,6 +89,7 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 
 def test_hosts_written_against_the_api_run() -> None:
     host()
+    loop_without_a_runtime()
     asyncio.run(async_host())
 
 

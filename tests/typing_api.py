@@ -12,6 +12,7 @@ from otel_budget import (
     Allow,
     BudgetDecision,
     BudgetExhausted,
+    BudgetGate,
     BudgetGuard,
     BudgetLevel,
     BudgetThresholdHit,
@@ -25,6 +26,7 @@ from otel_budget import (
     SyncBudgetGuard,
     TokenUsage,
     call_info,
+    for_a3s,
     instrument,
 )
 
@@ -111,8 +113,21 @@ def host() -> None:
     assert_type(plain.check_before_llm("s", 1), dict[str, Any] | None)
 
 
+def loop_without_a_runtime() -> None:
+    hits: list[BudgetThresholdHit] = []
+    gate = BudgetGate(instrument(Daily()), hits, timeout=1, fail="open")
+    with gate.llm_call("s", 1, model="m", provider="openai") as call:
+        assert_type(call.soft_limit, SoftLimit | None)
+        call.usage(TokenUsage.from_openai({"prompt_tokens": 1, "completion_tokens": 1}))
+    assert_type(BudgetGate(Daily(), print).check_tool_sync("s", "t"), Allow | SoftLimit)
+    with for_a3s(Dicts()) as bridge:
+        assert_type(bridge.check_before_llm("s", 1), dict[str, Any])
+
+
 async def async_host() -> None:
     guard = instrument(Remote())
+    async with BudgetGate(guard).tool_call("s", "t") as call:
+        assert_type(call.decision, Allow | SoftLimit | None)
     assert_type(await guard.check_before_tool("s", "t"), Allow | SoftLimit | Deny)
 
 
@@ -121,6 +136,8 @@ def wrong() -> None:
     instrument(Daily(), prices="free")  # type: ignore[arg-type]
     instrument(Daily(), session_info="acme")  # type: ignore[arg-type]
     instrument(Daily(), "name")  # type: ignore[call-arg]
+    BudgetGate(Daily(), fail="shut")  # type: ignore[arg-type]
+    BudgetGate(Daily(), 3)  # type: ignore[arg-type]
     Deny(resource="r")  # type: ignore[call-arg]
     _ = Allow().resource  # type: ignore[attr-defined]
     SessionInfo("t").tenant = "u"  # type: ignore[misc]
