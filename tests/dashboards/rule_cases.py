@@ -553,8 +553,8 @@ SPEND = (
     ),
     Case(
         alert="LLMBudgetWillRunOut",
-        name="20 % used after a quarter of the day",
-        series={**window(DAY, "20x60", "64800x60"), _UTIL: "0.2x60"},
+        name="too little is used to care: 24 % after an eighth of the day",
+        series={**window(DAY, "24x60", "75600x60"), _UTIL: "0.24x60"},
         at="30m",
     ),
     Case(

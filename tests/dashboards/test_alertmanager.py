@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -127,6 +128,17 @@ def test_denied_silences_near_limit_of_the_same_budget(alertmanager: str) -> Non
     expected = {labels["case"] for labels in silenced}
     assert eventually(inhibited, lambda cases: cases == expected) == expected
     assert {alert["labels"]["case"] for alert in found()} == {labels["case"] for labels in every}
+
+
+def test_the_receivers_of_the_readme_are_accepted(tmp_path: Path) -> None:
+    text = (ROOT / "dashboards" / "README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.+?)```", text, re.DOTALL)
+    config = yaml.safe_load(example)
+    shipped = yaml.safe_load(CONFIG.read_text())
+    assert {r["name"] for r in config["receivers"]} <= {r["name"] for r in shipped["receivers"]}
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(config | {"route": {"receiver": "page"}}))
+    assert "SUCCESS" in amtool("check-config", str(file))
 
 
 def test_every_severity_has_its_route() -> None:
