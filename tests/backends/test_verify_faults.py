@@ -40,7 +40,12 @@ def verify(
     ]
     result = subprocess.run(
         command,
-        env=kept | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or stack.otlp_http} | variables,
+        env=kept
+        | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or stack.otlp_http,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "3",  # seconds; the faults then show sooner
+        }
+        | variables,
         capture_output=True,
         text=True,
         timeout=150,
