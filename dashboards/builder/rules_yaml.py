@@ -12,7 +12,7 @@ from dashboards.builder.rules import Alert, Group, Record
 
 _HEADER = """\
 # Written by `make dashboards` from dashboards/builder/rules.py and dashboards/thresholds.toml.
-# Change those, not this file.
+# In the repository change those, not this file.
 """
 
 

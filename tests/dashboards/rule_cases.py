@@ -391,8 +391,14 @@ SPEND = (
     ),
     Case(
         alert="LLMBudgetBurnFast",
-        name="4 % of a day's limit in an hour",
-        series=window(DAY, "0+0.0625x200", f"80000{_DOWN}"),
+        name="7.5 % of a day's limit in an hour",
+        series=window(DAY, "0+0.125x200", f"80000{_DOWN}"),
+        at="100m",
+    ),
+    Case(
+        alert="LLMBudgetBurnFast",
+        name="1 % of a month's limit in an hour",
+        series=window(MONTH, "0+0.015625x200", f"900000{_DOWN}", length=_MONTH_LENGTH),
         at="100m",
     ),
     Case(

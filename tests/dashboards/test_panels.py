@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,7 @@ PANELS = {
 
 class World(NamedTuple):
     prometheus: str
+    jaeger: str
     books: scenario.Books
 
 
@@ -51,7 +54,7 @@ def world() -> Iterator[World]:
             lambda rows: bool(rows) and rows[0][1] == expected,
         )
         assert arrived[0][1] == expected
-        yield World(stack.prometheus, books)
+        yield World(stack.prometheus, stack.jaeger, books)
         process.close()
 
 
@@ -217,3 +220,45 @@ def test_the_forecast_comes_from_the_window(world: World) -> None:
             left = max(limit - used, 0) / (used / (length * scenario.DAY / 2))
             assert rows[tenant, key] == pytest.approx(left)
     assert rows["acme", "day"] == 0  # exhausted
+
+
+def test_a_dot_of_the_latency_panel_leads_to_a_trace(world: World) -> None:
+    """Exemplars are on the histogram that the panels ask, and their traces are in Jaeger."""
+    (target,) = PANELS["drilldown: Time of the guard's answers (95th percentile)"]["targets"]
+    assert target["exemplar"]
+    bucket = sc.METRIC_GUARD_DURATION.prometheus_name() + "_bucket"
+    assert bucket in target["expr"]
+    now = time.time()
+    found = get_json(
+        f"{world.prometheus}/api/v1/query_exemplars",
+        {"query": bucket, "start": f"{now - 600:.0f}", "end": f"{now + 1:.0f}"},
+    )["data"]
+    traces = {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}
+    assert traces
+    trace = eventually(lambda: get_json(f"{world.jaeger}/api/traces/{traces.pop()}")["data"])
+    assert trace
+
+
+@pytest.mark.parametrize("where", ["overview: Denials", "drilldown: Soft limits and denials"])
+def test_the_tenant_of_a_denial_links_to_its_denials_in_jaeger(world: World, where: str) -> None:
+    (link,) = (
+        p["value"][0]
+        for override in PANELS[where]["fieldConfig"]["overrides"]
+        for p in override["properties"]
+        if p["id"] == "links"
+    )
+    headers = PANELS[where]["transformations"][-1]["options"]["renameByName"].values()
+    assert set(re.findall(r"__data\.fields\.(\w+)", link["url"])) <= set(headers)
+    url = link["url"].replace("${jaeger}", world.jaeger)
+    url = url.replace("${__data.fields.Service}", scenario.SERVICE)
+    page, _, search = url.replace("${__data.fields.Tenant}", "acme").partition("?")
+    assert page == f"{world.jaeger}/search"
+    parameters = dict(urllib.parse.parse_qsl(search, strict_parsing=True))
+    answer = eventually(lambda: get_json(f"{world.jaeger}/api/traces", parameters)["data"])
+    spans = [span for trace in answer for span in trace["spans"]]
+    tags = [{tag["key"]: tag["value"] for tag in span["tags"]} for span in spans]
+    denied = [tag for tag in tags if tag.get(sc.DECISION) == sc.DENY]
+    assert len(denied) == world.books.denials["acme", "llm_cost_usd"]
+    assert {tag[sc.TENANT] for tag in denied} == {"acme"}
+    # What the panel beside it says of spend per session: the totals are on the spans.
+    assert any(sc.SESSION_COST in tag for tag in tags)
