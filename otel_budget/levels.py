@@ -91,9 +91,7 @@ class Levels:
     ) -> None:
         """Ask a guard for its levels for as long as `wrapper` lives."""
         with self._lock:
-            self._watched = [entry for entry in self._watched if entry.wrapper() is not None]
-            ref = weakref.ref(wrapper)
-            self._watched.append(_Watched(ref, ask, guard_name, metric_labels))
+            self._watched.append(_Watched(weakref.ref(wrapper), ask, guard_name, metric_labels))
 
     def adopt(self, other: Levels) -> None:
         """Ask the guards that `other` asks, too; each once, whoever else has adopted them."""
@@ -131,6 +129,8 @@ class Levels:
         if not self._polling.acquire(timeout=deadline):
             return
         try:
+            with self._lock:
+                self._watched = [entry for entry in self._watched if entry.wrapper() is not None]
             due = float("inf") if now else time.monotonic() - POLL_INTERVAL * 0.9
             todo = deque(e for e in list(self._watched) if not e.busy and e.asked <= due)
             while todo:
