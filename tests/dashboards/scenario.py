@@ -6,10 +6,12 @@ calls without a price, a gate that stands in for a guard, and a restart in the m
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -234,6 +236,25 @@ class Process:
         self.tracers.shutdown()
         self.logs.shutdown()
         self.meters.shutdown()
+
+
+@contextmanager
+def kept_alive(process: Process) -> Iterator[None]:
+    """Let the process go on sending what it counted, however slow the machine; then end it."""
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.wait(10):
+            process.flush()
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+        process.close()
 
 
 class Slow(SyncBudgetGuard):

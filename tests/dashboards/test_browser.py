@@ -31,9 +31,9 @@ def prometheus() -> Iterator[str]:
     ):
         history.send(stack.otlp_http)
         _, process = scenario.run(stack.otlp_grpc)
-        wait_for_the_minute()
-        yield stack.prometheus
-        process.close()
+        with scenario.kept_alive(process):
+            wait_for_the_minute()
+            yield stack.prometheus
 
 
 def test_every_panel_is_drawn_with_all_and_with_one_tenant(prometheus: str, tmp_path: Path) -> None:

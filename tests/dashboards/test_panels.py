@@ -54,8 +54,8 @@ def world() -> Iterator[World]:
             lambda rows: bool(rows) and rows[0][1] == expected,
         )
         assert arrived[0][1] == expected
-        yield World(stack.prometheus, stack.jaeger, books)
-        process.close()
+        with scenario.kept_alive(process):
+            yield World(stack.prometheus, stack.jaeger, books)
 
 
 @pytest.fixture(scope="module")
