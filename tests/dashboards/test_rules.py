@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,34 @@ def test_with_no_data_nothing_fires_but_telemetry_absent(tmp_path: Path) -> None
         "alert_rule_test": tests,
     }
     assert _run([group], tmp_path) == ""
+
+
+def test_the_list_of_expected_services_reaches_the_rules(tmp_path: Path) -> None:
+    """With no data at all, a service on the list is missed, and nothing else is said."""
+    listed = dataclasses.replace(THRESHOLDS, expected_services=("shop", "team/support bot"))
+    files = output.files(listed)
+    written = {path: text for path, text in files.items() if path.endswith(".yml")}
+    output.write(written, tmp_path)
+    file = tmp_path / "test.yml"
+    alert = ALERTS["LLMBudgetTelemetryAbsent"]
+    missed = [
+        cases.Fired(
+            labels={"job": service},
+            value=1,
+            summary=f"{service} has sent no budget telemetry for 15m",
+        )
+        for service in listed.expected_services
+    ]
+    tests = [
+        {
+            "alertname": name,
+            "eval_time": "20m",
+            "exp_alerts": [_expected(alert, one) for one in missed] if name == alert.alert else [],
+        }
+        for name in ALERTS
+    ]
+    group = INTERVAL | {"name": "nothing", "input_series": [], "alert_rule_test": tests}
+    rule_files = {"rule_files": [str(tmp_path / path) for path in written]}
+    file.write_text(yaml.safe_dump(FILE | rule_files | {"tests": [group]}))
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
