@@ -8,10 +8,10 @@ from typing import Any
 import promql_parser
 import yaml
 
-from dashboards.builder.rules import Alert, Group, Record
+from dashboards.builder.rule import Alert, Group, Record
 
 _HEADER = """\
-# Written by `make dashboards` from dashboards/builder/rules.py and dashboards/thresholds.toml.
+# Written by `make dashboards` from dashboards/builder and dashboards/thresholds.toml.
 # In the repository change those, not this file.
 """
 

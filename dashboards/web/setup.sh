@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer."; exit 1; }
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || {
+  echo "Node.js $(node --version) is too old: install Node.js 20 or newer."; exit 1; }
 if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
   echo "Installing the page's packages (about a minute) ..."
   npm ci --no-audit --no-fund --loglevel=error

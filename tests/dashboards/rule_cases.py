@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dashboards.builder import external as ext
 from dashboards.builder import queries as q
-from dashboards.builder import rules as r
+from dashboards.builder import rule as r
 from otel_budget import semconv as sc
 from otel_budget.semconv import Metric, prometheus_label
 

@@ -17,13 +17,13 @@ from rule_cases import prom
 
 from collector.probes import eventually, get_json
 from collector.stack import free_addresses
-from dashboards.builder import rules, thresholds
+from dashboards.builder import rule, rules, thresholds
 from dashboards.builder.queries import Names
 from otel_budget import semconv as sc
 
 CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
 GROUPS = rules.groups(thresholds.load(), Names())
-ALERTS = [rule for g in GROUPS for rule in g.rules if isinstance(rule, rules.Alert)]
+ALERTS = [one for g in GROUPS for one in g.rules if isinstance(one, rule.Alert)]
 
 
 def amtool(*arguments: str) -> str:
@@ -45,9 +45,9 @@ def test_configuration_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.alert)
-def test_every_alert_reaches_the_receiver_of_its_severity(alert: rules.Alert) -> None:
+def test_every_alert_reaches_the_receiver_of_its_severity(alert: rule.Alert) -> None:
     labels = {"alertname": alert.alert, "severity": alert.severity}
-    told = {rules.CRITICAL: "page", rules.WARNING: "team"}[alert.severity]
+    told = {rule.CRITICAL: "page", rule.WARNING: "team"}[alert.severity]
     assert route(labels) == [told]
     tenant = prom({sc.TENANT: "example"})
     assert route(labels | tenant) == ["tenant-example", told]
@@ -150,6 +150,6 @@ def test_every_severity_has_its_route() -> None:
 
 def test_the_configuration_names_only_labels_that_alerts_have() -> None:
     text = Path(CONFIG).read_text()
-    for rule in yaml.safe_load(text)["inhibit_rules"]:
-        for label in rule["equal"]:
+    for inhibition in yaml.safe_load(text)["inhibit_rules"]:
+        for label in inhibition["equal"]:
             assert any(label in alert.expr for alert in ALERTS), label

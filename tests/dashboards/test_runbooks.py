@@ -9,13 +9,13 @@ import pytest
 from promtool import ROOT
 from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
-from dashboards.builder import rules, thresholds
+from dashboards.builder import rule, rules, thresholds
 from dashboards.builder.queries import Names
 
 FOLDER = ROOT / "docs" / "runbooks"
 GROUPS = rules.groups(thresholds.load(), Names())
-ALERTS = {rule.alert for g in GROUPS for rule in g.rules if isinstance(rule, rules.Alert)}
-RECORDS = {rule.record for g in GROUPS for rule in g.rules if isinstance(rule, rules.Record)}
+ALERTS = {one.alert for g in GROUPS for one in g.rules if isinstance(one, rule.Alert)}
+RECORDS = {one.record for g in GROUPS for one in g.rules if isinstance(one, rule.Record)}
 SECTIONS = ["What it means", "How to look", "What to do", "When to ignore it"]
 
 

@@ -1,0 +1,96 @@
+"""What a rule is, the names of the recorded series, and the words that alerts share.
+
+Every alert has a severity, a summary that can be read at night, a description with what to do
+first, and a `because`: the argument for its `for`, written as a comment into the YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dashboards.builder import queries as q
+from otel_budget import semconv as sc
+from otel_budget.semconv import prometheus_label
+
+UTILIZATION: Final = "llm_budget:utilization:max"
+CONSUMED: Final = "llm_budget:consumed:settled"
+LIMIT: Final = "llm_budget:limit:max"
+WINDOW_LENGTH: Final = "llm_budget:window_length_seconds:max"
+WINDOW_REMAINING: Final = "llm_budget:window_remaining_seconds:max"
+EXHAUSTION: Final = "llm_budget:exhaustion_seconds:forecast"
+COST_1H: Final = "llm_budget:cost_usd:total1h"
+EXPECTED: Final = "llm_budget:expected_service:info"
+BURN_WINDOWS: Final = {"10m": 600, "30m": 1800, "1h": 3600, "6h": 21600}
+
+CRITICAL: Final = "critical"
+WARNING: Final = "warning"
+
+#: How far back the alerts on events look. Longer than an export interval (60 s by default) and
+#: than one missed export; it is also how long such an alert keeps firing after the last event.
+RECENT: Final = "10m"
+
+TENANT, AGENT, PRINCIPAL = (prometheus_label(a) for a in (sc.TENANT, sc.AGENT, sc.PRINCIPAL))
+RESOURCE = prometheus_label(sc.RESOURCE)
+POINT = prometheus_label(sc.DECISION_POINT)
+#: Seconds: what counts as a short window, and the shortest whose pace is looked at.
+DAY, SHORTEST = 2 * 86400, 6 * 3600
+AT_ONCE = "what it tells has already happened, and a job that has ended is gone in minutes."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A recording rule; `because` says why it is recorded."""
+
+    record: str
+    expr: str
+    because: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """An alert rule; `because` is the argument for `for_` (how long it must hold before firing)."""
+
+    alert: str
+    expr: str
+    severity: str
+    summary: str
+    description: str
+    because: str
+    for_: str = "0s"
+    keep_firing_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of rules, evaluated in order."""
+
+    name: str
+    rules: Sequence[Record | Alert]
+
+
+def burn(window: str) -> str:
+    """The recorded burn rate over `window`: 1 is the even pace, the whole limit in its window."""
+    return f"llm_budget:burn_rate:{window}"
+
+
+def who(*labels: str) -> str:
+    """Template text that names tenant, agent and principal, as far as they are known."""
+    words = {TENANT: "tenant", AGENT: "agent", PRINCIPAL: "principal"}
+    first, *rest = labels
+    text = f"{words[first].capitalize()} {{{{ or $labels.{first} `(unknown)` }}}}"
+    for label in rest:
+        text += f"{{{{ with $labels.{label} }}}}, {words[label]} {{{{ . }}}}{{{{ end }}}}"
+    return text
+
+
+WHO = who(TENANT, AGENT, PRINCIPAL)
+THE_BUDGET = (
+    f"{{{{ $labels.{RESOURCE} }}}}"
+    f"{{{{ with $labels.{prometheus_label(sc.WINDOW)} }}}} ({{{{ . }}}}){{{{ end }}}}"
+)
+SERVICE = f"{{{{ or $labels.{q.JOB} `(unknown service)` }}}}"
+THE_GUARD = f"{{{{ or $labels.{prometheus_label(sc.GUARD_NAME)} `(unnamed)` }}}}"
+THE_DECISIONS = f"the {{{{ $labels.{POINT} }}}} decisions"
