@@ -126,10 +126,15 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         if isinstance(usage, PrintedUsage):
             return usage.usage
         if isinstance(usage, TokenUsage):
+            counts = (
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.total_tokens,
+                usage.cache_read_tokens or 0,
+                usage.cache_write_tokens or 0,
+            )
             # model_construct() and model_copy() check nothing.
-            counts = [getattr(usage, field) for field in _USAGE_FIELDS]
-            counts = [*counts[:3], *(count or 0 for count in counts[3:])]
-            if all(isinstance(count, int) and count >= 0 for count in counts):
+            if {int}.issuperset(map(type, counts)) and min(counts) >= 0:
                 return usage
             return Malformed("a usage whose counts are not whole numbers of zero or more")
         if not isinstance(usage, Mapping):

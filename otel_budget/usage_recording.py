@@ -10,7 +10,6 @@ from otel_budget.diagnostics import say_once
 from otel_budget.interpretation import Measurement, Price, measure, price
 from otel_budget.recorder import SHIELDED
 from otel_budget.recording import Call
-from otel_budget.sanitize import name
 from otel_budget.session_info import told_cost
 from otel_budget.tallies import Addition
 
@@ -26,7 +25,8 @@ class UsageRecord(Call):
     def identify(self) -> None:
         """Find out whose call this is, and read the usage before the guard may change it."""
         super().identify()
-        self._measured = measure(self.argument(1, "usage"), name(self.info.provider))
+        provider = self.known.attributes.get(semconv.PROVIDER)
+        self._measured = measure(self.argument(1, "usage"), provider)
 
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Price the usage, end the span with it, count it."""
@@ -67,9 +67,10 @@ class UsageRecord(Call):
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
     def _price(self, measured: Measurement) -> Price:
-        info, prices = self.info, self.recorder.prices
         try:
-            return price(measured, prices, name(info.model), name(info.provider), told_cost())
+            known = self.known.attributes
+            model, provider = known.get(semconv.MODEL), known.get(semconv.PROVIDER)
+            return price(measured, self.recorder.prices, model, provider, told_cost())
         except SHIELDED as error:
             self.hub.failed(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)
