@@ -41,6 +41,15 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
+# In CI nothing is skipped: what the tests need beyond `make backends` is there before they start.
+ifeq ($(CI),true)
+test: ci-needs
+endif
+.PHONY: ci-needs
+ci-needs: examples
+	@dashboards/web/setup.sh
+	@examples/setup.sh
+
 include collector/Makefile.mk
 include dashboards/Makefile.mk
 include examples/Makefile.mk
