@@ -63,7 +63,7 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
         def _send_file(self, folder: Path, name: str) -> None:
-            if name not in {file.name for file in folder.iterdir() if file.is_file()}:
+            if name not in {file.name for file in folder.glob("*") if file.is_file()}:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
             self._send((folder / name).read_bytes(), Path(name).suffix)
