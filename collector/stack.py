@@ -528,8 +528,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"  Alertmanager           {stack.alertmanager}\n"
                 f"  Dashboards             {dashboards}\n"
                 f"  Audit file             {stack.audit_file}\n"
-                f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_grpc} "
-                "otel-budget verify\n",
+                f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_http} "
+                f"otel-budget verify --prometheus {stack.prometheus} --jaeger {stack.jaeger} "
+                f"--audit-file {stack.audit_file}\n",
                 flush=True,
             )
             _follow(stack, PROGRAMS)

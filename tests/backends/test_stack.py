@@ -90,6 +90,23 @@ def test_it_prints_the_addresses_and_leaves_nothing_behind(
 
 
 @pytest.mark.backend
+def test_the_command_that_it_prints_passes(running: Running) -> None:
+    variable, _, *arguments = running.greeting.rpartition("In another terminal:")[2].split()
+    name, _, endpoint = variable.partition("=")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "otel-budget", *arguments],
+        env={**os.environ, name: endpoint},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "event in the audit file" in done.stdout
+    assert "0 failed" in done.stdout
+
+
+@pytest.mark.backend
 @pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv (util-linux)")
 def test_even_killed_it_leaves_no_program_running(running: Running) -> None:
     running.process.kill()
