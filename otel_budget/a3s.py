@@ -12,7 +12,7 @@ from otel_budget.background_loop import BackgroundLoop
 from otel_budget.contract import Allow
 from otel_budget.dialects import print_decision
 from otel_budget.interpretation import RUNTIME_DEADLINE
-from otel_budget.recording import Patience, patience
+from otel_budget.patience import Patience, patience
 from otel_budget.replies import (
     Fail,
     Question,

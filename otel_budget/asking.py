@@ -26,8 +26,8 @@ from otel_budget.contract import (
 from otel_budget.diagnostics import say_once
 from otel_budget.dialects import Malformed, is_typed, print_usage, read_usage
 from otel_budget.guard import is_async, recorder_of
+from otel_budget.patience import Patience, patience
 from otel_budget.recorder import Recorder
-from otel_budget.recording import Patience, patience
 from otel_budget.replies import Question, Reply, raised
 from otel_budget.usage_recording import UsageRecord
 from otel_budget.workers import Workers

@@ -7,11 +7,9 @@ exception passes. The shield is never around the guard.
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
@@ -21,6 +19,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_budget import semconv
+from otel_budget.patience import Patience, waited_with
 from otel_budget.recorder import SHIELDED, Known, Recorder
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.session_info import UNKNOWN
@@ -31,77 +30,6 @@ _STACK_LENGTH: Final = 16_384
 
 #: The outermost call that is under way: what it calls counts with it.
 _outermost: ContextVar[Call | None] = ContextVar("otel_budget_outermost", default=None)
-
-
-class Patience:
-    """What a gate or bridge shares with the calls it may give up on, so that each counts once.
-
-    Attributes:
-        late_after: Seconds after which the caller calls an answer late, whether or not it can
-            still use it; None is never. It goes before the recorder's own ``late_after``.
-        was_late: Whether a call that counts was reported as late.
-    """
-
-    def __init__(self, late_after: float | None = None) -> None:
-        self.late_after = late_after
-        self.was_late = False
-        self._lock = threading.Lock()
-        self._started = False
-        self._over = False
-        self._error: BaseException | None = None
-        self._calls: list[Call] = []
-
-    def start(self) -> bool:
-        """The guard is about to be called: False if nobody waits for it any longer."""
-        with self._lock:
-            self._started = not self._over
-            return self._started
-
-    def begin(self, call: Call) -> None:
-        """`call` is under way; one that begins after the caller has gone is closed at once."""
-        with self._lock:
-            if not self._over:
-                self._calls.append(call)
-                return
-        call.cut_off(self._error)
-
-    def end(self, call: Call) -> bool:
-        """Whether `call` is still to be closed."""
-        with self._lock:
-            if call not in self._calls:
-                return False
-            self._calls.remove(call)
-            return True
-
-    def give_up(self, error: BaseException | None = None) -> bool:
-        """Nobody waits any longer: what is under way is closed now, even if it never ends.
-
-        Args:
-            error: Why, where it is not that the deadline has passed: what was raised in the caller.
-
-        Returns:
-            Whether the guard had been called.
-        """
-        with self._lock:
-            self._over, self._error = True, error
-            calls, self._calls = self._calls, []
-        for call in reversed(calls):
-            call.cut_off(error)
-        return self._started
-
-
-_patience: ContextVar[Patience | None] = ContextVar("otel_budget_patience", default=None)
-
-
-@contextmanager
-def patience(late_after: float | None = None) -> Iterator[Patience]:
-    """Make the guard called inside this block one that can be given up on."""
-    shared = Patience(late_after)
-    token = _patience.set(shared)
-    try:
-        yield shared
-    finally:
-        _patience.reset(token)
 
 
 class Call:
@@ -177,7 +105,7 @@ class Call:
         except BaseException:  # of a signal handler: there will be no __exit__
             self.under_way = False
             raise
-        self._patience = _patience.get()
+        self._patience = waited_with.get()
         self._started = time.perf_counter()
         if self._patience is not None:
             self._patience.begin(self)

@@ -30,7 +30,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("hub",),
     ("instruments",),
     # 5: one call's telemetry
-    ("recorder",),
+    ("recorder", "patience"),
     ("recording",),
     ("check_recording", "usage_recording"),
     # 6: guards
