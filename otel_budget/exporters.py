@@ -57,12 +57,12 @@ def _exporter(
         )
     kind: Any = next(iter(found)).load()
     try:
-        made = [kind(**options)]
+        made = kind(**options)
     except Exception as error:
         raise ValueError(
             f"The {name} exporter for {signal} could not be set up: {error}"
         ) from error
-    return lambda: made.pop() if made else kind(**options)
+    return first(made, lambda: kind(**options))
 
 
 def _from_environment(signal: Signal, what: str) -> tuple[str, str | None]:

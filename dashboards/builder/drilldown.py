@@ -276,15 +276,7 @@ def _hits(s: Scope) -> list[Panel]:
                 (p.TOOL, "Tool"),
             ),
             width=14,
-            links=(
-                p.jaeger(
-                    "Denials of this tenant in Jaeger",
-                    "${__data.fields.Tenant}",
-                    denials=True,
-                    service="${__data.fields.Service}",
-                    column="Tenant",
-                ),
-            ),
+            links=(p.ROW_DENIALS,),
         ),
     ]
 

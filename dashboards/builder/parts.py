@@ -78,6 +78,16 @@ def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str 
     return Link(title, url, column)
 
 
+#: From a table's row, with columns Tenant and Service, to the denials of its tenant.
+ROW_DENIALS: Final = jaeger(
+    "Denials of this tenant in Jaeger",
+    "${__data.fields.Tenant}",
+    denials=True,
+    service="${__data.fields.Service}",
+    column="Tenant",
+)
+
+
 def seconds_left(s: Scope) -> str:
     """Seconds until each budget is used up, at the pace of its own window."""
     labels = BUDGET_LABELS
