@@ -63,22 +63,10 @@ def _glance(s: Scope) -> list[Panel]:
     decisions = p.counted(s, sc.METRIC_DECISIONS)
     hits = sc.METRIC_THRESHOLD_HITS
 
-    def stat(key: str, title: str, expr: str, unit: Unit, description: str) -> Panel:
-        return Panel(
-            key=key,
-            title=title,
-            kind="stat",
-            description=description,
-            targets=(Target(expr=expr, legend=title),),
-            unit=unit,
-            width=4,
-            height=4,
-        )
-
     return [
-        stat("cost", "Spend", cost, USD, "USD in the selected time, priced calls only."),
-        stat("calls", "Model calls", calls, WHOLE, "Recorded (successful) model calls."),
-        stat(
+        p.stat("cost", "Spend", cost, USD, "USD in the selected time, priced calls only."),
+        p.stat("calls", "Model calls", calls, WHOLE, "Recorded (successful) model calls."),
+        p.stat(
             "cost_per_call",
             "Spend per priced call",
             f"{cost} / ((({calls}) - ({q.or_zero(unpriced, calls)})) > 0)",
@@ -86,21 +74,21 @@ def _glance(s: Scope) -> list[Panel]:
             "Mean USD of a call that could be priced. A rise without a rise in calls means longer "
             "prompts or a dearer model.",
         ),
-        stat(
+        p.stat(
             "tokens",
             "Tokens",
             p.counted(s, sc.METRIC_TOKENS),
             COUNT,
             "All tokens in the selected time, cached ones included.",
         ),
-        stat(
+        p.stat(
             "soft_hits",
             "Soft limits crossed",
             q.or_zero(p.counted(s, hits, p.SOFT), decisions),
             WHOLE,
             "Calls that went ahead above a soft limit: the time to act is now.",
         ),
-        stat(
+        p.stat(
             "denials",
             "Refused calls",
             q.or_zero(p.counted(s, hits, p.HARD), decisions),

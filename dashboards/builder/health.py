@@ -60,17 +60,8 @@ def _glance(s: Scope) -> list[Panel]:
         unit: Unit = WHOLE,
         step: float | None = 1,
     ) -> Panel:
-        return Panel(
-            key=key,
-            title=title,
-            kind="stat",
-            description=description,
-            targets=(Target(expr=expr, legend=title),),
-            unit=unit,
-            width=4,
-            height=4,
-            steps=() if step is None else (Step(step, "red"),),
-        )
+        steps = () if step is None else (Step(step, "red"),)
+        return p.stat(key, title, expr, unit, description, steps=steps)
 
     def errors(metric: sc.Metric) -> str:
         return q.or_zero(p.counted(s, metric), decisions)

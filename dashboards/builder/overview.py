@@ -19,6 +19,7 @@ from dashboards.builder.model import (
     Scope,
     Step,
     Target,
+    Unit,
 )
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv as sc
@@ -48,17 +49,16 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
     refused = p.counted(s, sc.METRIC_THRESHOLD_HITS, p.HARD)
     spent = "Priced calls only: see the share without a price."
 
-    def stat(key: str, title: str, expr: str, description: str, **more: object) -> Panel:
-        return Panel(
-            key=key,
-            title=title,
-            kind="stat",
-            description=description,
-            targets=(Target(expr=expr, legend=title),),
-            width=4,
-            height=4,
-            **{"unit": USD, **more},  # type: ignore[arg-type]
-        )
+    def stat(
+        key: str,
+        title: str,
+        expr: str,
+        description: str,
+        *,
+        unit: Unit = USD,
+        steps: tuple[Step, ...] = (),
+    ) -> Panel:
+        return p.stat(key, title, expr, unit, description, steps=steps)
 
     return [
         stat(

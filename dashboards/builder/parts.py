@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards.builder import queries as q
-from dashboards.builder.model import AGENT, RESOURCE, TENANT, Link, Scope
+from dashboards.builder.model import (
+    AGENT,
+    RESOURCE,
+    TENANT,
+    Link,
+    Panel,
+    Scope,
+    Step,
+    Target,
+    Unit,
+)
 from otel_budget import semconv as sc
 from otel_budget.semconv import Metric, prometheus_label
 
@@ -46,6 +56,23 @@ BUDGET_COLUMNS = (
 BUDGET_LEGEND: Final = f"{{{{{TENANT}}}}} {{{{{AGENT}}}}} {{{{{RESOURCE}}}}} {{{{{WINDOW}}}}}"
 
 _TAG = "%22{key}%22%3A%22{value}%22"
+
+
+def stat(
+    key: str, title: str, expr: str, unit: Unit, description: str, *, steps: tuple[Step, ...] = ()
+) -> Panel:
+    """One number of the row at the top of a dashboard."""
+    return Panel(
+        key=key,
+        title=title,
+        kind="stat",
+        description=description,
+        targets=(Target(expr=expr, legend=title),),
+        unit=unit,
+        width=4,
+        height=4,
+        steps=steps,
+    )
 
 
 def counted(s: Scope, metric: Metric, *matchers: str, window: str = RANGE) -> str:
