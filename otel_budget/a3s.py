@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Final, Self
 
 from otel_budget.asking import Asker
 from otel_budget.background_loop import BackgroundLoop
-from otel_budget.contract import Allow
 from otel_budget.dialects import print_decision
+from otel_budget.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
 from otel_budget.interpretation import RUNTIME_DEADLINE
-from otel_budget.patience import Patience, patience
-from otel_budget.replies import (
-    Fail,
-    Question,
-    Reply,
-    after_llm,
-    before_llm,
-    before_tool,
-    checked_fail,
-    checked_timeout,
-    verdict,
-)
 
 #: Half a second below the runtime's own deadline: what is left for its threads to take turns.
 _TIMEOUT: Final = RUNTIME_DEADLINE - 0.5
@@ -37,8 +24,8 @@ class A3SGuard:
     """
 
     def __init__(self, guard: Any, timeout: float, fail: Fail) -> None:
-        self._asker = Asker(guard, timeout, "dict")
-        self._fail: Fail = fail
+        self._guard = guard
+        self._asker = Asker(guard, timeout, fail, "dict", reraises_interrupts=False)
         self._loop = BackgroundLoop()
         # When nobody has the guard any longer, and when the interpreter exits.
         self._finalizer = weakref.finalize(self, self._loop.close)
@@ -53,10 +40,7 @@ class A3SGuard:
 
     def record_after_llm(self, session_id: str, usage: dict[str, Any]) -> None:
         """A model call of this session succeeded and used this much. A failing guard is logged."""
-        question = after_llm(session_id, self._asker.usage_for_guard(usage))
-        reply = self._ask(question)
-        if reply.failure is not None:
-            self._asker.say_failed(question, reply)
+        self._ask(after_llm(session_id, self._asker.asked_guard.dialect.usage(usage)))
 
     def close(self) -> None:
         """End the background loop; calls under way and later ones are answered as failures."""
@@ -78,50 +62,17 @@ class A3SGuard:
         # Only what is not found otherwise; private names would recurse before __init__ has run.
         if attribute.startswith("_"):
             raise AttributeError(attribute)
-        return getattr(self._asker.guard, attribute)
+        return getattr(self._guard, attribute)
 
     def __repr__(self) -> str:
-        return f"for_a3s({self._asker.guard!r})"
+        return f"for_a3s({self._guard!r})"
 
     # -- asking ----------------------------------------------------------------------------
     def _check(self, question: Question) -> dict[str, Any]:
-        reply = self._ask(question)
-        if reply.failure is not None:
-            self._asker.say_failed(question, reply)
-        result = verdict(reply, self._fail)
-        decision = result.decision
-        if result.unreported and not isinstance(decision, Allow):
-            self._asker.report(question, decision)
-        return print_decision(decision)
+        return print_decision(self._ask(question).decision)
 
-    def _ask(self, question: Question) -> Reply:
-        """Ask, and wait no longer than the timeout."""
-        asker = self._asker
-        with patience(asker.timeout) as patient:
-            try:
-                asked = self._start(question, patient)
-            except RuntimeError as error:
-                return asker.give_up(question, patient, error)
-            try:
-                return asked.result(asker.timeout)
-            except TimeoutError:
-                reply = asker.give_up(question, patient)
-            except CancelledError as error:  # the loop was closed before it began
-                return asker.give_up(question, patient, error)
-            except BaseException as error:  # a signal handler has raised in this thread
-                asker.give_up(question, patient, error)
-                asked.cancel()
-                raise
-            asked.cancel()
-            return reply
-
-    def _start(self, question: Question, patient: Patience) -> Future[Reply]:
-        asker = self._asker
-        if not asker.is_async:
-            return asker.call_on_a_thread(question, patient)
-        if self._loop.is_this_thread:
-            raise RuntimeError("an async guard must not call itself through its bridge")
-        return self._loop.submit(asker.acall, question, patient)
+    def _ask(self, question: Question) -> Verdict:
+        return self._asker.ask_from_any_thread(question, self._loop)
 
 
 def for_a3s(guard: Any, *, timeout: float = _TIMEOUT, fail: Fail = "closed") -> A3SGuard:
@@ -143,7 +94,8 @@ def for_a3s(guard: Any, *, timeout: float = _TIMEOUT, fail: Fail = "closed") -> 
             ``open`` proceeds as a soft limit.
 
     Raises:
-        TypeError: `guard` is none, or mixes sync and async methods; `timeout` is no number.
+        TypeError: `guard` is not a budget guard, or mixes sync and async methods; `timeout` is not
+            a number.
         ValueError: `timeout` or `fail` has a value it cannot have.
     """
-    return A3SGuard(guard, checked_timeout(timeout), checked_fail(fail))
+    return A3SGuard(guard, timeout, fail)

@@ -1,234 +1,167 @@
-"""Asking a guard on a runtime's behalf: with a deadline, and with its failures as values.
-
-The three ways to ask (`Asker.ask`, `Asker.ask_async`, and the bridge's) differ in how they wait;
-what they ask and what they make of the reply is the same.
-"""
+"""Asking a guard on a runtime's behalf: three ways to wait for one inquiry."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 import weakref
-from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextvars import copy_context
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any
 
-from otel_budget.check_recording import CheckCall
-from otel_budget.contract import (
-    BudgetGuard,
-    Deny,
-    SoftLimit,
-    SyncBudgetGuard,
-    TokenUsage,
+from otel_budget.background_loop import BackgroundLoop
+from otel_budget.daemon_threads import DaemonThreads
+from otel_budget.dialects import Dialect, UsageDialect
+from otel_budget.guard import is_async
+from otel_budget.inquiry import (
+    AskedGuard,
+    Fail,
+    Inquiry,
+    Question,
+    Reply,
+    Verdict,
+    not_asked,
+    raised,
 )
-from otel_budget.diagnostics import say_once
-from otel_budget.dialects import Malformed, is_typed, print_usage, read_usage
-from otel_budget.guard import is_async, recorder_of
-from otel_budget.patience import Patience, patience
-from otel_budget.recorder import Recorder
-from otel_budget.replies import Question, Reply, raised
-from otel_budget.usage_recording import UsageRecord
-from otel_budget.workers import Workers
-
-Dialect = Literal["typed", "dict"]
 
 
-# -- asking --------------------------------------------------------------------------------
 class Asker:
     """Asks one guard.
 
     Args:
         guard: Any guard.
         timeout: Seconds that an answer may take.
-        dialect: How usage is told to a guard that shows nowhere which dialect it speaks.
+        fail: What a check that raises or is late comes to.
+        dialect: How usage is reported to a guard that shows nowhere which dialect it speaks.
+        reraises_interrupts: Whether KeyboardInterrupt and SystemExit of the guard reach the caller,
+            or count as failures.
 
     Raises:
-        TypeError: `guard` is none, or mixes sync and async methods.
+        TypeError: `guard` is not a budget guard, or mixes sync and async methods; `timeout` is not
+            a number.
+        ValueError: `timeout` or `fail` has a value it cannot have.
     """
 
-    def __init__(self, guard: Any, timeout: float, dialect: Dialect) -> None:
-        self.guard = guard
+    def __init__(
+        self, guard: Any, timeout: float, fail: Fail, dialect: Dialect, *, reraises_interrupts: bool
+    ) -> None:
         self.is_async = is_async(guard)
-        self.timeout = timeout
-        self._name = guard.__class__.__name__
-        self.late = Reply(failure=f"the budget guard gave no answer within {timeout:g} s")
-        self._dialect = dialect
-        self._declared = _declared_dialect(guard)
-        self._workers = Workers()
+        self.asked_guard = AskedGuard(
+            guard,
+            _checked_timeout(timeout),
+            _checked_fail(fail),
+            UsageDialect(guard, dialect),
+            reraises_interrupts=reraises_interrupts,
+        )
+        self._timeout = timeout
+        self._threads = DaemonThreads()
         # A host may make a gate for each request: its threads end with it, not when they are idle.
-        weakref.finalize(self, self._workers.close).atexit = False
-        self._given_up: set[asyncio.Future[Reply]] = set()
+        weakref.finalize(self, self._threads.close).atexit = False
+        self._left: set[asyncio.Future[Reply]] = set()
 
-    @property
-    def recorder(self) -> Recorder | None:
-        """The guard's recorder, if it is instrumented."""
-        return recorder_of(self.guard)
+    def ask_here(self, question: Question) -> Verdict:
+        """Ask a sync guard on this thread: nothing can cut it off, so a late answer is used."""
+        with Inquiry(self.asked_guard, question) as inquiry:
+            reply = inquiry.run()
+            if (reply.seconds or 0.0) > self._timeout:
+                self.asked_guard.log(question, f"took longer than {self._timeout:g} s")
+                if reply.failure is None and not question.is_record:
+                    reply = replace(reply, late=True)
+            return inquiry.conclude(reply)
 
-    # -- the three ways to wait ------------------------------------------------------------
-    def ask(self, question: Question) -> Reply:
-        """Ask a sync guard on this thread: nothing can cut it off, so lateness is only reported."""
-        with patience(self.timeout) as patient:
-            start = time.perf_counter()
-            reply = self.call(question, patient)
-            if time.perf_counter() - start > self.timeout:
-                say_once(
-                    logging.WARNING,
-                    f"{self._name}.{question.method}: took longer than {self.timeout:g} s.",
-                )
-            return reply
-
-    async def ask_async(self, question: Question) -> Reply:
+    async def ask_async(self, question: Question) -> Verdict:
         """Ask from a running asyncio loop: an async guard in a task, a sync one on a thread.
 
-        If the caller is cancelled meanwhile, a check is cancelled with it; a record, which tells of
-        money that is spent, is given the rest of its time.
+        If the caller is cancelled meanwhile, a check is cancelled with it; a record, which reports
+        money that is spent, is waited for until its deadline and then left to finish by itself.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.timeout
-        with patience(self.timeout) as patient:
+        with Inquiry(self.asked_guard, question) as inquiry:
             asked: asyncio.Future[Reply]
             if self.is_async:
-                asked = loop.create_task(self.acall(question, patient))
+                asked = asyncio.get_running_loop().create_task(inquiry.run_async())
             else:
                 try:
-                    asked = asyncio.wrap_future(self.call_on_a_thread(question, patient))
+                    asked = asyncio.wrap_future(self._run_on_a_thread(inquiry))
                 except RuntimeError as error:
-                    return self.give_up(question, patient, error)
+                    return inquiry.conclude(not_asked(error))
             try:
-                await asyncio.wait({asked}, timeout=self.timeout)
-            except asyncio.CancelledError as cancelled:
-                await self._cancelled(question, patient, asked, deadline, cancelled)
+                await asyncio.wait({asked}, timeout=self._timeout)
+            except asyncio.CancelledError:
+                await self._caller_cancelled(inquiry, asked)
                 raise
-            if asked.done():
-                return raised(asyncio.CancelledError()) if asked.cancelled() else asked.result()
-            reply = self.give_up(question, patient)
-            self._abandon(asked)
-            return reply
+            if not asked.done():
+                self._leave(question, asked)
+                return inquiry.conclude(self.asked_guard.late)
+            if asked.cancelled():
+                return inquiry.conclude(raised(asyncio.CancelledError()))
+            return inquiry.conclude(asked.result())
 
-    async def _cancelled(
-        self,
-        question: Question,
-        patient: Patience,
-        asked: asyncio.Future[Reply],
-        deadline: float,
-        cancelled: asyncio.CancelledError,
-    ) -> None:
-        """The caller has been cancelled while it waited for `asked`."""
-        is_record = issubclass(question.recorded_as, UsageRecord)
+    async def _caller_cancelled(self, inquiry: Inquiry, asked: asyncio.Future[Reply]) -> None:
+        is_record = inquiry.question.is_record
         try:
             if self.is_async and not is_record:
                 asked.cancel()
             if self.is_async or is_record:
-                rest = max(0.0, deadline - asyncio.get_running_loop().time())
-                await asyncio.wait({asked}, timeout=rest)
+                await asyncio.wait({asked}, timeout=inquiry.remaining)
         finally:
             if not asked.done():
-                self.give_up(question, patient, cancelled)
-                self._abandon(asked)
-            elif asked.cancelled():  # before it had begun
-                self.give_up(question, patient, cancelled)
+                self._leave(inquiry.question, asked)
+        if is_record and asked.done() and not asked.cancelled():
+            inquiry.conclude(asked.result())
 
-    def _abandon(self, asked: asyncio.Future[Reply]) -> None:
-        self._given_up.add(asked)  # the loop itself holds its tasks weakly
-        asked.add_done_callback(self._given_up.discard)
-        asked.cancel()
+    def _leave(self, question: Question, asked: asyncio.Future[Reply]) -> None:
+        """Wait no longer. A record goes on; so does a sync guard, which nothing can stop."""
+        if self.is_async:
+            self._left.add(asked)  # the loop itself holds its tasks weakly
+            asked.add_done_callback(self._left.discard)
+        if not (self.is_async and question.is_record):
+            asked.cancel()
 
-    def give_up(
-        self, question: Question, patient: Patience, error: BaseException | None = None
-    ) -> Reply:
-        """Wait no longer, and see that an instrumented guard's call is counted once.
+    def ask_from_any_thread(self, question: Question, loop: BackgroundLoop) -> Verdict:
+        """Ask while this thread waits: an async guard on `loop`, a sync one on another thread."""
+        with Inquiry(self.asked_guard, question) as inquiry:
+            try:
+                asked = self._run_elsewhere(inquiry, loop)
+            except RuntimeError as error:
+                return inquiry.conclude(not_asked(error))
+            try:
+                return inquiry.conclude(asked.result(inquiry.remaining))
+            except TimeoutError:
+                if not question.is_record:
+                    asked.cancel()
+                return inquiry.conclude(self.asked_guard.late)
+            except CancelledError as error:  # the loop was closed before the call began
+                return inquiry.conclude(not_asked(error))
+            except BaseException:  # a signal handler has raised in this thread
+                if not question.is_record:
+                    asked.cancel()
+                raise
 
-        Args:
-            question: What was asked.
-            patient: What the call shares with its caller, whose context this is.
-            error: Why, if not because of the deadline.
-        """
-        had_begun = patient.give_up(error)
-        recorder = self.recorder
-        if not had_begun and recorder is not None:
-            # No thread or loop was free to ask it: opened now, the call is closed at once.
-            with question.call(recorder):
-                pass
-        if error is None:
-            return self.late
-        return Reply(failure=f"the budget guard could not be asked: {error}", error=error)
+    def _run_elsewhere(self, inquiry: Inquiry, loop: BackgroundLoop) -> Future[Reply]:
+        if not self.is_async:
+            return self._run_on_a_thread(inquiry)
+        if loop.is_this_thread:
+            raise RuntimeError("an async guard must not call itself through its bridge")
+        return loop.submit(inquiry.run_async)
 
-    # -- calling it ------------------------------------------------------------------------
-    def call(self, question: Question, patient: Patience) -> Reply:
-        """Call a sync guard."""
-        if not patient.start():
-            return self.late
-        try:
-            method = getattr(self.guard, question.method, None)
-            answer = None if method is None else method(*question.args)
-        except BaseException as error:
-            return raised(error)
-        return self._replied(question, answer, method, patient)
-
-    async def acall(self, question: Question, patient: Patience) -> Reply:
-        """Call an async guard."""
-        if not patient.start():
-            return self.late
-        try:
-            method = getattr(self.guard, question.method, None)
-            answer = None if method is None else await method(*question.args)
-        except BaseException as error:
-            return raised(error)
-        return self._replied(question, answer, method, patient)
-
-    def call_on_a_thread(self, question: Question, patient: Patience) -> Future[Reply]:
+    def _run_on_a_thread(self, inquiry: Inquiry) -> Future[Reply]:
         """Call a sync guard on a thread of ours, with the caller's context.
 
         Raises:
             RuntimeError: No thread can be started.
         """
-        return self._workers.submit(copy_context().run, self.call, question, patient)
-
-    def _replied(self, question: Question, answer: Any, method: Any, patient: Patience) -> Reply:
-        if method is not None and issubclass(question.recorded_as, CheckCall):
-            self._dialect = "typed" if is_typed(answer) else "dict"
-        return Reply(answer=answer, was_late=patient.was_late)
-
-    # -- usage -----------------------------------------------------------------------------
-    def usage_for_guard(self, usage: Any) -> Any:
-        """`usage` in the dialect of the guard: as it declares, else as it has answered."""
-        if (self._declared or self._dialect) == "dict":
-            return print_usage(usage) if isinstance(usage, TokenUsage) else usage
-        read = read_usage(usage) if isinstance(usage, Mapping) else usage
-        return usage if isinstance(read, Malformed) else read
-
-    # -- saying so -------------------------------------------------------------------------
-    def report(self, question: Question, decision: SoftLimit | Deny) -> None:
-        """Report a hit that the guard's own telemetry does not have."""
-        recorder = self.recorder
-        if recorder is not None:
-            call = question.call(recorder)
-            if isinstance(call, CheckCall):
-                call.stand_in(decision)
-
-    def say_failed(self, question: Question, reply: Reply) -> None:
-        """Log, once a kind, that the guard has failed."""
-        say_once(
-            logging.WARNING,
-            f"{self._name}.{question.method}: {reply.failure}.",
-            reply.error,
-        )
+        return self._threads.submit(copy_context().run, inquiry.run)
 
 
-_RECORD: Final = "record_after_llm"
+def _checked_fail(fail: str) -> Fail:
+    if fail not in {"closed", "open"}:
+        raise ValueError(f"fail must be 'closed' or 'open', not {fail!r}")
+    return fail  # type: ignore[return-value]
 
 
-def _declared_dialect(guard: Any) -> Dialect | None:
-    """The dialect that the guard's base class or its annotation of ``usage`` declares."""
-    if isinstance(guard, BudgetGuard | SyncBudgetGuard):
-        return "typed"
-    # From the class: the method of an instrumented guard takes anything.
-    method = getattr(guard.__class__, _RECORD, None)
-    annotations = dict(getattr(method, "__annotations__", {}))
-    annotations.pop("return", None)
-    declared = " ".join(str(annotation) for annotation in annotations.values())
-    if TokenUsage.__name__ in declared:
-        return "typed"
-    return "dict" if any(word in declared for word in ("dict", "Mapping", "Dict")) else None
+def _checked_timeout(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be seconds, not {timeout!r}")
+    if not 0 < timeout < float("inf"):
+        raise ValueError(f"timeout must be a number of seconds above 0, not {timeout}")
+    return timeout

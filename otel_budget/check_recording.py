@@ -11,15 +11,16 @@ from opentelemetry._logs import SeverityNumber
 from otel_budget import semconv
 from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
 from otel_budget.diagnostics import say_once
-from otel_budget.interpretation import ALLOWED, Outcome, outcome_of, utilization
+from otel_budget.dialects import read_decision
+from otel_budget.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
 from otel_budget.recorder import SHIELDED
-from otel_budget.recording import Call, counted_elsewhere
+from otel_budget.recording import Call
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
 from otel_budget.tallies import Addition
 
 _FAILED: Final = Outcome(semconv.ERROR)
 _CANCELLED: Final = Outcome(semconv.CANCELLED)
-_CUT_OFF: Final = Outcome(semconv.LATE)
+_LATE: Final = Outcome(semconv.LATE)
 
 
 class CheckCall(Call):
@@ -29,23 +30,7 @@ class CheckCall(Call):
 
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Interpret the answer, end the span with the hit it made, count both."""
-        if error is None:
-            patience = self._patience
-            late_after = self.recorder.late_after if patience is None else patience.late_after
-            outcome = outcome_of(self.answer, seconds, late_after)
-            if patience is not None and self.counts and outcome.decision == semconv.LATE:
-                patience.was_late = True
-        elif isinstance(error, Exception):
-            outcome = _FAILED
-        else:
-            outcome = _CANCELLED
-        self._close(outcome, seconds, error)
-
-    def close_late(self, seconds: float) -> None:
-        """Count the check as late: its caller has answered in the guard's stead."""
-        self._close(_CUT_OFF, seconds, None)
-
-    def _close(self, outcome: Outcome, seconds: float, error: BaseException | None) -> None:
+        outcome = self.outcome or self._outcome(seconds, error)
         hit, totals = outcome.hit, {}
         if hit is not None:
             totals = self._totals()
@@ -75,6 +60,17 @@ class CheckCall(Call):
         if hit is not None:
             self._log(hit, totals)
 
+    def _outcome(self, seconds: float, error: BaseException | None) -> Outcome:
+        """What came of the check, where no asker says what it acted upon."""
+        if isinstance(error, Exception):
+            return _FAILED
+        if self.nobody_waits:
+            return _LATE if error is not None else interpret(read_decision(self.answer), late=True)
+        if error is not None:
+            return _CANCELLED
+        late_after = self.recorder.late_after if self._deadline is None else None
+        return outcome_of(self.answer, seconds, late_after)
+
     def proceeding(self) -> list[Addition]:
         """What is counted, by decision point, if the call may proceed."""
         return []
@@ -84,22 +80,6 @@ class CheckCall(Call):
         return None
 
     # -- hits ------------------------------------------------------------------------------
-    def stand_in(self, decision: SoftLimit | Deny) -> None:
-        """Report a hit that a gate or bridge acts on and the guard's own call has not made.
-
-        It counts no decision. Inside another instrumented guard's call that one counts the hit.
-        """
-        try:
-            if counted_elsewhere():
-                return
-            self.identify()
-            if self.traced:
-                self.context = self.join_session()
-            self.hub.tallies.add([self._count_hit(decision)])
-            self._log(decision, self._totals())
-        except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
-
     def _totals(self) -> dict[str, Any]:
         cost, tokens = self.hub.sessions.spend(self.session_key, 0.0, 0)
         return {semconv.SESSION_COST: cost, semconv.SESSION_TOKENS: tokens}
@@ -213,7 +193,7 @@ def _attributes(outcome: Outcome) -> dict[str, Any]:
         attributes[semconv.ERROR_TYPE] = semconv.MALFORMED
     elif outcome.decision == semconv.LATE and outcome.answer is not None:
         attributes[semconv.ANSWER] = outcome.answer
-    elif hit is not None:
+    elif hit is not None and outcome.decision in {semconv.SOFT_LIMIT, semconv.DENY}:
         attributes[semconv.RESOURCE] = text(hit.resource)
         if isinstance(hit, SoftLimit):
             attributes[semconv.CONSUMED] = hit.consumed

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Literal, TypeGuard
 
 from pydantic import ValidationError
 
-from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit, TokenUsage
+from otel_budget.contract import (
+    Allow,
+    BudgetDecision,
+    BudgetGuard,
+    Deny,
+    SoftLimit,
+    SyncBudgetGuard,
+    TokenUsage,
+)
 from otel_budget.sanitize import finite
+
+Dialect = Literal["typed", "dict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,18 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
 
+def usage_of(usage: Any) -> TokenUsage:
+    """`usage`, of either dialect, as the contract's type.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
+    read = read_usage(usage)
+    if isinstance(read, Malformed):
+        raise ValueError(f"usage must be a TokenUsage: this is {read.why}")
+    return read
+
+
 class PrintedUsage(dict[str, int | None]):
     """A usage in the dict dialect that remembers its cache accounting, for which that has no word.
 
@@ -162,3 +184,41 @@ class PrintedUsage(dict[str, int | None]):
 def print_usage(usage: TokenUsage) -> PrintedUsage:
     """`usage` in the dict dialect: all five keys, the cache counts as int or None."""
     return PrintedUsage(usage)
+
+
+class UsageDialect:
+    """The dialect in which usage is reported to a guard.
+
+    Args:
+        guard: The guard. Its base class or its annotation of ``usage`` decides.
+        default: What is assumed of any other guard until it has answered a check.
+    """
+
+    def __init__(self, guard: Any, default: Dialect) -> None:
+        self._declared = _declared_dialect(guard)
+        self._answered: Dialect = default
+
+    def learn(self, answer: Any) -> None:
+        """Take the dialect of `answer`, unless the guard declares one."""
+        self._answered = "typed" if is_typed(answer) else "dict"
+
+    def usage(self, usage: Any) -> Any:
+        """`usage` in this dialect; what cannot be read stays as it is."""
+        if (self._declared or self._answered) == "dict":
+            return print_usage(usage) if isinstance(usage, TokenUsage) else usage
+        read = read_usage(usage) if isinstance(usage, Mapping) else usage
+        return usage if isinstance(read, Malformed) else read
+
+
+def _declared_dialect(guard: Any) -> Dialect | None:
+    """The dialect that the guard's base class or its annotation of ``usage`` declares."""
+    if isinstance(guard, BudgetGuard | SyncBudgetGuard):
+        return "typed"
+    # From the class: the method of an instrumented guard takes anything.
+    method = getattr(guard.__class__, "record_after_llm", None)
+    annotations = dict(getattr(method, "__annotations__", {}))
+    annotations.pop("return", None)
+    declared = " ".join(str(annotation) for annotation in annotations.values())
+    if TokenUsage.__name__ in declared:
+        return "typed"
+    return "dict" if any(word in declared for word in ("dict", "Mapping", "Dict")) else None

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from otel_budget import semconv
 from otel_budget.asking import Asker
-from otel_budget.contract import Allow, SoftLimit, TokenUsage
-from otel_budget.enforcing import Enforcer, HitSink
+from otel_budget.contract import (
+    Allow,
+    BudgetExhausted,
+    BudgetThresholdHit,
+    Deny,
+    SoftLimit,
+    TokenUsage,
+)
+from otel_budget.diagnostics import say_once
+from otel_budget.dialects import usage_of
 from otel_budget.gated_calls import LlmCall, ToolCall
-from otel_budget.replies import Fail, before_llm, before_tool, checked_fail, checked_timeout
+from otel_budget.hits import HitSink, hit_sink
+from otel_budget.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
+
+_WITHOUT_USAGE: Final = {
+    semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…): what it "
+    "used is recorded nowhere.",
+    semconv.ABANDONED: "The stream of a model call behind a BudgetGate was abandoned: what it used "
+    "is recorded nowhere.",
+    semconv.DISCARDED: "A model call behind a BudgetGate failed after call.usage(…), so its usage "
+    "is recorded nowhere: keep what may fail out of the block.",
+}
 
 
 class BudgetGate:
@@ -38,8 +58,8 @@ class BudgetGate:
             read is a denial either way; a record that fails is logged.
 
     Raises:
-        TypeError: `guard` is none or mixes sync and async methods; `on_hit` is async or nothing
-            that takes hits; `timeout` is no number.
+        TypeError: `guard` is not a budget guard, or mixes sync and async methods; `on_hit` is async
+            or cannot take hits; `timeout` is not a number.
         ValueError: `timeout` or `fail` has a value it cannot have.
     """
 
@@ -51,8 +71,8 @@ class BudgetGate:
         timeout: float = 5.0,
         fail: Fail = "closed",
     ) -> None:
-        asker = Asker(guard, checked_timeout(timeout), "typed")
-        self._enforcer = Enforcer(asker, on_hit, checked_fail(fail))
+        self._asker = Asker(guard, timeout, fail, "typed", reraises_interrupts=True)
+        self._deliver = hit_sink(on_hit)
 
     # -- context managers ------------------------------------------------------------------
     def llm_call(
@@ -71,13 +91,11 @@ class BudgetGate:
             model: Which model, as in `call_info`.
             provider: Whose, as in `call_info`.
         """
-        return LlmCall(
-            self._enforcer, before_llm(session_id, estimated_prompt_tokens), model, provider
-        )
+        return LlmCall(self, session_id, estimated_prompt_tokens, model, provider)
 
     def tool_call(self, session_id: str, tool_name: str) -> ToolCall:
         """A tool call: checked on entry."""
-        return ToolCall(self._enforcer, before_tool(session_id, tool_name))
+        return ToolCall(self, session_id, tool_name)
 
     # -- plain methods ---------------------------------------------------------------------
     async def check_llm(self, session_id: str, estimated_prompt_tokens: int) -> Allow | SoftLimit:
@@ -86,7 +104,7 @@ class BudgetGate:
         Raises:
             BudgetExhausted: The guard refuses.
         """
-        return await self._enforcer.check(before_llm(session_id, estimated_prompt_tokens))
+        return await self._check(before_llm(session_id, estimated_prompt_tokens))
 
     async def check_tool(self, session_id: str, tool_name: str) -> Allow | SoftLimit:
         """Ask before a tool call.
@@ -94,20 +112,57 @@ class BudgetGate:
         Raises:
             BudgetExhausted: The guard refuses.
         """
-        return await self._enforcer.check(before_tool(session_id, tool_name))
+        return await self._check(before_tool(session_id, tool_name))
 
     async def record_llm(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
-        """Tell the usage of one model call that succeeded. A guard that fails at it is logged."""
-        await self._enforcer.record(session_id, usage)
+        """Report the usage of one model call that succeeded. A guard that fails at it is logged.
+
+        Raises:
+            ValueError: `usage` cannot be read.
+        """
+        await self._asker.ask_async(self._record(session_id, usage))
 
     def check_llm_sync(self, session_id: str, estimated_prompt_tokens: int) -> Allow | SoftLimit:
         """`check_llm` for sync loops and guards."""
-        return self._enforcer.check_sync(before_llm(session_id, estimated_prompt_tokens))
+        return self._check_sync(before_llm(session_id, estimated_prompt_tokens))
 
     def check_tool_sync(self, session_id: str, tool_name: str) -> Allow | SoftLimit:
         """`check_tool` for sync loops and guards."""
-        return self._enforcer.check_sync(before_tool(session_id, tool_name))
+        return self._check_sync(before_tool(session_id, tool_name))
 
     def record_llm_sync(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """`record_llm` for sync loops and guards."""
-        self._enforcer.record_sync(session_id, usage)
+        self._ask_here(self._record(session_id, usage))
+
+    # -- a runtime's duties ----------------------------------------------------------------
+    async def _check(self, question: Question) -> Allow | SoftLimit:
+        return self._act(await self._asker.ask_async(question))
+
+    def _check_sync(self, question: Question) -> Allow | SoftLimit:
+        return self._act(self._ask_here(question))
+
+    def _ask_here(self, question: Question) -> Verdict:
+        if self._asker.is_async:
+            raise TypeError(
+                f"{self._asker.asked_guard.name} is an async guard: "
+                "use `async with`, or the methods without _sync"
+            )
+        return self._asker.ask_here(question)
+
+    def _act(self, verdict: Verdict) -> Allow | SoftLimit:
+        """Proceed or refuse; report a hit first."""
+        decision = verdict.decision
+        if isinstance(decision, Allow):
+            return decision
+        self._deliver(BudgetThresholdHit.of(decision))
+        if isinstance(decision, Deny):
+            raise BudgetExhausted(decision.resource, decision.reason) from verdict.error
+        return decision
+
+    def _record(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> Question:
+        return after_llm(session_id, self._asker.asked_guard.dialect.usage(usage_of(usage)))
+
+    def _call_without_usage(self, session_id: str, reason: str) -> None:
+        """Make it visible that a model call has no usage to record."""
+        say_once(logging.WARNING, _WITHOUT_USAGE[reason])
+        self._asker.asked_guard.call_without_usage(session_id, reason)

@@ -5,25 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from otel_budget import semconv
 from otel_budget.contract import Allow, SoftLimit, TokenUsage
-from otel_budget.enforcing import Enforcer, usage_of
-from otel_budget.replies import Question
+from otel_budget.dialects import usage_of
 from otel_budget.session_info import call_info
 
 
+class _Gate(Protocol):
+    """What a gated call needs of its gate."""
+
+    async def check_llm(
+        self, session_id: str, estimated_prompt_tokens: int
+    ) -> Allow | SoftLimit: ...
+    async def check_tool(self, session_id: str, tool_name: str) -> Allow | SoftLimit: ...
+    async def record_llm(self, session_id: str, usage: TokenUsage) -> None: ...
+    def check_llm_sync(
+        self, session_id: str, estimated_prompt_tokens: int
+    ) -> Allow | SoftLimit: ...
+    def check_tool_sync(self, session_id: str, tool_name: str) -> Allow | SoftLimit: ...
+    def record_llm_sync(self, session_id: str, usage: TokenUsage) -> None: ...
+    def _call_without_usage(self, session_id: str, reason: str) -> None: ...
+
+
 class _GatedCall:
-    """One call behind a gate: not begun, under way, over.
+    """One call behind a gate: not begun, in progress, over.
 
     Attributes:
         decision: What the guard decided, once it has.
     """
 
-    def __init__(self, enforcer: Enforcer, question: Question) -> None:
-        self._enforcer = enforcer
-        self._question = question
+    def __init__(self, gate: _Gate, session_id: str) -> None:
+        self._gate = gate
+        self._session_id = session_id
         self._entered = False
         self._open = False
         self.decision: Allow | SoftLimit | None = None
@@ -33,29 +48,15 @@ class _GatedCall:
         """The soft limit that was crossed, if one was: a reason to take a cheaper model."""
         return self.decision if isinstance(self.decision, SoftLimit) else None
 
-    def _begin(self) -> Question:
+    def _begin(self) -> None:
         if self._entered:
             raise RuntimeError("this call has been made already: ask the gate for a new one")
         self._entered = True
-        return self._question
 
-    def _decided(self, decision: Allow | SoftLimit) -> Self:
+    def _proceed(self, decision: Allow | SoftLimit) -> Self:
         self.decision = decision
         self._open = True
         return self
-
-    def _about(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def __enter__(self) -> Self:
-        question = self._begin()
-        with self._about():
-            return self._decided(self._enforcer.check_sync(question))
-
-    async def __aenter__(self) -> Self:
-        question = self._begin()
-        with self._about():
-            return self._decided(await self._enforcer.check(question))
 
     def __exit__(
         self,
@@ -77,18 +78,50 @@ class _GatedCall:
 class ToolCall(_GatedCall):
     """One tool call behind a gate."""
 
+    def __init__(self, gate: _Gate, session_id: str, tool_name: str) -> None:
+        super().__init__(gate, session_id)
+        self._tool_name = tool_name
+
+    def __enter__(self) -> Self:
+        self._begin()
+        return self._proceed(self._gate.check_tool_sync(self._session_id, self._tool_name))
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        return self._proceed(await self._gate.check_tool(self._session_id, self._tool_name))
+
 
 class LlmCall(_GatedCall):
     """One model call behind a gate."""
 
     def __init__(
-        self, enforcer: Enforcer, question: Question, model: str | None, provider: str | None
+        self,
+        gate: _Gate,
+        session_id: str,
+        estimated_prompt_tokens: int,
+        model: str | None,
+        provider: str | None,
     ) -> None:
-        super().__init__(enforcer, question)
+        super().__init__(gate, session_id)
+        self._estimated_prompt_tokens = estimated_prompt_tokens
         self._model = model
         self._provider = provider
         self._cost_usd: float | None = None
         self._usage: TokenUsage | None = None
+
+    def __enter__(self) -> Self:
+        self._begin()
+        with self._info():
+            return self._proceed(
+                self._gate.check_llm_sync(self._session_id, self._estimated_prompt_tokens)
+            )
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        with self._info():
+            return self._proceed(
+                await self._gate.check_llm(self._session_id, self._estimated_prompt_tokens)
+            )
 
     def usage(
         self,
@@ -120,7 +153,7 @@ class LlmCall(_GatedCall):
         self._provider = provider or self._provider
         self._cost_usd = cost_usd
 
-    def _about(self) -> AbstractContextManager[None]:
+    def _info(self) -> AbstractContextManager[None]:
         if self._model is None and self._provider is None and self._cost_usd is None:
             return nullcontext()
         return call_info(model=self._model, provider=self._provider, cost_usd=self._cost_usd)
@@ -138,13 +171,9 @@ class LlmCall(_GatedCall):
         elif self._usage is not None:
             reason = semconv.DISCARDED
         if reason is not None:
-            with self._about():
-                self._enforcer.missing(self._session_id, reason)
+            with self._info():
+                self._gate._call_without_usage(self._session_id, reason)
         return None
-
-    @property
-    def _session_id(self) -> Any:
-        return self._question.args[0]
 
     def __exit__(
         self,
@@ -154,8 +183,8 @@ class LlmCall(_GatedCall):
     ) -> None:
         usage = self._end(error)
         if usage is not None:
-            with self._about():
-                self._enforcer.record_sync(self._session_id, usage)
+            with self._info():
+                self._gate.record_llm_sync(self._session_id, usage)
 
     async def __aexit__(
         self,
@@ -165,5 +194,5 @@ class LlmCall(_GatedCall):
     ) -> None:
         usage = self._end(error)
         if usage is not None:
-            with self._about():
-                await self._enforcer.record(self._session_id, usage)
+            with self._info():
+                await self._gate.record_llm(self._session_id, usage)

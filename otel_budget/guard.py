@@ -230,9 +230,11 @@ class AsyncInstrumentedGuard(_Instrumented):
             return call.answer
 
 
-def recorder_of(guard: Any) -> Recorder | None:
-    """The recorder of an instrumented guard, or None for any other."""
-    return guard._otel_budget_recorder if issubclass(type(guard), _Instrumented) else None
+def parts_of(guard: Any) -> tuple[Any, Recorder | None]:
+    """The guard inside an instrumented one and its recorder; any other guard itself and None."""
+    if not issubclass(type(guard), _Instrumented):
+        return guard, None
+    return guard._otel_budget_guard, guard._otel_budget_recorder
 
 
 def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:

@@ -44,19 +44,24 @@ def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> O
         late_after: Seconds after which the caller has given up; None is never, ``"auto"`` is the
             runtime's deadline for answers in the dict dialect and never for typed ones.
     """
-    decision = read_decision(answer)
     if late_after == "auto":
         late_after = None if seconds <= RUNTIME_DEADLINE or is_typed(answer) else RUNTIME_DEADLINE
-    if late_after is not None and seconds > float(late_after):
-        return Outcome(semconv.LATE, answer=_word(decision))
+    late = late_after is not None and seconds > float(late_after)
+    return interpret(read_decision(answer), late=late)
+
+
+def interpret(decision: BudgetDecision | Malformed, *, late: bool) -> Outcome:
+    """What the runtime makes of an answer that reads as `decision`; a late one makes no hit."""
+    if late:
+        return Outcome(semconv.LATE, answer=_outcome_name(decision))
     if isinstance(decision, Malformed):
         return Outcome(semconv.MALFORMED, answer=decision.why)
     if isinstance(decision, Allow):
         return ALLOWED
-    return Outcome(_word(decision), decision)
+    return Outcome(_outcome_name(decision), decision)
 
 
-def _word(decision: BudgetDecision | Malformed) -> str:
+def _outcome_name(decision: BudgetDecision | Malformed) -> str:
     match decision:
         case Allow():
             return semconv.ALLOW

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -19,7 +20,7 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_budget import semconv
-from otel_budget.patience import Patience, waited_with
+from otel_budget.interpretation import Outcome
 from otel_budget.recorder import SHIELDED, Known, Recorder
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.session_info import UNKNOWN
@@ -28,35 +29,57 @@ from otel_budget.tallies import NO_LABELS, Addition
 #: Characters of a recorded stack trace.
 _STACK_LENGTH: Final = 16_384
 
-#: The outermost call that is under way: what it calls counts with it.
+#: The outermost instrumented call in progress; calls nested in it are not counted again.
 _outermost: ContextVar[Call | None] = ContextVar("otel_budget_outermost", default=None)
 
 
+@dataclass(slots=True)
+class Deadline:
+    """Until when somebody waits for a guard that is not instrumented itself.
+
+    Attributes:
+        at: In seconds of `time.monotonic`.
+        in_progress: Until that guard has answered: what it leaves running is on its own.
+    """
+
+    at: float
+    in_progress: bool = True
+
+
+#: The deadline of whoever asks the guard around the calls of this context.
+asked_until: ContextVar[Deadline | None] = ContextVar("otel_budget_asked_until", default=None)
+
+
 class Call:
-    """One call of the guard under way.
+    """One call of the guard in progress.
+
+    A shell uses it as a context manager. Whoever asks a guard on a runtime's behalf enters it too,
+    but calls `finish`, with what it acted upon as `outcome`.
 
     Attributes:
         answer: Set by the shell to what the guard returned.
-        under_way: Until the guard has answered.
+        outcome: Set by an asker to what it acted upon; None leaves it to `close`.
+        in_progress: Until the guard has answered.
     """
 
     __slots__ = (
         "_args",
         "_attached",
+        "_deadline",
         "_kwargs",
         "_outer",
-        "_patience",
         "_started",
         "answer",
         "context",
         "counts",
         "hub",
+        "in_progress",
         "info",
+        "outcome",
         "recorder",
         "session",
         "span",
         "target",
-        "under_way",
     )
 
     point: ClassVar[str]
@@ -74,13 +97,14 @@ class Call:
         self.span: Span | None = None
         #: False inside another instrumented guard's call: that one counts.
         self.counts = False
-        self.under_way = True
+        self.in_progress = True
         self.answer: Any = None
+        self.outcome: Outcome | None = None
         self._args = args
         self._kwargs = kwargs
         self._attached: Token[Context] | None = None
         self._outer: Token[Call | None] | None = None
-        self._patience: Patience | None = None
+        self._deadline: Deadline | None = None
         self._started = 0.0
 
     # -- what a decision point adds --------------------------------------------------------
@@ -92,10 +116,6 @@ class Call:
         """Interpret what came of the call, end the span, count."""
         raise NotImplementedError
 
-    def close_late(self, seconds: float) -> None:
-        """Close a call that nobody waits for any longer."""
-        raise NotImplementedError
-
     # -- around the guard ------------------------------------------------------------------
     def __enter__(self) -> Self:
         try:
@@ -103,12 +123,12 @@ class Call:
         except SHIELDED as error:
             self.hub.failed(semconv.COMPONENT_SPAN, error)
         except BaseException:  # of a signal handler: there will be no __exit__
-            self.under_way = False
+            self.in_progress = False
             raise
-        self._patience = waited_with.get()
+        deadline = asked_until.get()
+        if deadline is not None and deadline.in_progress:
+            self._deadline = deadline
         self._started = time.perf_counter()
-        if self._patience is not None:
-            self._patience.begin(self)
         return self
 
     def __exit__(
@@ -118,7 +138,18 @@ class Call:
         stack: TracebackType | None,
     ) -> None:
         seconds = time.perf_counter() - self._started
-        self.under_way = False
+        self.in_progress = False
+        self.finish(seconds, error)
+
+    def finish(self, seconds: float | None, error: BaseException | None) -> None:
+        """Leave the call's context and close it, whether or not the guard is still at it.
+
+        Args:
+            seconds: How long the guard took; None is until now.
+            error: What the guard raised.
+        """
+        if seconds is None:
+            seconds = time.perf_counter() - self._started
         try:
             if self._outer is not None:
                 _outermost.reset(self._outer)
@@ -127,26 +158,17 @@ class Call:
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_SPAN, failure)
         try:
-            if self._patience is None or self._patience.end(self):
-                self.close(seconds, error)
+            self.close(seconds, error)
         except SHIELDED as failure:
-            self._failed_to_close(failure, error)
+            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+            if self.records_span:  # a span that never ends is never seen
+                self.end_span({}, error)
 
-    def _failed_to_close(self, failure: BaseException, error: BaseException | None) -> None:
-        self.hub.failed(semconv.COMPONENT_METRICS, failure)
-        if self.records_span:  # a span that never ends is never seen
-            self.end_span({}, error)
-
-    def cut_off(self, error: BaseException | None) -> None:
-        """Close the call now, while the guard is still at it: as late, or with `error`."""
-        seconds = time.perf_counter() - self._started
-        try:
-            if error is None:
-                self.close_late(seconds)
-            else:
-                self.close(seconds, error)
-        except SHIELDED as failure:
-            self._failed_to_close(failure, error)
+    @property
+    def nobody_waits(self) -> bool:
+        """Whether the deadline of whoever asks the guard around this one has passed."""
+        deadline = self._deadline
+        return deadline is not None and deadline.in_progress and time.monotonic() > deadline.at
 
     def argument(self, position: int, keyword: str) -> Any:
         """An argument of the call, however it was passed."""
@@ -157,7 +179,7 @@ class Call:
     def _open(self) -> None:
         self.identify()
         outer = _outermost.get()
-        if outer is None or not outer.under_way:
+        if outer is None or not outer.in_progress:
             self.counts = True
             self._outer = _outermost.set(self)
         if not self.traced:
@@ -265,12 +287,6 @@ class Call:
 
 #: Set once there is a global trace provider, which nothing can take away again.
 _somebody_traces = False
-
-
-def counted_elsewhere() -> bool:
-    """Whether another instrumented guard's call is under way around this one."""
-    outer = _outermost.get()
-    return outer is not None and outer.under_way
 
 
 def _nobody_traces() -> bool:

@@ -30,17 +30,12 @@ class UsageRecord(Call):
 
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Price the usage, end the span with it, count it."""
-        if error is None:
+        if self.outcome is not None:
+            decision = self.outcome.decision
+        elif error is None:
             decision = semconv.RECORDED
         else:
             decision = semconv.ERROR if isinstance(error, Exception) else semconv.CANCELLED
-        self._close(decision, seconds, error)
-
-    def close_late(self, seconds: float) -> None:
-        """The caller has gone on without the guard's own record."""
-        self._close(semconv.CANCELLED, seconds, None)
-
-    def _close(self, decision: str, seconds: float, error: BaseException | None) -> None:
         measured = self._measured
         cost = self._price(measured)
         totals: dict[str, Any] = {}

@@ -359,7 +359,7 @@ def test_a_loop_that_its_guard_has_killed_is_started_anew() -> None:
                 break
             time.sleep(0.02)
         assert ask(bridge, 0) == ALLOW
-        bridge._asker.guard.task = None
+        bridge._guard.task = None
 
 
 # -- closing -------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def test_a_fork_leaves_parent_and_child_each_with_a_working_bridge(kind: str) ->
         time.sleep(0.2)
         bridge.check_before_llm("s", 1)  # leaves a thread idle
         # As if another thread were inside at the moment of the fork.
-        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._workers._wake
+        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._threads._wake
         held.acquire()
         child = os.fork()
         if child == 0:

@@ -17,7 +17,15 @@ from otel_budget import semconv
 #: needs a place in here.
 LEVELS: list[tuple[str, ...]] = [
     # 0: names, and helpers that know nothing of the rest
-    ("semconv", "version", "sanitize", "diagnostics", "windows", "workers", "background_loop"),
+    (
+        "semconv",
+        "version",
+        "sanitize",
+        "diagnostics",
+        "windows",
+        "daemon_threads",
+        "background_loop",
+    ),
     # 1: the contract
     ("contract", "session_info"),
     # 2: answers, usage, prices
@@ -30,16 +38,14 @@ LEVELS: list[tuple[str, ...]] = [
     ("hub",),
     ("instruments",),
     # 5: one call's telemetry
-    ("recorder", "patience"),
+    ("recorder",),
     ("recording",),
     ("check_recording", "usage_recording"),
     # 6: guards
     ("guard", "guards"),
     # 7: the runtime's half
-    ("replies",),
-    ("asking",),
-    ("enforcing",),
-    ("gated_calls",),
+    ("inquiry", "hits"),
+    ("asking", "gated_calls"),
     ("gate", "a3s"),
     # 8: the SDK
     ("exporters",),

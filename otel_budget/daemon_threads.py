@@ -19,10 +19,10 @@ Result = TypeVar("Result")
 #: Seconds after which an idle thread ends.
 _IDLE: Final = 30.0
 
-_all: weakref.WeakSet[Workers] = weakref.WeakSet()
+_all: weakref.WeakSet[DaemonThreads] = weakref.WeakSet()
 
 
-class Workers:
+class DaemonThreads:
     """Threads that are started as they are needed and end when they are idle.
 
     Args:
@@ -96,8 +96,8 @@ class Workers:
 
 def _after_fork_in_child() -> None:
     # The threads have stayed with the parent, perhaps with the lock.
-    for workers in list(_all):
-        workers._reset()
+    for pool in list(_all):
+        pool._reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,0 +1,292 @@
+"""One question to a guard on a runtime's behalf: asked, answered or given up on, recorded once.
+
+Whoever asks also records. An inquiry opens the telemetry of the call, calls the guard *inside* the
+instrumented one, and closes the telemetry with what was acted upon.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextvars import Token
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from otel_budget import semconv
+from otel_budget.check_recording import LlmCheck, ToolCheck
+from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit
+from otel_budget.diagnostics import say_once
+from otel_budget.dialects import Malformed, UsageDialect, read_decision
+from otel_budget.guard import parts_of
+from otel_budget.interpretation import Outcome, interpret
+from otel_budget.recording import Call, Deadline, asked_until
+from otel_budget.sanitize import error_type
+from otel_budget.usage_recording import UsageRecord
+
+Fail = Literal["closed", "open"]
+
+_ALLOW: Final = Allow()
+
+
+# -- questions, replies, verdicts ----------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call of the guard.
+
+    Attributes:
+        method: Which method.
+        recorded_as: What records the call of an instrumented guard.
+        args: The positional arguments.
+    """
+
+    method: str
+    recorded_as: type[Call]
+    args: tuple[Any, ...]
+
+    @property
+    def is_record(self) -> bool:
+        """Whether this reports usage, which is paid for and must reach the guard."""
+        return issubclass(self.recorded_as, UsageRecord)
+
+
+def before_llm(session_id: str, estimated_prompt_tokens: int) -> Question:
+    """May the session call the model?"""
+    return Question("check_before_llm", LlmCheck, (session_id, estimated_prompt_tokens))
+
+
+def before_tool(session_id: str, tool_name: str) -> Question:
+    """May the session call the tool?"""
+    return Question("check_before_tool", ToolCheck, (session_id, tool_name))
+
+
+def after_llm(session_id: str, usage: Any) -> Question:
+    """The session has used this much."""
+    return Question("record_after_llm", UsageRecord, (session_id, usage))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of asking.
+
+    Attributes:
+        answer: What the guard returned.
+        failure: Why there is no answer, for people; None if there is one.
+        error: The exception behind the failure, if there is one.
+        seconds: The guard's own time; None if it was not waited for.
+        late: The answer came, or would have come, after the deadline.
+    """
+
+    answer: Any = None
+    failure: str | None = None
+    error: BaseException | None = None
+    seconds: float | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the runtime acts on.
+
+    Attributes:
+        decision: The guard's decision, or the one that stands in for it.
+        error: What the guard raised, if that is why.
+    """
+
+    decision: BudgetDecision
+    error: BaseException | None = None
+
+
+# -- the guard that is asked ---------------------------------------------------------------
+class AskedGuard:
+    """A guard as it is asked, and what its failures come to.
+
+    Args:
+        guard: Any guard.
+        timeout: Seconds that an answer may take.
+        fail: What a check that raises or is late comes to.
+        dialect: In which dialect usage is reported to it.
+        reraises_interrupts: Whether KeyboardInterrupt and SystemExit of the guard reach the caller,
+            or count as failures.
+    """
+
+    def __init__(
+        self,
+        guard: Any,
+        timeout: float,
+        fail: Fail,
+        dialect: UsageDialect,
+        *,
+        reraises_interrupts: bool,
+    ) -> None:
+        self.inner, self.recorder = parts_of(guard)
+        self.timeout = timeout
+        self.dialect = dialect
+        self.reraises_interrupts = reraises_interrupts
+        self.late = Reply(
+            failure=f"the budget guard gave no answer within {timeout:g} s", late=True
+        )
+        self._fail = fail
+        self.name = guard.__class__.__name__
+
+    def stand_in(self, why: str) -> SoftLimit | Deny:
+        """The decision that stands in for a guard that failed for the reason `why`."""
+        resource = semconv.GUARD_UNAVAILABLE
+        if self._fail == "closed":
+            return Deny(resource=resource, reason=why)
+        return SoftLimit(resource=resource, consumed=0.0, limit=0.0, message=f"{why}; let through")
+
+    def log(self, question: Question, what: str, error: BaseException | None = None) -> None:
+        """Log, once a kind, what is wrong with the guard."""
+        say_once(logging.WARNING, f"{self.name}.{question.method}: {what}.", error)
+
+    def call_without_usage(self, session_id: str, reason: str) -> None:
+        """Count a model call that ended without a usage to record."""
+        if self.recorder is not None:
+            UsageRecord(self.recorder, (session_id, None), {}).missing(reason)
+
+
+# -- one question --------------------------------------------------------------------------
+class Inquiry:
+    """One question put to the guard: begun at most once, recorded exactly once."""
+
+    __slots__ = ("_call", "_conclusion", "_deadline", "_given_up", "_guard", "_token", "question")
+
+    def __init__(self, guard: AskedGuard, question: Question) -> None:
+        self.question = question
+        self._guard = guard
+        self._call = (
+            None
+            if guard.recorder is None
+            else question.recorded_as(guard.recorder, question.args, {})
+        )
+        self._deadline = Deadline(time.monotonic() + guard.timeout)
+        self._given_up = False
+        self._token: Token[Deadline | None] | None = None
+        self._conclusion: tuple[Outcome, Reply] | None = None
+
+    def __enter__(self) -> Self:
+        if self._call is not None:
+            self._call.__enter__()
+        else:
+            self._token = asked_until.set(self._deadline)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        self._given_up = True
+        if self._token is not None:
+            asked_until.reset(self._token)
+        if self._call is None:
+            return
+        if self._conclusion is None:
+            self._call.finish(None, error)
+        else:
+            self._call.outcome, reply = self._conclusion
+            self._call.finish(reply.seconds, reply.error)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline."""
+        return max(0.0, self._deadline.at - time.monotonic())
+
+    # -- calling the guard, wherever it runs -----------------------------------------------
+    def run(self) -> Reply:
+        """Call a sync guard."""
+        if self._is_pointless():
+            return self._guard.late
+        start = time.perf_counter()
+        try:
+            method = getattr(self._guard.inner, self.question.method, None)
+            answer = None if method is None else method(*self.question.args)
+        except BaseException as error:
+            return self._ended(start, None, error)
+        return self._ended(start, answer, None)
+
+    async def run_async(self) -> Reply:
+        """Call an async guard."""
+        if self._is_pointless():
+            return self._guard.late
+        start = time.perf_counter()
+        try:
+            method = getattr(self._guard.inner, self.question.method, None)
+            answer = None if method is None else await method(*self.question.args)
+        except BaseException as error:
+            return self._ended(start, None, error)
+        return self._ended(start, answer, None)
+
+    def _is_pointless(self) -> bool:
+        """Whether this is a check that nobody waits for any longer."""
+        if self.question.is_record:
+            return False
+        return self._given_up or time.monotonic() > self._deadline.at
+
+    def _ended(self, start: float, answer: Any, error: BaseException | None) -> Reply:
+        seconds = time.perf_counter() - start
+        self._deadline.in_progress = False
+        if self._call is not None:
+            self._call.in_progress = False
+        if error is not None:
+            return raised(error, seconds)
+        return Reply(answer=answer, seconds=seconds)
+
+    # -- acting on the reply ---------------------------------------------------------------
+    def conclude(self, reply: Reply) -> Verdict:
+        """What the runtime acts on, which is also what is recorded.
+
+        Raises:
+            BaseException: What the guard raised, where that is meant for the host.
+        """
+        guard, error = self._guard, reply.error
+        if guard.reraises_interrupts and isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        if reply.failure is not None:
+            guard.log(self.question, reply.failure, error)
+        if self.question.is_record:
+            self._conclusion = (_outcome_without_answer(reply, semconv.RECORDED), reply)
+            return Verdict(_ALLOW)
+        if reply.failure is not None:
+            outcome = _outcome_without_answer(reply, semconv.ERROR)
+            decision: BudgetDecision = guard.stand_in(reply.failure)
+        else:
+            read = read_decision(reply.answer)
+            guard.dialect.learn(reply.answer)
+            outcome = interpret(read, late=reply.late)
+            decision = _refusal(read) if isinstance(read, Malformed) else read
+        if outcome.hit is None and not isinstance(decision, Allow):
+            outcome = replace(outcome, hit=decision)
+        self._conclusion = (outcome, reply)
+        return Verdict(decision, error)
+
+
+def _outcome_without_answer(reply: Reply, otherwise: str) -> Outcome:
+    """The outcome of a reply that is not an answer to a check."""
+    if reply.late:
+        return Outcome(semconv.CANCELLED if otherwise == semconv.RECORDED else semconv.LATE)
+    if isinstance(reply.error, Exception):
+        return Outcome(semconv.ERROR)
+    return Outcome(otherwise if reply.error is None else semconv.CANCELLED)
+
+
+def raised(error: BaseException, seconds: float | None = None) -> Reply:
+    """The reply of a guard that raised. Its message stays out: it may carry secrets."""
+    return Reply(
+        failure=f"the budget guard raised {error_type(error)}", error=error, seconds=seconds
+    )
+
+
+def not_asked(error: BaseException) -> Reply:
+    """The reply where no thread or loop could be had to ask the guard."""
+    return Reply(failure=f"the budget guard could not be asked: {error}", error=error)
+
+
+def _refusal(malformed: Malformed) -> Deny:
+    # A guard that has answered is not down: to any runtime a malformed answer is a denial.
+    return Deny(
+        resource=semconv.GUARD_UNAVAILABLE,
+        reason=f"the budget guard's answer cannot be read: {malformed.why}",
+    )
