@@ -19,6 +19,7 @@ from opentelemetry.metrics import Histogram
 
 from otel_budget import semconv
 from otel_budget.diagnostics import say_once
+from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.levels import POLL_INTERVAL, Levels
 from otel_budget.sessions import Sessions
 from otel_budget.tallies import NO_LABELS, Tallies
@@ -30,7 +31,7 @@ _MAX_SAID: Final = 64
 
 #: Held while the SDK is given a duration, and by a thread that forks: the SDK's locks are not made
 #: anew in a child, so that one held at the fork would hang the child's first collection.
-_recording = threading.RLock()
+_recording: Final = RenewedLock()
 #: Seconds that a fork or a drain waits for it at most.
 _PATIENCE: Final = 1.0
 
@@ -49,6 +50,7 @@ class Hub:
         self._said: set[tuple[str, str, type]] = set()
         self._start_from_zero(max_label_sets=0)
         _hubs.add(self)
+        renew_in_child(self)
 
     def _start_from_zero(self, max_label_sets: int) -> None:
         self.tallies = Tallies(max_label_sets)
@@ -97,7 +99,7 @@ class Hub:
         if not self.listened_to():
             return
         for _ in range(len(durations)):
-            lock = _recording
+            lock = _recording.current
             if not lock.acquire(timeout=_PATIENCE):
                 return
             try:
@@ -183,24 +185,13 @@ def poll_levels(deadline: float = 1.0) -> None:
 
 
 def _before_fork() -> None:
-    _recording.acquire(timeout=_PATIENCE)
+    _recording.current.acquire(timeout=_PATIENCE)
 
 
 def _after_fork_in_parent() -> None:
     with suppress(RuntimeError):  # it was not to be had in time
-        _recording.release()
-
-
-def _after_fork_in_child() -> None:
-    global _recording  # noqa: PLW0603
-    _recording = threading.RLock()
-    for hub in live_hubs():
-        hub.after_fork()
+        _recording.current.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

@@ -7,8 +7,6 @@ one waits for a collection that is under way.
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Final
@@ -17,11 +15,12 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from otel_budget import semconv
+from otel_budget.forks import RenewedLock
 from otel_budget.hub import Hub
 from otel_budget.levels import Row
 from otel_budget.version import __version__
 
-_lock = threading.Lock()
+_lock: Final = RenewedLock()
 #: By the id of the provider, whose instruments keep the hub alive by their callbacks.
 _hubs: weakref.WeakValueDictionary[int, _BoundHub] = weakref.WeakValueDictionary()
 #: The hub of guards that were given no provider before there was a global one.
@@ -57,7 +56,7 @@ def hub_for(meter_provider: MeterProvider | None) -> Hub:
     global _default  # noqa: PLW0603
     current = metrics.get_meter_provider()
     provider = current if meter_provider is None else meter_provider
-    with _lock:
+    with _lock.current:
         hub = _hubs.get(id(provider))
         if hub is not None:
             return hub
@@ -141,12 +140,3 @@ def _levels(metric: semconv.Metric) -> _Read:
         ]
 
     return read
-
-
-def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

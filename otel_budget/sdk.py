@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from otel_budget.delivery import Delivery, Losses, Pipeline
 from otel_budget.diagnostics import say_once
 from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
+from otel_budget.forks import renew_in_child
 from otel_budget.hub import poll_levels
 
 try:
@@ -207,8 +208,21 @@ def _levels_first(pipeline: Pipeline, job: Callable[[], object]) -> Callable[[],
     return ask_then_do
 
 
-_telemetry: Telemetry | None = None
-_lock = threading.Lock()
+class _SetUp:
+    """What `configure` has set up in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.telemetry: Telemetry | None = None
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
+        if self.telemetry is not None:
+            self.telemetry._after_fork()
+
+
+_set_up: Final = _SetUp()
 
 
 def configure(
@@ -245,18 +259,17 @@ def configure(
         ValueError: An exporter, protocol or endpoint that cannot be used.
         ModuleNotFoundError: The extra ``otlp`` is not installed.
     """
-    global _telemetry  # noqa: PLW0603
-    with _lock:
-        if _telemetry is not None:
+    with _set_up.lock:
+        if _set_up.telemetry is not None:
             say_once(
                 logging.INFO,
                 "configure() was called again: the telemetry stays as it was set up before.",
             )
-            return _telemetry
+            return _set_up.telemetry
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             say_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
-            _telemetry = Telemetry([], shutdown_timeout)
-            return _telemetry
+            _set_up.telemetry = Telemetry([], shutdown_timeout)
+            return _set_up.telemetry
         if os.environ.get("OTEL_CONFIG_FILE"):
             say_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
         taken = [signal for signal in SIGNALS if not _is_free(signal)]
@@ -273,15 +286,15 @@ def configure(
                 "before; it is not shut down by the handle either.",
             )
         resource = Resource.create({SERVICE_NAME: service_name} if service_name else {})
-        _telemetry = Telemetry(
+        _set_up.telemetry = Telemetry(
             [
-                _set_up(signal, make, resource, log_patience)
+                _pipeline_of(signal, make, resource, log_patience)
                 for signal, make in makers.items()
                 if make
             ],
             shutdown_timeout,
         )
-        return _telemetry
+        return _set_up.telemetry
 
 
 def _is_free(signal: Signal) -> bool:
@@ -296,7 +309,7 @@ def _is_free(signal: Signal) -> bool:
     return "Proxy" in type(provider).__name__
 
 
-def _set_up(
+def _pipeline_of(
     signal: Signal, make: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
 ) -> Pipeline:
     if signal == "traces":
@@ -325,14 +338,3 @@ def _set_up(
         logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
     _logs.set_logger_provider(logger_provider)
     return Pipeline(signal, logger_provider, events)
-
-
-def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-    if _telemetry is not None:
-        _telemetry._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

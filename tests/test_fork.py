@@ -185,7 +185,7 @@ def test_a_fork_in_the_middle_of_its_own_tally() -> None:
         "hub.sessions._lock",
         "hub.levels._lock",
         "hub.levels._polling",
-        "instruments._lock",
+        "instruments._lock.current",
     ],
 )
 def test_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
@@ -265,5 +265,53 @@ def test_a_fork_inside_a_guard_counts_in_both() -> None:
                 os._exit(1)
         joined(pids[0])
         assert backend.value("budget.decisions") == 1
+        """
+    )
+
+
+def test_every_living_owner_is_renewed_in_a_child_even_if_another_fails() -> None:
+    python(
+        """
+        import gc, os, sys
+        from otel_budget.forks import RenewedLock, renew_in_child
+        class Owner:
+            __hash__ = None  # as a class has that defines how it compares
+            def __init__(self, fails=False):
+                self.fails, self.renewed = fails, 0
+                renew_in_child(self)
+            def after_fork(self):
+                self.renewed += 1
+                renew_in_child(self)  # once more changes nothing
+                self.others = [RenewedLock() for _ in range(100)]
+                if self.fails:
+                    raise RuntimeError("no thread to be had")
+        owners = [Owner(), Owner(fails=True), Owner()]
+        gone = Owner(); del gone; gc.collect()
+        unraisable = []
+        sys.unraisablehook = unraisable.append
+        pid = os.fork()
+        if not pid:
+            os._exit([owner.renewed for owner in owners] != [1, 1, 1] or len(unraisable) != 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert [owner.renewed for owner in owners] == [0, 0, 0]
+        """
+    )
+
+
+def test_a_lock_taken_before_a_fork_is_released_after_it() -> None:
+    python(
+        """
+        import os
+        from otel_budget.forks import RenewedLock
+        lock = RenewedLock()
+        with lock.current:
+            before = lock.current
+            with lock.current:  # reentrant
+                pid = os.fork()
+        if not pid:
+            with lock.current:
+                os._exit(lock.current is before)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert lock.current is before
         """
     )

@@ -365,11 +365,22 @@ def test_exact_under_threads(kind: type[Any]) -> None:
 def test_a_fork_while_another_thread_holds_the_lock_leaves_a_guard_that_works() -> None:
     guard = WindowGuard(Limit(10, "tokens", "all"))
     guard.record_after_llm("s", usage(10))
-    with guard._lock:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(5)  # a child that hangs is to end
-            os._exit(7 if isinstance(guard.check_before_llm("s", 0), Deny) else 1)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with guard._lock.current:
+            held.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)  # a child that hangs is to end
+        os._exit(7 if isinstance(guard.check_before_llm("s", 0), Deny) else 1)
+    release.set()
+    thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
