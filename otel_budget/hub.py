@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
+from opentelemetry import metrics
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram
+from opentelemetry.metrics import Histogram, MeterProvider
 
 from otel_budget import semconv
 from otel_budget.diagnostics import say_once
@@ -35,21 +36,22 @@ _recording: Final = RenewedLock()
 #: Seconds that a fork or a drain waits for it at most.
 _PATIENCE: Final = 1.0
 
-_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-
 
 class Hub:
-    """The shared state behind one set of instruments."""
+    """The shared state behind one set of instruments.
 
-    def __init__(self) -> None:
-        #: Set by `instruments`, which makes it.
-        self.histogram: Histogram | None = None
+    Args:
+        provider: Of those instruments; the API's proxy stands for the global one.
+    """
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self.provider: Final = provider
+        self._histogram: Histogram | None = None
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._said: set[tuple[str, str, type]] = set()
         self._start_from_zero(max_label_sets=0)
-        _hubs.add(self)
         renew_in_child(self)
 
     def _start_from_zero(self, max_label_sets: int) -> None:
@@ -64,14 +66,15 @@ class Hub:
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
             # Threads that append at once may all miss an exact number.
-            if waiting >= MAX_DURATIONS // 2 and not self._wake.is_set() and self.listened_to():
+            half_full = waiting >= MAX_DURATIONS // 2
+            if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
-        elif self.listened_to():
+        elif self.has_meter_provider():
             self.failed(semconv.COMPONENT_QUEUE)
 
-    def listened_to(self) -> bool:
-        """Whether there is a meter provider; before there is one, durations wait for it."""
-        return True
+    def has_meter_provider(self) -> bool:
+        """Whether a meter provider is set up; until one is, durations wait for it."""
+        return not (is_proxy(self.provider) and is_proxy(metrics.get_meter_provider()))
 
     def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
         """Count a failure of the telemetry, and log it once per kind. Raises nothing itself."""
@@ -93,10 +96,14 @@ class Hub:
             return
 
     # -- durations -------------------------------------------------------------------------
+    def record_into(self, histogram: Histogram) -> None:
+        """Put the durations into `histogram` from now on; until then they wait."""
+        self._histogram = histogram
+
     def drain(self) -> None:
         """Put the durations that wait into the histogram, each with its own context."""
-        durations, histogram = self.durations, self.histogram
-        if not self.listened_to():
+        durations, histogram = self.durations, self._histogram
+        if histogram is None or not self.has_meter_provider():
             return
         for _ in range(len(durations)):
             lock = _recording.current
@@ -104,8 +111,7 @@ class Hub:
                 return
             try:
                 seconds, attributes, context = durations.popleft()
-                if histogram is not None:
-                    histogram.record(seconds, attributes, context=context)
+                histogram.record(seconds, attributes, context=context)
             except IndexError:  # another thread was faster
                 return
             except Exception as error:  # the sums are still to be read
@@ -169,19 +175,10 @@ def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
         del hub
 
 
-def live_hubs() -> list[Hub]:
-    """Every hub of this process."""
-    return list(_hubs)
-
-
-def poll_levels(deadline: float = 1.0) -> None:
-    """Ask every guard of every hub for its levels now, as before a last flush.
-
-    Args:
-        deadline: Seconds each guard has to answer.
-    """
-    for hub in live_hubs():
-        hub.levels.poll(deadline, now=True)
+def is_proxy(provider: MeterProvider) -> bool:
+    """Whether `provider` is the API's stand-in for a global one that is still to be set up."""
+    # The class is private in the API; its name is all there is to go by.
+    return type(provider).__name__ == "_ProxyMeterProvider"
 
 
 def _before_fork() -> None:

@@ -20,7 +20,7 @@ from otel_budget.delivery import Delivery, Losses, Pipeline
 from otel_budget.diagnostics import say_once
 from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
 from otel_budget.forks import renew_in_child
-from otel_budget.hub import poll_levels
+from otel_budget.hubs import poll_levels
 
 try:
     from opentelemetry import _logs, metrics, trace

@@ -25,8 +25,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from otel_budget import recorder, semconv
 from otel_budget.contract import BudgetThresholdHit
-from otel_budget.hub import Hub, live_hubs
-from otel_budget.instruments import hub_for
+from otel_budget.hub import Hub
+from otel_budget.hubs import hub_for, live_hubs
 from otel_budget.version import __version__
 
 #: Keywords of `Telemetry.value` and the attributes they stand for.

@@ -18,8 +18,8 @@ import json, os, signal, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: forking a process with threads
 from support import Backend, SyncScript
 from otel_budget import BudgetLevel, FlatRates, instrument
-from otel_budget.instruments import hub_for
-import otel_budget.instruments as instruments
+from otel_budget.hubs import hub_for
+import otel_budget.hubs as hubs
 backend = Backend()
 USAGE = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
 class Guard(SyncScript):
@@ -185,7 +185,7 @@ def test_a_fork_in_the_middle_of_its_own_tally() -> None:
         "hub.sessions._lock",
         "hub.levels._lock",
         "hub.levels._polling",
-        "instruments._lock.current",
+        "hubs._registry.lock.current",
     ],
 )
 def test_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
@@ -199,7 +199,7 @@ def test_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
         thread.start()
         assert held.wait(10)
         def child():
-            from otel_budget.hub import poll_levels
+            from otel_budget.hubs import poll_levels
             guard.answer = {{"decision": "soft", "resource": "r", "consumed": 1, "limit": 2}}
             calls(3)
             poll_levels()

@@ -12,7 +12,7 @@ import pytest
 from support import Backend, SyncScript, python
 
 from otel_budget import hub as hub_module
-from otel_budget.instruments import hub_for
+from otel_budget.hubs import hub_for
 
 #: In place of the thousands of durations that a hub keeps.
 SMALL = 200
@@ -23,8 +23,8 @@ logging.getLogger("opentelemetry").setLevel(logging.ERROR)
 from opentelemetry import metrics, trace, _logs
 from support import Backend, SyncScript
 from otel_budget import BudgetLevel, instrument
-from otel_budget.hub import poll_levels
-from otel_budget.instruments import hub_for
+from otel_budget.hubs import poll_levels
+from otel_budget.hubs import hub_for
 ALLOW = {"decision": "allow"}
 b = Backend()
 def use_globally(b=b):
@@ -152,7 +152,7 @@ def test_a_provider_that_is_gone_takes_its_hub_with_it() -> None:
     python(
         PRELUDE
         + """
-from otel_budget.hub import live_hubs
+from otel_budget.hubs import live_hubs
 before = len(live_hubs())
 for number in range(50):
     one = Backend()
@@ -161,6 +161,30 @@ for number in range(50):
     del one
 gc.collect()
 assert len(live_hubs()) - before <= 2, len(live_hubs())
+"""
+    )
+
+
+def test_a_finalizer_that_asks_while_the_instruments_are_made_gets_the_same_hub() -> None:
+    python(
+        PRELUDE
+        + """
+import faulthandler
+faulthandler.dump_traceback_later(20, exit=True)  # a lock that hangs is to end
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+inner = []
+class Interrupted(MeterProvider):
+    def get_meter(self, *args, **kwargs):
+        if not inner:
+            inner.append(None)
+            inner[0] = guard("b", meter_provider=self)
+            call(inner[0])
+        return super().get_meter(*args, **kwargs)
+b.reader = InMemoryMetricReader()
+b.meter_provider = Interrupted([b.reader], shutdown_on_exit=False)
+g = guard("a", meter_provider=b.meter_provider)
+call(g, inner[0]); expect(3, "ab")
 """
     )
 

@@ -15,7 +15,7 @@ from support import Backend, SyncScript
 
 from otel_budget import BudgetGuard, BudgetLevel
 from otel_budget import levels as levels_module
-from otel_budget.hub import poll_levels
+from otel_budget.hubs import poll_levels
 from otel_budget.levels import Levels
 from otel_budget.tallies import Tallies
 

@@ -350,7 +350,7 @@ def test_there_are_these_instruments_and_no_others(backend: Backend) -> None:
     failing.record_after_llm("s", {})
     with call_info(tenant="another"):
         guard.check_before_llm("s", 1)
-    from otel_budget.hub import poll_levels
+    from otel_budget.hubs import poll_levels
 
     poll_levels()
     metrics = backend.collect()
@@ -562,7 +562,7 @@ def test_gauges_from_the_guards_own_levels(backend: Backend) -> None:
             ]  # fmt: skip
 
     guard = _wrap(backend, Guard())
-    from otel_budget.hub import poll_levels
+    from otel_budget.hubs import poll_levels
 
     poll_levels()
     assert guard.check_before_llm("s", 1) is None

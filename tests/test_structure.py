@@ -30,6 +30,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("levels",),
     ("hub",),
     ("instruments",),
+    ("hubs",),
     # 5: one call's telemetry
     ("recorder", "patience"),
     ("recording",),
