@@ -66,7 +66,7 @@ class CheckCall(Call):
         known = self.known
         tallies, decision = known.tallies, outcome.decision
         key = (known.labels, self.point, decision)
-        additions: list[Addition] = [(tallies.decisions, key, 1)]
+        additions: list[Addition] = [(tallies[semconv.METRIC_DECISIONS], key, 1)]
         if decision in {semconv.ALLOW, semconv.SOFT_LIMIT}:
             additions += self.proceeding()
         if hit is not None:
@@ -120,7 +120,11 @@ class CheckCall(Call):
                 known.labels, known.guard_name, resource, hit.consumed, hit.limit
             )
         tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
-        return (tallies.threshold_hits, (known.labels, self.point, kind, resource, tool), 1)
+        return (
+            tallies[semconv.METRIC_THRESHOLD_HITS],
+            (known.labels, self.point, kind, resource, tool),
+            1,
+        )
 
     def _log(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
         try:
@@ -181,7 +185,7 @@ class LlmCheck(CheckCall):
         if not estimate:
             return []
         key = (known.labels, known.model, known.provider)
-        return [(known.tallies.estimated_tokens, key, estimate)]
+        return [(known.tallies[semconv.METRIC_ESTIMATED_TOKENS], key, estimate)]
 
     def _estimate(self) -> int | None:
         return count(self.argument(1, "estimated_prompt_tokens"))

@@ -79,7 +79,9 @@ class Hub:
     def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
         """Count a failure of the telemetry, and log it once per kind. Raises nothing itself."""
         try:
-            self.tallies.add([(self.tallies.telemetry_errors, (NO_LABELS, component), 1)])
+            self.tallies.add(
+                [(self.tallies[semconv.METRIC_TELEMETRY_ERRORS], (NO_LABELS, component), 1)]
+            )
             what = (component, why, type(error))
             if what in self._said or len(self._said) >= _MAX_SAID:
                 return

@@ -8,23 +8,13 @@ one waits for a collection that is under way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Observation
 
 from otel_budget import semconv
 from otel_budget.hub import Hub
-from otel_budget.levels import Row
+from otel_budget.levels import GAUGES, LevelRow
 from otel_budget.version import __version__
-
-_GAUGES: Final[dict[semconv.Metric, Callable[[Row], float | None]]] = {
-    semconv.METRIC_CONSUMED: lambda row: row.consumed,
-    semconv.METRIC_LIMIT: lambda row: row.limit,
-    semconv.METRIC_UTILIZATION: lambda row: row.utilization,
-    semconv.METRIC_WINDOW_LENGTH: lambda row: row.window_length,
-    semconv.METRIC_WINDOW_REMAINING: lambda row: row.window_remaining,
-}
-
 
 _Read = Callable[[Hub], list[Observation]]
 
@@ -60,13 +50,13 @@ def make_instruments(hub: Hub, reported_with: Callable[[Hub], list[Hub]]) -> His
             metric.description,
             explicit_bucket_boundaries_advisory=list(semconv.GUARD_DURATION_BUCKETS),
         )
-        for counter in (series.metric for series in hub.tallies.counters):
+        for counter in (metric for metric in semconv.METRICS if metric.kind == "counter"):
             meter.create_observable_counter(
                 counter.name, [callback(_sums(counter))], counter.unit, counter.description
             )
-        for gauge in _GAUGES:
+        for gauge, value_of in GAUGES.items():
             meter.create_observable_gauge(
-                gauge.name, [callback(_levels(gauge))], gauge.unit, gauge.description
+                gauge.name, [callback(_levels(value_of))], gauge.unit, gauge.description
             )
     except Exception as error:
         hub.failed(semconv.COMPONENT_METRICS, error)
@@ -76,15 +66,13 @@ def make_instruments(hub: Hub, reported_with: Callable[[Hub], list[Hub]]) -> His
 def _sums(metric: semconv.Metric) -> _Read:
     def read(hub: Hub) -> list[Observation]:
         tallies = hub.tallies
-        series = next(one for one in tallies.counters if one.metric is metric)
-        return [Observation(value, attributes) for attributes, value in tallies.read(series)]
+        sums = tallies.read(tallies[metric])
+        return [Observation(value, attributes) for attributes, value in sums]
 
     return read
 
 
-def _levels(metric: semconv.Metric) -> _Read:
-    value_of = _GAUGES[metric]
-
+def _levels(value_of: Callable[[LevelRow], float | None]) -> _Read:
     def read(hub: Hub) -> list[Observation]:
         series = hub.tallies.levels
         return [

@@ -258,7 +258,13 @@ class Call:
         tallies, point = known.tallies, self.point
         if isinstance(error, Exception):
             kind = tallies.value(semconv.ERROR_TYPE, error_type(error))
-            additions.append((tallies.guard_errors, (NO_LABELS, point, kind, known.guard_name), 1))
+            additions.append(
+                (
+                    tallies[semconv.METRIC_GUARD_ERRORS],
+                    (NO_LABELS, point, kind, known.guard_name),
+                    1,
+                )
+            )
         tallies.add(additions)
         self.hub.enqueue(seconds, known.duration_attributes(point, decision), self.context)
 

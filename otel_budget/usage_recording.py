@@ -62,7 +62,7 @@ class UsageRecord(Call):
             self.identify()
             known = self.known
             key = (known.labels, known.model, known.provider, reason)
-            known.tallies.add([(known.tallies.calls_without_usage, key, 1)])
+            known.tallies.add([(known.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
@@ -86,13 +86,13 @@ class UsageRecord(Call):
         known = self.known
         tallies, labels, model, provider = known.tallies, known.labels, known.model, known.provider
         key = (labels, model, provider)
-        additions: list[Addition] = [(tallies.calls, key, 1)]
+        additions: list[Addition] = [(tallies[semconv.METRIC_CALLS], key, 1)]
         if cost.usd is None:
-            additions.append((tallies.unpriced_calls, (*key, cost.reason), 1))
+            additions.append((tallies[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
         else:
-            additions.append((tallies.cost, key, cost.usd))
+            additions.append((tallies[semconv.METRIC_COST], key, cost.usd))
         if not measured.malformed:
-            series = tallies.tokens
+            series = tallies[semconv.METRIC_TOKENS]
             for token_type, tokens in zip(semconv.TOKEN_TYPES, measured, strict=False):
                 if tokens or token_type == semconv.TOKENS_INPUT:  # one brings the others as zeros
                     additions.append((series, (labels, token_type, model, provider), tokens))

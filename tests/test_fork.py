@@ -129,13 +129,14 @@ def test_a_fork_in_the_middle_of_another_threads_tally() -> None:
     _run(
         """
         tallies = hub.tallies
+        from otel_budget import semconv
         from otel_budget.tallies import NO_LABELS
         within, go_on = threading.Event(), threading.Event()
         def additions():
             key = (NO_LABELS, "llm", "allow")
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
             within.set(); go_on.wait(30)
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
         thread = threading.Thread(target=tallies.add, args=(additions(),))
         thread.start()
         assert within.wait(10)
@@ -155,14 +156,15 @@ def test_a_fork_in_the_middle_of_its_own_tally() -> None:
     _run(
         """
         tallies = hub.tallies
+        from otel_budget import semconv
         from otel_budget.tallies import NO_LABELS
         calls(2)
         pids = []
         def additions():
             key = (NO_LABELS, "llm", "allow")
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
             pids.append(os.fork())
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
         tallies.add(additions())
         if not pids[0]:
             signal.alarm(30)
