@@ -67,7 +67,7 @@ class CheckCall(Call):
         tallies, decision = known.tallies, outcome.decision
         key = (known.labels, self.point, decision)
         additions: list[Addition] = [(tallies[semconv.METRIC_DECISIONS], key, 1)]
-        if decision in {semconv.ALLOW, semconv.SOFT_LIMIT}:
+        if decision in semconv.PROCEEDING:
             additions += self.proceeding()
         if hit is not None:
             additions.append(self._count_hit(hit))

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
-from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit, TokenUsage
+from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit, TokenUsage
 from otel_budget.dialects import Malformed, is_typed, read_decision, read_usage
 from otel_budget.pricing import PriceSource
 from otel_budget.sanitize import INT64_MAX, amount
@@ -28,7 +28,7 @@ class Outcome:
     """
 
     decision: str
-    hit: SoftLimit | Deny | None = None
+    hit: Hit | None = None
     answer: str | None = None
 
 

@@ -88,6 +88,8 @@ LATE: Final = "late"
 CANCELLED: Final = "cancelled"
 #: What a check can come to: a partition, so that shares add up.
 DECISIONS: Final = (ALLOW, SOFT_LIMIT, DENY, MALFORMED, ERROR, LATE, CANCELLED)
+#: Those with which the call goes on.
+PROCEEDING: Final = frozenset({ALLOW, SOFT_LIMIT})
 #: What the record of a usage can come to, on the duration histogram.
 RECORDED: Final = "recorded"
 

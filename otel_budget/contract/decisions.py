@@ -51,7 +51,7 @@ class Deny(Frozen):
 Proceeds = Allow | SoftLimit
 #: A budget has something to say: a threshold is crossed, or it ran out.
 Hit = SoftLimit | Deny
-BudgetDecision = Allow | SoftLimit | Deny
+BudgetDecision = Proceeds | Deny
 
 
 class BudgetThresholdHit(Frozen):
