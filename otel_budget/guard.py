@@ -19,7 +19,7 @@ from otel_budget.check_recording import LlmCheck, ToolCheck
 from otel_budget.diagnostics import say_once
 from otel_budget.hub import Hub
 from otel_budget.hubs import hub_for
-from otel_budget.pricing import PriceSource, price_source
+from otel_budget.prices import PriceSource, price_source
 from otel_budget.recorder import SHIELDED, Recorder, Target
 from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text

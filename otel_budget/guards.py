@@ -26,7 +26,7 @@ from otel_budget.contract import (
 from otel_budget.forks import RenewedLock
 from otel_budget.interpretation import Measurement, Price, measure, price
 from otel_budget.limits import Book, Limit
-from otel_budget.pricing import PriceSource, price_source
+from otel_budget.prices import PriceSource, price_source
 from otel_budget.sanitize import text
 from otel_budget.session_info import SessionInfo, SessionInfoSource, resolve, told_cost
 

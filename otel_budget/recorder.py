@@ -14,7 +14,7 @@ from opentelemetry.trace import Tracer
 
 from otel_budget import semconv
 from otel_budget.hub import Hub
-from otel_budget.pricing import PriceSource
+from otel_budget.prices import PriceSource
 from otel_budget.sanitize import name, text
 from otel_budget.session_info import UNKNOWN, SessionInfo, SessionInfoSource, resolve, told_over
 from otel_budget.tallies import Labels, Tallies

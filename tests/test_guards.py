@@ -18,7 +18,7 @@ from support import python
 
 from otel_budget.contract import Allow, Deny, SoftLimit, TokenUsage
 from otel_budget.guards import AsyncWindowGuard, Limit, WindowGuard
-from otel_budget.pricing import FlatRates
+from otel_budget.prices import FlatRates
 from otel_budget.session_info import SessionInfo, call_info
 
 DOLLAR_A_CALL = FlatRates(input=1.0, output=0.0)  # of a million input tokens
