@@ -23,9 +23,9 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
-from otel_budget.diagnostics import say_once
 from otel_budget.dialects import Malformed, is_typed, print_usage, read_usage
 from otel_budget.guard import is_async, recorder_of
+from otel_budget.log_once import log_once
 from otel_budget.patience import Patience, patience
 from otel_budget.recorder import Recorder
 from otel_budget.replies import Question, Reply, raised
@@ -73,7 +73,7 @@ class Asker:
             start = time.perf_counter()
             reply = self.call(question, patient)
             if time.perf_counter() - start > self.timeout:
-                say_once(
+                log_once(
                     logging.WARNING,
                     f"{self._name}.{question.method}: took longer than {self.timeout:g} s.",
                 )
@@ -210,7 +210,7 @@ class Asker:
 
     def say_failed(self, question: Question, reply: Reply) -> None:
         """Log, once a kind, that the guard has failed."""
-        say_once(
+        log_once(
             logging.WARNING,
             f"{self._name}.{question.method}: {reply.failure}.",
             reply.error,

@@ -10,8 +10,8 @@ from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
 from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
-from otel_budget.diagnostics import say_once
 from otel_budget.interpretation import ALLOWED, Outcome, outcome_of, utilization
+from otel_budget.log_once import log_once
 from otel_budget.recorder import SHIELDED
 from otel_budget.recording import Call, counted_elsewhere
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
@@ -56,7 +56,7 @@ class CheckCall(Call):
             attributes = {**_attributes(outcome), **totals}
         self.end_span(attributes, error)
         if outcome.decision == semconv.MALFORMED:
-            say_once(
+            log_once(
                 logging.WARNING,
                 f"The budget guard {self.recorder.guard_name} gave an answer that its runtime "
                 f"rejects, which is a denial: {outcome.answer}.",

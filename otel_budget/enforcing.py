@@ -17,8 +17,8 @@ from otel_budget.contract import (
     SoftLimit,
     TokenUsage,
 )
-from otel_budget.diagnostics import say_once
 from otel_budget.dialects import Malformed, read_usage
+from otel_budget.log_once import log_once
 from otel_budget.replies import Fail, Question, Reply, after_llm, verdict
 from otel_budget.usage_recording import UsageRecord
 
@@ -107,7 +107,7 @@ class Enforcer:
 
     def missing(self, session_id: str, reason: str) -> None:
         """Make it visible that a model call has no usage to record."""
-        say_once(logging.WARNING, _MISSING[reason])
+        log_once(logging.WARNING, _MISSING[reason])
         recorder = self._asker.recorder
         if recorder is not None:
             record = after_llm(session_id, None).call(recorder)
@@ -159,7 +159,7 @@ def _sink(on_hit: Any) -> Callable[[BudgetThresholdHit], None]:
         try:
             deliver(hit)
         except Exception as error:
-            say_once(
+            log_once(
                 logging.ERROR, f"on_hit raised {type(error).__name__}: a hit was not told.", error
             )
 

@@ -16,9 +16,9 @@ from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 
 from otel_budget import semconv
 from otel_budget.check_recording import LlmCheck, ToolCheck
-from otel_budget.diagnostics import say_once
 from otel_budget.hub import Hub
 from otel_budget.hubs import hub_for
+from otel_budget.log_once import log_once
 from otel_budget.prices import PriceSource, price_source
 from otel_budget.recorder import SHIELDED, Recorder, Target
 from otel_budget.sanitize import name as clean_name
@@ -320,7 +320,7 @@ def _checked_events(events: str | None) -> str:
     wanted = os.environ.get(EVENTS_VARIABLE, "") or "both"
     if wanted not in _EVENTS:
         # Set from outside the program: it must not keep the host from starting.
-        say_once(
+        log_once(
             logging.WARNING,
             f"{EVENTS_VARIABLE}={wanted!r} is none of {', '.join(_EVENTS)}: writing both.",
         )

@@ -19,16 +19,16 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, MeterProvider
 
 from otel_budget import semconv
-from otel_budget.diagnostics import say_once
 from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.levels import POLL_INTERVAL, Levels
+from otel_budget.log_once import log_once
 from otel_budget.sessions import Sessions
 from otel_budget.tallies import NO_LABELS, Tallies
 
 #: Durations that wait for a collection. Half full wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
 #: Kinds of failures that are logged.
-_MAX_SAID: Final = 64
+_MAX_LOGGED: Final = 64
 
 #: Held while the SDK is given a duration, and by a thread that forks: the SDK's locks are not made
 #: anew in a child, so that one held at the fork would hang the child's first collection.
@@ -50,7 +50,7 @@ class Hub:
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._said: set[tuple[str, str, type]] = set()
+        self._logged: set[tuple[str, str, type]] = set()
         self._start_from_zero(max_label_sets=0)
         renew_in_child(self)
 
@@ -83,15 +83,15 @@ class Hub:
                 [(self.tallies[semconv.METRIC_TELEMETRY_ERRORS], (NO_LABELS, component), 1)]
             )
             what = (component, why, type(error))
-            if what in self._said or len(self._said) >= _MAX_SAID:
+            if what in self._logged or len(self._logged) >= _MAX_LOGGED:
                 return
-            self._said.add(what)
+            self._logged.add(what)
             kind = "" if error is None else type(error).__name__
-            said = ", ".join(part for part in (component, why, kind) if part)
-            say_once(
+            what_failed = ", ".join(part for part in (component, why, kind) if part)
+            log_once(
                 logging.WARNING,
-                f"Telemetry of a budget guard failed ({said}). The guard is not affected; this is "
-                f"counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
+                f"Telemetry of a budget guard failed ({what_failed}). The guard is not affected; "
+                f"this is counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
                 error,
             )
         except Exception:  # nothing is left to report to

@@ -17,10 +17,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from otel_budget.delivery import Delivery, Losses, Pipeline
-from otel_budget.diagnostics import say_once
 from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
 from otel_budget.forks import renew_in_child
 from otel_budget.hubs import poll_levels
+from otel_budget.log_once import log_once
 
 try:
     from opentelemetry import _logs, metrics, trace
@@ -261,17 +261,17 @@ def configure(
     """
     with _set_up.lock:
         if _set_up.telemetry is not None:
-            say_once(
+            log_once(
                 logging.INFO,
                 "configure() was called again: the telemetry stays as it was set up before.",
             )
             return _set_up.telemetry
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            say_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
+            log_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
             _set_up.telemetry = Telemetry([], shutdown_timeout)
             return _set_up.telemetry
         if os.environ.get("OTEL_CONFIG_FILE"):
-            say_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
+            log_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
         taken = [signal for signal in SIGNALS if not _is_free(signal)]
         # Everything is made before anything is set, so that an error leaves nothing half done.
         makers = {
@@ -280,7 +280,7 @@ def configure(
             if signal not in taken
         }
         if taken:
-            say_once(
+            log_once(
                 logging.WARNING,
                 f"configure() leaves the provider of {', '.join(taken)} alone, which was set up "
                 "before; it is not shut down by the handle either.",

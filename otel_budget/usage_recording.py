@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 from otel_budget import semconv
-from otel_budget.diagnostics import say_once
 from otel_budget.interpretation import Measurement, Price, measure, price
+from otel_budget.log_once import log_once
 from otel_budget.recorder import SHIELDED
 from otel_budget.recording import Call
 from otel_budget.session_info import told_cost
@@ -108,7 +108,7 @@ class UsageRecord(Call):
             "a tenant": not info.tenant,
         }
         what = ", ".join(key for key, is_missing in missing.items() if is_missing)
-        say_once(
+        log_once(
             logging.WARNING if cost.usd is None else logging.INFO,
             f"otel-budget sees calls without {what}: pass session_info=SessionInfo(tenant=…, "
             "model=…, provider=…) to instrument(); for prices install 'otel-budget[prices]' or "

@@ -17,7 +17,7 @@ from otel_budget import semconv
 #: needs a place in here.
 LEVELS: list[tuple[str, ...]] = [
     # 0: names, and helpers that know nothing of the rest
-    ("semconv", "version", "sanitize", "diagnostics", "windows", "forks"),
+    ("semconv", "version", "sanitize", "log_once", "windows", "forks"),
     ("workers", "background_loop"),
     # 1: the contract
     ("contract", "session_info"),
