@@ -134,7 +134,7 @@ class CheckCall(Call):
             self.hub.failed(semconv.COMPONENT_LOG_EVENT, failure)
 
     def _emit(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
-        logger = self.target.logger
+        logger = self.destination.logger
         severity = SeverityNumber.WARN if isinstance(hit, Deny) else SeverityNumber.INFO
         event_name = semconv.LOG_EVENT_THRESHOLD_HIT
         if not logger.enabled(

@@ -20,7 +20,7 @@ from otel_budget.hub import Hub
 from otel_budget.hubs import hub_for
 from otel_budget.log_once import log_once
 from otel_budget.prices import PriceSource, price_source
-from otel_budget.recorder import SHIELDED, Recorder, Target
+from otel_budget.recorder import SHIELDED, Destination, Recorder
 from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.session_info import SessionInfoSource
@@ -101,7 +101,7 @@ def instrument(
         late_after=late_after,
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
         tells_levels=tells_levels,
-        target=Target(
+        destination=Destination(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
             hub,
@@ -112,7 +112,7 @@ def instrument(
     wrapper = (AsyncInstrumentedGuard if asynchronous else InstrumentedGuard)(
         guard, recorder, options
     )
-    for one in {hub, recorder.target.hub}:
+    for one in {hub, recorder.destination.hub}:
         one.tallies.max_label_sets = max(one.tallies.max_label_sets, max_label_sets)
         if tells_levels:
             one.watch(wrapper, _ask_levels, recorder.guard_name, labels)

@@ -28,7 +28,7 @@ _REMEMBERED: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Destination:
     """Where telemetry goes."""
 
     tracer: Tracer
@@ -40,8 +40,8 @@ class Target:
     given: tuple[Any, ...] = ()
 
 
-#: Set by `otel_budget.testing`: goes before every recorder's own target.
-override: Target | None = None
+#: Set by `otel_budget.testing`: goes before every recorder's own destination.
+override: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Recorder:
         late_after: See `interpretation.outcome_of`.
         stacktraces: Whether an exception's stack is recorded.
         tells_levels: Whether the guard has ``budget_levels``.
-        target: Where telemetry goes.
+        destination: Where telemetry goes.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Recorder:
         late_after: float | str | None,
         stacktraces: bool,
         tells_levels: bool,
-        target: Target,
+        destination: Destination,
     ) -> None:
         self.guard_name = guard_name
         self.session_info = session_info
@@ -107,14 +107,14 @@ class Recorder:
         self.late_after = late_after
         self.stacktraces = stacktraces
         self.tells_levels = tells_levels
-        self._target = target
+        self._destination = destination
         self._known: dict[SessionInfo, Known] = {}
         self._last: Known | None = None
 
     @property
-    def target(self) -> Target:
+    def destination(self) -> Destination:
         """Where telemetry goes now."""
-        return override or self._target
+        return override or self._destination
 
     def info_of(self, session_id: Any, hub: Hub) -> SessionInfo:
         """Who and what `session_id` is; what cannot be told is unknown."""

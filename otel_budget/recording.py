@@ -50,12 +50,12 @@ class Call:
         "answer",
         "context",
         "counts",
+        "destination",
         "hub",
         "info",
         "recorder",
         "session",
         "span",
-        "target",
         "under_way",
     )
 
@@ -66,8 +66,8 @@ class Call:
         self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         self.recorder = recorder
-        self.target = recorder.target
-        self.hub = self.target.hub
+        self.destination = recorder.destination
+        self.hub = self.destination.hub
         self.info = UNKNOWN
         self.session = ""
         self.context = get_current()
@@ -167,14 +167,16 @@ class Call:
         attributes = self.identity()
         attributes[semconv.DECISION_POINT] = self.point
         attributes.update(self.known_before())
-        self.span = self.target.tracer.start_span(self.span_name, context, attributes=attributes)
+        self.span = self.destination.tracer.start_span(
+            self.span_name, context, attributes=attributes
+        )
         self.context = trace.set_span_in_context(self.span, context)
         self._attached = attach(self.context)
 
     @property
     def traced(self) -> bool:
         """Whether there may be somebody who takes spans."""
-        return self.target.trace_provider != 0 or not _nobody_traces()
+        return self.destination.trace_provider != 0 or not _nobody_traces()
 
     def join_session(self) -> Context:
         """The current context; where no span is active, with the session's root as its span."""
@@ -182,7 +184,7 @@ class Call:
         if trace.get_current_span(context).get_span_context().is_valid:
             return context
         return self.hub.sessions.parent(
-            self.session_key, context, self.target.tracer, self.identity
+            self.session_key, context, self.destination.tracer, self.identity
         )
 
     # -- who -------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ class Call:
     @property
     def session_key(self) -> tuple[int, str]:
         """The session within its trace provider."""
-        return (self.target.trace_provider, self.session)
+        return (self.destination.trace_provider, self.session)
 
     @property
     def known(self) -> Known:

@@ -178,7 +178,7 @@ def capture_telemetry(*, spans: bool = True) -> Iterator[Telemetry]:
             hub.levels.adopt(other.levels)
     telemetry = Telemetry(captured, logs, reader, hub)
     outer = recorder.override
-    recorder.override = recorder.Target(
+    recorder.override = recorder.Destination(
         tracer_provider.get_tracer(semconv.SCOPE_NAME, __version__),
         logger_provider.get_logger(semconv.SCOPE_NAME, __version__),
         hub,
