@@ -45,8 +45,8 @@ override: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is worked out once per (tallies, SessionInfo)."""
+class Identity:
+    """Labels and attributes of one `SessionInfo`, worked out once per hub's tallies."""
 
     tallies: Tallies
     info: SessionInfo
@@ -108,8 +108,8 @@ class Recorder:
         self.stacktraces = stacktraces
         self.tells_levels = tells_levels
         self._destination = destination
-        self._known: dict[SessionInfo, Known] = {}
-        self._last: Known | None = None
+        self._identities: dict[SessionInfo, Identity] = {}
+        self._last: Identity | None = None
 
     @property
     def destination(self) -> Destination:
@@ -124,23 +124,23 @@ class Recorder:
             hub.failed(semconv.COMPONENT_SESSION_INFO, error)
             return told_over(UNKNOWN)
 
-    def known(self, info: SessionInfo, tallies: Tallies) -> Known:
+    def identity(self, info: SessionInfo, tallies: Tallies) -> Identity:
         """Labels and attributes of `info`."""
         last = self._last
         if last is not None and last.info is info and last.tallies is tallies:
             return last
         try:
-            known = self._known.get(info)
+            identity = self._identities.get(info)
         except Exception:  # a field that cannot be hashed
-            return self._know(info, tallies)
-        if known is None or known.tallies is not tallies:
-            if len(self._known) >= _REMEMBERED:
-                self._known = {}
-            known = self._known[info] = self._know(info, tallies)
-        self._last = known
-        return known
+            return self._identity_of(info, tallies)
+        if identity is None or identity.tallies is not tallies:
+            if len(self._identities) >= _REMEMBERED:
+                self._identities = {}
+            identity = self._identities[info] = self._identity_of(info, tallies)
+        self._last = identity
+        return identity
 
-    def _know(self, info: SessionInfo, tallies: Tallies) -> Known:
+    def _identity_of(self, info: SessionInfo, tallies: Tallies) -> Identity:
         guard_name, model, provider = text(self.guard_name), name(info.model), name(info.provider)
         named = {
             semconv.GUARD_NAME: guard_name,
@@ -157,7 +157,7 @@ class Recorder:
             for key in (semconv.LABELS[label] for label in self.metric_labels)
             if key in attributes
         )
-        return Known(
+        return Identity(
             tallies,
             info,
             tallies.labels(pairs),

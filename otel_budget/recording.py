@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_budget import semconv
 from otel_budget.patience import Patience, waited_with
-from otel_budget.recorder import SHIELDED, Known, Recorder
+from otel_budget.recorder import SHIELDED, Identity, Recorder
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.session_info import UNKNOWN
 from otel_budget.tallies import NO_LABELS, Addition
@@ -84,7 +84,7 @@ class Call:
         self._started = 0.0
 
     # -- what a decision point adds --------------------------------------------------------
-    def known_before(self) -> dict[str, Any]:
+    def start_attributes(self) -> dict[str, Any]:
         """The point's own span attributes that are known before the guard answers."""
         return {}
 
@@ -164,9 +164,9 @@ class Call:
             return
         context = self.join_session()
         # What is known stands at the span's start, where samplers see it.
-        attributes = self.identity()
+        attributes = self.identity_attributes()
         attributes[semconv.DECISION_POINT] = self.point
-        attributes.update(self.known_before())
+        attributes.update(self.start_attributes())
         self.span = self.destination.tracer.start_span(
             self.span_name, context, attributes=attributes
         )
@@ -184,7 +184,7 @@ class Call:
         if trace.get_current_span(context).get_span_context().is_valid:
             return context
         return self.hub.sessions.parent(
-            self.session_key, context, self.destination.tracer, self.identity
+            self.session_key, context, self.destination.tracer, self.identity_attributes
         )
 
     # -- who -------------------------------------------------------------------------------
@@ -200,13 +200,13 @@ class Call:
         return (self.destination.trace_provider, self.session)
 
     @property
-    def known(self) -> Known:
+    def identity(self) -> Identity:
         """Labels and attributes of whoever this call is for."""
-        return self.recorder.known(self.info, self.hub.tallies)
+        return self.recorder.identity(self.info, self.hub.tallies)
 
-    def identity(self) -> dict[str, Any]:
+    def identity_attributes(self) -> dict[str, Any]:
         """The attributes that say whose call this is."""
-        return {**self.known.attributes, semconv.SESSION_ID: self.session}
+        return {**self.identity.attributes, semconv.SESSION_ID: self.session}
 
     # -- closing ---------------------------------------------------------------------------
     @property
@@ -251,24 +251,24 @@ class Call:
     def tally(
         self,
         additions: list[Addition],
-        known: Known,
+        identity: Identity,
         decision: str,
         seconds: float,
         error: BaseException | None,
     ) -> None:
         """Count `additions`, the guard's exception if it raised one, and the duration."""
-        tallies, point = known.tallies, self.point
+        tallies, point = identity.tallies, self.point
         if isinstance(error, Exception):
             kind = tallies.value(semconv.ERROR_TYPE, error_type(error))
             additions.append(
                 (
                     tallies[semconv.METRIC_GUARD_ERRORS],
-                    (NO_LABELS, point, kind, known.guard_name),
+                    (NO_LABELS, point, kind, identity.guard_name),
                     1,
                 )
             )
         tallies.add(additions)
-        self.hub.enqueue(seconds, known.duration_attributes(point, decision), self.context)
+        self.hub.enqueue(seconds, identity.duration_attributes(point, decision), self.context)
 
 
 #: Set once there is a global trace provider, which nothing can take away again.

@@ -25,7 +25,7 @@ class UsageRecord(Call):
     def identify(self) -> None:
         """Find out whose call this is, and read the usage before the guard may change it."""
         super().identify()
-        provider = self.known.attributes.get(semconv.PROVIDER)
+        provider = self.identity.attributes.get(semconv.PROVIDER)
         self._measured = measure(self.argument(1, "usage"), provider)
 
     def close(self, seconds: float, error: BaseException | None) -> None:
@@ -60,16 +60,16 @@ class UsageRecord(Call):
         """Count a model call that ended without a usage to record: nothing is known of its cost."""
         try:
             self.identify()
-            known = self.known
-            key = (known.labels, known.model, known.provider, reason)
-            known.tallies.add([(known.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
+            identity = self.identity
+            key = (identity.labels, identity.model, identity.provider, reason)
+            identity.tallies.add([(identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
     def _price(self, measured: Measurement) -> Price:
         try:
-            known = self.known.attributes
-            model, provider = known.get(semconv.MODEL), known.get(semconv.PROVIDER)
+            attributes = self.identity.attributes
+            model, provider = attributes.get(semconv.MODEL), attributes.get(semconv.PROVIDER)
             return price(measured, self.recorder.prices, model, provider, told_cost())
         except SHIELDED as error:
             self.hub.failed(semconv.COMPONENT_PRICES, error)
@@ -83,8 +83,9 @@ class UsageRecord(Call):
         seconds: float,
         error: BaseException | None,
     ) -> None:
-        known = self.known
-        tallies, labels, model, provider = known.tallies, known.labels, known.model, known.provider
+        identity = self.identity
+        tallies, labels = identity.tallies, identity.labels
+        model, provider = identity.model, identity.provider
         key = (labels, model, provider)
         additions: list[Addition] = [(tallies[semconv.METRIC_CALLS], key, 1)]
         if cost.usd is None:
@@ -96,7 +97,7 @@ class UsageRecord(Call):
             for token_type, tokens in zip(semconv.TOKEN_TYPES, measured, strict=False):
                 if tokens or token_type == semconv.TOKENS_INPUT:  # one brings the others as zeros
                     additions.append((series, (labels, token_type, model, provider), tokens))
-        self.tally(additions, known, decision, seconds, error)
+        self.tally(additions, identity, decision, seconds, error)
 
     def _say_what_is_missing(self, cost: Price) -> None:
         info = self.info
