@@ -27,7 +27,7 @@ from otel_budget.dialects import Malformed, is_typed, print_usage, read_usage
 from otel_budget.guard import is_async, recorder_of
 from otel_budget.log_once import log_once
 from otel_budget.patience import Patience, patience
-from otel_budget.recorder import Recorder
+from otel_budget.recorder import GuardSettings
 from otel_budget.replies import Question, Reply, raised
 from otel_budget.usage_recording import UsageRecord
 from otel_budget.workers import Workers
@@ -62,7 +62,7 @@ class Asker:
         self._given_up: set[asyncio.Future[Reply]] = set()
 
     @property
-    def recorder(self) -> Recorder | None:
+    def recorder(self) -> GuardSettings | None:
         """The guard's recorder, if it is instrumented."""
         return recorder_of(self.guard)
 

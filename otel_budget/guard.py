@@ -20,7 +20,7 @@ from otel_budget.hub import Hub
 from otel_budget.hubs import hub_for
 from otel_budget.log_once import log_once
 from otel_budget.prices import PriceSource, price_source
-from otel_budget.recorder import SHIELDED, Destination, Recorder
+from otel_budget.recorder import SHIELDED, Destination, GuardSettings
 from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.session_info import SessionInfoSource
@@ -90,7 +90,7 @@ def instrument(
     where = _checked_events(events)
     hub = hub_for(meter_provider)
     tells_levels = callable(getattr(guard, "budget_levels", None))
-    recorder = Recorder(
+    recorder = GuardSettings(
         # The class that an instrumented guard shows is that of the guard inside.
         guard_name=clean_name(name) or text(guard.__class__.__name__),
         session_info=session_info,
@@ -132,7 +132,7 @@ class _Instrumented:
         "_otel_budget_recorder",
     )
 
-    def __init__(self, guard: Any, recorder: Recorder, options: dict[str, Any]) -> None:
+    def __init__(self, guard: Any, recorder: GuardSettings, options: dict[str, Any]) -> None:
         object.__setattr__(self, "_otel_budget_guard", guard)
         object.__setattr__(self, "_otel_budget_recorder", recorder)
         object.__setattr__(self, "_otel_budget_options", options)
@@ -230,7 +230,7 @@ class AsyncInstrumentedGuard(_Instrumented):
             return call.answer
 
 
-def recorder_of(guard: Any) -> Recorder | None:
+def recorder_of(guard: Any) -> GuardSettings | None:
     """The recorder of an instrumented guard, or None for any other."""
     return guard._otel_budget_recorder if issubclass(type(guard), _Instrumented) else None
 

@@ -1,6 +1,6 @@
-"""Whose calls are recorded: the settings of one instrumented guard, for whom it acts, and where to.
+"""Settings of one instrumented guard, and where its telemetry goes.
 
-Recorders do not change; what belongs to one call lives in `recording.Call`.
+They do not change; what belongs to one call lives in `recording.Call`.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Identity:
         return attributes
 
 
-class Recorder:
-    """What one instrumented guard is called, for whom it acts, and where its telemetry goes.
+class GuardSettings:
+    """An instrumented guard's name and options, whom it acts for, and where its telemetry goes.
 
     Args:
         guard_name: For attributes.

@@ -20,7 +20,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_budget import semconv
 from otel_budget.patience import Patience, waited_with
-from otel_budget.recorder import SHIELDED, Identity, Recorder
+from otel_budget.recorder import SHIELDED, GuardSettings, Identity
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.session_info import UNKNOWN
 from otel_budget.tallies import NO_LABELS, Addition
@@ -63,7 +63,7 @@ class Call:
     span_name: ClassVar[str]
 
     def __init__(
-        self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, recorder: GuardSettings, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         self.recorder = recorder
         self.destination = recorder.destination

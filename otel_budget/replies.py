@@ -9,7 +9,7 @@ from otel_budget import semconv
 from otel_budget.check_recording import LlmCheck, ToolCheck
 from otel_budget.contract import BudgetDecision, Deny, SoftLimit
 from otel_budget.dialects import Malformed, read_decision
-from otel_budget.recorder import Recorder
+from otel_budget.recorder import GuardSettings
 from otel_budget.recording import Call
 from otel_budget.sanitize import error_type
 from otel_budget.usage_recording import UsageRecord
@@ -32,7 +32,7 @@ class Question:
     recorded_as: type[Call]
     args: tuple[Any, ...]
 
-    def call(self, recorder: Recorder) -> Call:
+    def call(self, recorder: GuardSettings) -> Call:
         """The call that `recorder` makes of it."""
         return self.recorded_as(recorder, self.args, {})
 

@@ -682,7 +682,7 @@ def test_promise_8_interleaved_tasks_keep_their_own_spans(backend: Backend) -> N
 def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
     backend: Backend,
 ) -> None:
-    from otel_budget.recorder import Recorder
+    from otel_budget.recorder import GuardSettings
 
     class Levels(SyncScript):
         def budget_levels(self) -> list[Any]:
@@ -690,7 +690,7 @@ def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
 
     def alive() -> int:
         gc.collect()
-        return sum(type(one) in {Recorder, Levels} for one in gc.get_objects())
+        return sum(type(one) in {GuardSettings, Levels} for one in gc.get_objects())
 
     before = alive()
     for number in range(10_000):
