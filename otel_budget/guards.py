@@ -28,7 +28,7 @@ from otel_budget.interpretation import Measurement, Price, measure, price
 from otel_budget.limits import Book, Limit
 from otel_budget.prices import PriceSource, price_source
 from otel_budget.sanitize import text
-from otel_budget.session_info import SessionInfo, SessionInfoSource, resolve, told_cost
+from otel_budget.session_info import SessionInfo, SessionInfoSource, call_cost, resolve
 
 __all__ = ["AsyncWindowGuard", "Limit", "WindowGuard"]
 
@@ -126,7 +126,7 @@ class _Windows:
 
     def _priced(self, tokens: Measurement, info: SessionInfo) -> Price:
         try:
-            return price(tokens, self._prices, info.model, info.provider, told_cost())
+            return price(tokens, self._prices, info.model, info.provider, call_cost())
         except Exception:
             return Price(None, semconv.PRICE_ERROR)
 

@@ -153,7 +153,7 @@ def price(
     prices: PriceSource | None,
     model: str | None,
     provider: str | None,
-    told_cost: float | None = None,
+    call_cost: float | None = None,
 ) -> Price:
     """The price of one call.
 
@@ -162,13 +162,13 @@ def price(
         prices: Who knows what calls cost.
         model: The model, if known.
         provider: The provider, if known.
-        told_cost: The cost in USD that the host knows already.
+        call_cost: The cost in USD that the host knows already.
 
     Raises:
         Exception: Whatever `prices` raises.
     """
-    if told_cost is not None:
-        return _checked(told_cost)
+    if call_cost is not None:
+        return _checked(call_cost)
     if measurement.malformed:
         return Price(None, semconv.MALFORMED_USAGE)
     if measurement.undecided:

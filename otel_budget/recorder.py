@@ -16,7 +16,13 @@ from otel_budget import semconv
 from otel_budget.hub import Hub
 from otel_budget.prices import PriceSource
 from otel_budget.sanitize import name, text
-from otel_budget.session_info import UNKNOWN, SessionInfo, SessionInfoSource, resolve, told_over
+from otel_budget.session_info import (
+    UNKNOWN,
+    SessionInfo,
+    SessionInfoSource,
+    resolve,
+    with_call_info,
+)
 from otel_budget.tallies import Labels, Tallies
 
 #: What the shield holds back. KeyboardInterrupt and SystemExit are not the telemetry's: a signal
@@ -122,7 +128,7 @@ class GuardSettings:
             return resolve(self.session_info, session_id)
         except SHIELDED as error:
             hub.failed(semconv.COMPONENT_SESSION_INFO, error)
-            return told_over(UNKNOWN)
+            return with_call_info(UNKNOWN)
 
     def identity(self, info: SessionInfo, tallies: Tallies) -> Identity:
         """Labels and attributes of `info`."""
