@@ -176,7 +176,7 @@ class Call:
     @property
     def traced(self) -> bool:
         """Whether there may be somebody who takes spans."""
-        return self.destination.trace_provider != 0 or not _nobody_traces()
+        return self.destination.trace_provider != 0 or tracing_is_set_up()
 
     def join_session(self) -> Context:
         """The current context; where no span is active, with the session's root as its span."""
@@ -271,8 +271,8 @@ class Call:
         self.hub.enqueue(seconds, identity.duration_attributes(point, decision), self.context)
 
 
-#: Set once there is a global trace provider, which nothing can take away again.
-_somebody_traces = False
+#: Kept once there is a global trace provider, which nothing can take away again.
+_tracing_is_set_up = False
 
 
 def counted_elsewhere() -> bool:
@@ -281,10 +281,10 @@ def counted_elsewhere() -> bool:
     return outer is not None and outer.under_way
 
 
-def _nobody_traces() -> bool:
-    """Whether no global trace provider has been set up: a span would be made for nothing."""
-    global _somebody_traces  # noqa: PLW0603
-    if not _somebody_traces:
+def tracing_is_set_up() -> bool:
+    """Whether there is a global trace provider; without one a span would be made for nothing."""
+    global _tracing_is_set_up  # noqa: PLW0603
+    if not _tracing_is_set_up:
         provider = trace.get_tracer_provider()
-        _somebody_traces = not isinstance(provider, trace.ProxyTracerProvider)
-    return not _somebody_traces
+        _tracing_is_set_up = not isinstance(provider, trace.ProxyTracerProvider)
+    return _tracing_is_set_up
