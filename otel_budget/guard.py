@@ -112,10 +112,10 @@ def instrument(
     wrapper = (AsyncInstrumentedGuard if asynchronous else InstrumentedGuard)(
         guard, recorder, options
     )
-    for one in {hub, recorder.destination.hub}:
-        one.tallies.max_label_sets = max(one.tallies.max_label_sets, max_label_sets)
+    for reporting in {hub, recorder.destination.hub}:
+        reporting.tallies.max_label_sets = max(reporting.tallies.max_label_sets, max_label_sets)
         if tells_levels:
-            one.watch(wrapper, _ask_levels, recorder.guard_name, labels)
+            reporting.watch(wrapper, _ask_levels, recorder.guard_name, labels)
     return wrapper  # type: ignore[return-value]
 
 
@@ -261,18 +261,18 @@ def _ask_levels(wrapper: Any) -> Any:
 
 def is_async(guard: Any) -> bool:
     """Whether the guard's methods are coroutine functions."""
-    methods = {each: getattr(guard, each, None) for each in _METHODS}
-    present = {each: method for each, method in methods.items() if method is not None}
+    methods = {name: getattr(guard, name, None) for name in _METHODS}
+    present = {name: method for name, method in methods.items() if method is not None}
     if not present:
         raise TypeError(
             f"{type(guard).__name__} is no budget guard: it has none of {', '.join(_METHODS)}"
         )
-    not_callable = [each for each, method in present.items() if not callable(method)]
+    not_callable = [name for name, method in present.items() if not callable(method)]
     if not_callable:
         raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")
-    coroutines = [each for each, method in present.items() if _is_coroutine_function(method)]
+    coroutines = [name for name, method in present.items() if _is_coroutine_function(method)]
     if coroutines and len(coroutines) < len(present):
-        plain = [each for each in present if each not in coroutines]
+        plain = [name for name in present if name not in coroutines]
         raise TypeError(
             f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
             f"({', '.join(plain)}): make them all one or the other"

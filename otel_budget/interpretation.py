@@ -124,7 +124,7 @@ def measure(usage: Any, provider: str | None) -> Measurement:
             prompt -= cached + written
     counts = (prompt, read.completion_tokens, cached, written, read.total_tokens)
     if max(counts) > INT64_MAX:
-        counts = tuple(min(one, INT64_MAX) for one in counts)  # type: ignore[assignment]
+        counts = tuple(min(count, INT64_MAX) for count in counts)  # type: ignore[assignment]
     return Measurement(*counts, undecided=includes is None)
 
 

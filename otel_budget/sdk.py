@@ -133,7 +133,10 @@ class Telemetry:
         failed = self._failed()
         # Each provider has its default limit, not ours: the SDK's collection, when cut short,
         # reports the same sums again on top of themselves.
-        jobs = [one.submit(_levels_first(one, one.provider.force_flush)) for one in self._pipelines]
+        jobs = [
+            pipeline.submit(_levels_first(pipeline, pipeline.provider.force_flush))
+            for pipeline in self._pipelines
+        ]
         # Waited for one after the other: they share the deadline.
         flushed = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
         return all(flushed) and failed == self._failed()
@@ -159,7 +162,8 @@ class Telemetry:
                 for delivery in pipeline.deliveries:
                     delivery.hurry(deadline)
             jobs = [
-                one.submit(_levels_first(one, one.provider.shutdown)) for one in self._pipelines
+                pipeline.submit(_levels_first(pipeline, pipeline.provider.shutdown))
+                for pipeline in self._pipelines
             ]
             finished = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
             self._losses = self._lost(finished)
@@ -176,15 +180,17 @@ class Telemetry:
             return self._losses
 
     def _failed(self) -> int:
-        return sum(one.failed for pipeline in self._pipelines for one in pipeline.deliveries)
+        return sum(
+            delivery.failed for pipeline in self._pipelines for delivery in pipeline.deliveries
+        )
 
     def _lost(self, finished: list[bool]) -> Losses:
         lost: dict[Signal, int] = dict.fromkeys(SIGNALS, 0)
         for pipeline, done in zip(self._pipelines, finished, strict=True):
-            for one in pipeline.deliveries:
-                missing = one.offered - one.delivered
+            for delivery in pipeline.deliveries:
+                missing = delivery.offered - delivery.delivered
                 if pipeline.signal == "metrics":
-                    missing = int(one.last_failed or not done)
+                    missing = int(delivery.last_failed or not done)
                 lost[pipeline.signal] = max(lost[pipeline.signal], missing)
         return Losses(lost["traces"], lost["logs"], bool(lost["metrics"]))
 
@@ -310,10 +316,10 @@ def _is_free(signal: Signal) -> bool:
 
 
 def _pipeline_of(
-    signal: Signal, make: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
+    signal: Signal, makers: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
 ) -> Pipeline:
     if signal == "traces":
-        spans = [_Spans(one) for one in make]
+        spans = [_Spans(make) for make in makers]
         tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         for delivery in spans:
             tracer_provider.add_span_processor(_SpanProcessor(delivery))
@@ -322,17 +328,17 @@ def _pipeline_of(
     if signal == "metrics":
         points: list[_Metrics] = []
         readers: list[MetricReader] = []
-        for one in make:
-            exporter = one()
+        for make in makers:
+            exporter = make()
             if isinstance(exporter, MetricReader):  # such as Prometheus', which is asked
                 readers.append(exporter)
                 continue
-            points.append(_Metrics(first(exporter, one)))
+            points.append(_Metrics(first(exporter, make)))
             readers.append(PeriodicExportingMetricReader(points[-1]))
         meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         metrics.set_meter_provider(meter_provider)
         return Pipeline(signal, meter_provider, points)
-    events = [_LogEvents(one, log_patience) for one in make]
+    events = [_LogEvents(make, log_patience) for make in makers]
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for log_delivery in events:
         logger_provider.add_log_record_processor(_LogProcessor(log_delivery))

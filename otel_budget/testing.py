@@ -108,10 +108,10 @@ class Telemetry:
         Raises:
             ValueError: There is no such metric or attribute, or several gauges match.
         """
-        definition = next((one for one in semconv.METRICS if one.name == metric), None)
+        definitions = {definition.name: definition for definition in semconv.METRICS}
+        definition = definitions.get(metric)
         if definition is None:
-            names = ", ".join(one.name for one in semconv.METRICS)
-            raise ValueError(f"there is no metric {metric!r}; there are {names}")
+            raise ValueError(f"there is no metric {metric!r}; there are {', '.join(definitions)}")
         wanted = {_attribute(keyword): value for keyword, value in attributes.items()}
         found = self.metrics().get(metric)
         points: list[Any] = [
