@@ -37,8 +37,8 @@ class Levels(SyncScript):
 def guard(name, **options):
     return instrument(Levels(ALLOW), name=name, prices=None, **options)
 def call(*guards):
-    for one in guards:
-        one.check_before_llm("s", 1)
+    for instrumented in guards:
+        instrumented.check_before_llm("s", 1)
 def expect(count, guards, backend=b):
     data = backend.reader.get_metrics_data()
     scopes = [s for r in data.resource_metrics for s in r.scope_metrics]
@@ -155,10 +155,10 @@ def test_a_provider_that_is_gone_takes_its_hub_with_it() -> None:
 from otel_budget.hubs import live_hubs
 before = len(live_hubs())
 for number in range(50):
-    one = Backend()
-    call(guard("a", meter_provider=one.meter_provider, tracer_provider=one.tracer_provider))
-    one.shutdown()
-    del one
+    backend = Backend()
+    call(guard("a", meter_provider=backend.meter_provider, tracer_provider=backend.tracer_provider))
+    backend.shutdown()
+    del backend
 gc.collect()
 assert len(live_hubs()) - before <= 2, len(live_hubs())
 """

@@ -28,7 +28,7 @@ def test_label_sets_are_capped_and_the_rest_is_other() -> None:
     sets = [_tenant(tallies, tenant) for tenant in ("a", "b", "c", "a", "d")]
     assert sets[0] is sets[3]
     assert sets[2] is sets[4]
-    assert [each.pairs[0][1] for each in sets] == ["a", "b", "_other_", "a", "_other_"]
+    assert [labels.pairs[0][1] for labels in sets] == ["a", "b", "_other_", "a", "_other_"]
     assert tallies.labels(()) is NO_LABELS
     assert _sums(tallies, tallies[semconv.METRIC_LABEL_OVERFLOWS]) == {
         frozenset({("budget.label", "labels")}): 2
