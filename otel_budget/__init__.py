@@ -20,8 +20,9 @@ from otel_budget.contract import (
     TokenUsage,
 )
 from otel_budget.gate import BudgetGate
+from otel_budget.genai_prices import GenAIPrices
 from otel_budget.guard import instrument
-from otel_budget.pricing import FlatRates, GenAIPrices, PriceSource
+from otel_budget.prices import FlatRates, PriceSource
 from otel_budget.session_info import SessionInfo, call_info
 from otel_budget.version import __version__
 

@@ -7,19 +7,18 @@ parent's own wake-up (both share one epoll instance), so the child forgets it wi
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
+
+from otel_budget.forks import renew_in_child
 
 Result = TypeVar("Result")
 
 #: Seconds for what runs on the loop to take its cancellation when the loop is closed.
 _FAREWELL: Final = 1.0
 
-_all: weakref.WeakSet[BackgroundLoop] = weakref.WeakSet()
 #: Loops of a parent process: kept, so that no finalizer closes them.
 _inherited: list[asyncio.AbstractEventLoop] = []
 
@@ -32,7 +31,7 @@ class BackgroundLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
-        _all.add(self)
+        renew_in_child(self)
 
     @property
     def is_this_thread(self) -> bool:
@@ -88,7 +87,7 @@ class BackgroundLoop:
         if thread is not threading.current_thread():
             thread.join(2 * _FAREWELL)
 
-    def _forget(self) -> None:
+    def after_fork(self) -> None:
         """Leave lock, thread and loop to the parent process."""
         self._lock = threading.RLock()
         if self._loop is not None:
@@ -111,12 +110,3 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         loop.close()
-
-
-def _after_fork_in_child() -> None:
-    for each in list(_all):
-        each._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -10,9 +10,9 @@ from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
 from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
-from otel_budget.diagnostics import say_once
 from otel_budget.dialects import read_decision
 from otel_budget.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
+from otel_budget.log_once import log_once
 from otel_budget.recorder import SHIELDED
 from otel_budget.recording import Call
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
@@ -41,22 +41,22 @@ class CheckCall(Call):
             attributes = {**_attributes(outcome), **totals}
         self.end_span(attributes, error)
         if outcome.decision == semconv.MALFORMED:
-            say_once(
+            log_once(
                 logging.WARNING,
                 f"The budget guard {self.recorder.guard_name} gave an answer that its runtime "
                 f"rejects, which is a denial: {outcome.answer}.",
             )
         if not self.counts:
             return
-        known = self.known
-        tallies, decision = known.tallies, outcome.decision
-        key = (known.labels, self.point, decision)
-        additions: list[Addition] = [(tallies.decisions, key, 1)]
-        if decision in {semconv.ALLOW, semconv.SOFT_LIMIT}:
+        identity = self.identity
+        tallies, decision = identity.tallies, outcome.decision
+        key = (identity.labels, self.point, decision)
+        additions: list[Addition] = [(tallies[semconv.METRIC_DECISIONS], key, 1)]
+        if decision in semconv.PROCEEDING:
             additions += self.proceeding()
         if hit is not None:
             additions.append(self._count_hit(hit))
-        self.tally(additions, known, decision, seconds, error)
+        self.tally(additions, identity, decision, seconds, error)
         if hit is not None:
             self._log(hit, totals)
 
@@ -92,15 +92,19 @@ class CheckCall(Call):
             self.hub.failed(semconv.COMPONENT_SPAN, failure)
 
     def _count_hit(self, hit: SoftLimit | Deny) -> Addition:
-        known, tallies = self.known, self.hub.tallies
+        identity, tallies = self.identity, self.hub.tallies
         kind = semconv.KIND_HARD if isinstance(hit, Deny) else semconv.KIND_SOFT
         resource = tallies.value(semconv.RESOURCE, text(hit.resource))
         if isinstance(hit, SoftLimit) and not self.recorder.tells_levels:
             self.hub.levels.soft_limit(
-                known.labels, known.guard_name, resource, hit.consumed, hit.limit
+                identity.labels, identity.guard_name, resource, hit.consumed, hit.limit
             )
         tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
-        return (tallies.threshold_hits, (known.labels, self.point, kind, resource, tool), 1)
+        return (
+            tallies[semconv.METRIC_THRESHOLD_HITS],
+            (identity.labels, self.point, kind, resource, tool),
+            1,
+        )
 
     def _log(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
         try:
@@ -110,7 +114,7 @@ class CheckCall(Call):
             self.hub.failed(semconv.COMPONENT_LOG_EVENT, failure)
 
     def _emit(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
-        logger = self.target.logger
+        logger = self.destination.logger
         severity = SeverityNumber.WARN if isinstance(hit, Deny) else SeverityNumber.INFO
         event_name = semconv.LOG_EVENT_THRESHOLD_HIT
         if not logger.enabled(
@@ -122,7 +126,7 @@ class CheckCall(Call):
         ):
             return
         attributes = {
-            **self.identity(),
+            **self.identity_attributes(),
             semconv.DECISION_POINT: self.point,
             **totals,
             **_hit_attributes(hit),
@@ -150,18 +154,18 @@ class LlmCheck(CheckCall):
     point = semconv.POINT_LLM
     span_name = semconv.SPAN_CHECK_BEFORE_LLM
 
-    def known_before(self) -> dict[str, Any]:
+    def start_attributes(self) -> dict[str, Any]:
         """The estimate."""
         estimate = self._estimate()
         return {} if estimate is None else {semconv.ESTIMATED_PROMPT_TOKENS: estimate}
 
     def proceeding(self) -> list[Addition]:
         """The estimate, which compares with the input tokens while calls succeed."""
-        estimate, known = self._estimate(), self.known
+        estimate, identity = self._estimate(), self.identity
         if not estimate:
             return []
-        key = (known.labels, known.model, known.provider)
-        return [(known.tallies.estimated_tokens, key, estimate)]
+        key = (identity.labels, identity.model, identity.provider)
+        return [(identity.tallies[semconv.METRIC_ESTIMATED_TOKENS], key, estimate)]
 
     def _estimate(self) -> int | None:
         return count(self.argument(1, "estimated_prompt_tokens"))
@@ -175,7 +179,7 @@ class ToolCheck(CheckCall):
     point = semconv.POINT_TOOL
     span_name = semconv.SPAN_CHECK_BEFORE_TOOL
 
-    def known_before(self) -> dict[str, Any]:
+    def start_attributes(self) -> dict[str, Any]:
         """The tool."""
         return {semconv.TOOL_NAME: self.tool_name()}
 

@@ -6,20 +6,18 @@ the host.
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
+from otel_budget.forks import renew_in_child
+
 Result = TypeVar("Result")
 
 #: Seconds after which an idle thread ends.
 _IDLE: Final = 30.0
-
-_all: weakref.WeakSet[DaemonThreads] = weakref.WeakSet()
 
 
 class DaemonThreads:
@@ -32,10 +30,11 @@ class DaemonThreads:
     def __init__(self, most: int = 64) -> None:
         self._most = most
         self._closed = False
-        self._reset()
-        _all.add(self)
+        self.after_fork()
+        renew_in_child(self)
 
-    def _reset(self) -> None:
+    def after_fork(self) -> None:
+        """Start without threads: they have stayed with the parent, perhaps with the lock."""
         # Reentrant: the garbage collector may close this very object while the lock is held.
         self._wake = threading.Condition(threading.RLock())
         self._jobs: deque[Callable[[], None]] = deque()
@@ -92,13 +91,3 @@ class DaemonThreads:
                 job = self._jobs.popleft()
             job()
             del job  # what it holds must not live as long as the thread is idle
-
-
-def _after_fork_in_child() -> None:
-    # The threads have stayed with the parent, perhaps with the lock.
-    for pool in list(_all):
-        pool._reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

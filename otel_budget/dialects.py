@@ -47,7 +47,7 @@ _USAGE_FIELDS: Final = (
 # -- decisions -----------------------------------------------------------------------------
 def is_typed(answer: Any) -> bool:
     """Whether `answer` is an instance of a decision class (anything else is the dict dialect)."""
-    return issubclass(type(answer), Allow | SoftLimit | Deny)  # its __class__ may raise
+    return issubclass(type(answer), BudgetDecision)  # its __class__ may raise
 
 
 def read_decision(answer: Any) -> BudgetDecision | Malformed:

@@ -16,11 +16,11 @@ from otel_budget.contract import (
     SoftLimit,
     TokenUsage,
 )
-from otel_budget.diagnostics import say_once
 from otel_budget.dialects import usage_of
 from otel_budget.gated_calls import LlmCall, ToolCall
 from otel_budget.hits import HitSink, hit_sink
 from otel_budget.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
+from otel_budget.log_once import log_once
 
 _WITHOUT_USAGE: Final = {
     semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…): what it "
@@ -164,5 +164,5 @@ class BudgetGate:
 
     def _call_without_usage(self, session_id: str, reason: str) -> None:
         """Make it visible that a model call has no usage to record."""
-        say_once(logging.WARNING, _WITHOUT_USAGE[reason])
+        log_once(logging.WARNING, _WITHOUT_USAGE[reason])
         self._asker.asked_guard.call_without_usage(session_id, reason)

@@ -16,11 +16,11 @@ from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 
 from otel_budget import semconv
 from otel_budget.check_recording import LlmCheck, ToolCheck
-from otel_budget.diagnostics import say_once
 from otel_budget.hub import Hub
-from otel_budget.instruments import hub_for
-from otel_budget.pricing import PriceSource, price_source
-from otel_budget.recorder import SHIELDED, Recorder, Target
+from otel_budget.hubs import hub_for
+from otel_budget.log_once import log_once
+from otel_budget.prices import PriceSource, price_source
+from otel_budget.recorder import SHIELDED, Destination, GuardSettings
 from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.session_info import SessionInfoSource
@@ -90,7 +90,7 @@ def instrument(
     where = _checked_events(events)
     hub = hub_for(meter_provider)
     tells_levels = callable(getattr(guard, "budget_levels", None))
-    recorder = Recorder(
+    recorder = GuardSettings(
         # The class that an instrumented guard shows is that of the guard inside.
         guard_name=clean_name(name) or text(guard.__class__.__name__),
         session_info=session_info,
@@ -101,7 +101,7 @@ def instrument(
         late_after=late_after,
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
         tells_levels=tells_levels,
-        target=Target(
+        destination=Destination(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
             hub,
@@ -112,10 +112,10 @@ def instrument(
     wrapper = (AsyncInstrumentedGuard if asynchronous else InstrumentedGuard)(
         guard, recorder, options
     )
-    for one in {hub, recorder.target.hub}:
-        one.tallies.max_label_sets = max(one.tallies.max_label_sets, max_label_sets)
+    for reporting in {hub, recorder.destination.hub}:
+        reporting.tallies.max_label_sets = max(reporting.tallies.max_label_sets, max_label_sets)
         if tells_levels:
-            one.watch(wrapper, _ask_levels, recorder.guard_name, labels)
+            reporting.watch(wrapper, _ask_levels, recorder.guard_name, labels)
     return wrapper  # type: ignore[return-value]
 
 
@@ -132,7 +132,7 @@ class _Instrumented:
         "_otel_budget_recorder",
     )
 
-    def __init__(self, guard: Any, recorder: Recorder, options: dict[str, Any]) -> None:
+    def __init__(self, guard: Any, recorder: GuardSettings, options: dict[str, Any]) -> None:
         object.__setattr__(self, "_otel_budget_guard", guard)
         object.__setattr__(self, "_otel_budget_recorder", recorder)
         object.__setattr__(self, "_otel_budget_options", options)
@@ -230,7 +230,7 @@ class AsyncInstrumentedGuard(_Instrumented):
             return call.answer
 
 
-def parts_of(guard: Any) -> tuple[Any, Recorder | None]:
+def parts_of(guard: Any) -> tuple[Any, GuardSettings | None]:
     """The guard inside an instrumented one and its recorder; any other guard itself and None."""
     if not issubclass(type(guard), _Instrumented):
         return guard, None
@@ -263,18 +263,18 @@ def _ask_levels(wrapper: Any) -> Any:
 
 def is_async(guard: Any) -> bool:
     """Whether the guard's methods are coroutine functions."""
-    methods = {each: getattr(guard, each, None) for each in _METHODS}
-    present = {each: method for each, method in methods.items() if method is not None}
+    methods = {name: getattr(guard, name, None) for name in _METHODS}
+    present = {name: method for name, method in methods.items() if method is not None}
     if not present:
         raise TypeError(
             f"{type(guard).__name__} is no budget guard: it has none of {', '.join(_METHODS)}"
         )
-    not_callable = [each for each, method in present.items() if not callable(method)]
+    not_callable = [name for name, method in present.items() if not callable(method)]
     if not_callable:
         raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")
-    coroutines = [each for each, method in present.items() if _is_coroutine_function(method)]
+    coroutines = [name for name, method in present.items() if _is_coroutine_function(method)]
     if coroutines and len(coroutines) < len(present):
-        plain = [each for each in present if each not in coroutines]
+        plain = [name for name in present if name not in coroutines]
         raise TypeError(
             f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
             f"({', '.join(plain)}): make them all one or the other"
@@ -322,7 +322,7 @@ def _checked_events(events: str | None) -> str:
     wanted = os.environ.get(EVENTS_VARIABLE, "") or "both"
     if wanted not in _EVENTS:
         # Set from outside the program: it must not keep the host from starting.
-        say_once(
+        log_once(
             logging.WARNING,
             f"{EVENTS_VARIABLE}={wanted!r} is none of {', '.join(_EVENTS)}: writing both.",
         )

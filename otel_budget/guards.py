@@ -8,13 +8,10 @@ budget. Where they must share one, keep the counts in a store that they share;
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
-from weakref import WeakSet
 
 from otel_budget import semconv
 from otel_budget.contract import (
@@ -26,11 +23,12 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
+from otel_budget.forks import RenewedLock
 from otel_budget.interpretation import Measurement, Price, measure, price
 from otel_budget.limits import Book, Limit
-from otel_budget.pricing import PriceSource, price_source
+from otel_budget.prices import PriceSource, price_source
 from otel_budget.sanitize import text
-from otel_budget.session_info import SessionInfo, SessionInfoSource, resolve, told_cost
+from otel_budget.session_info import SessionInfo, SessionInfoSource, call_cost, resolve
 
 __all__ = ["AsyncWindowGuard", "Limit", "WindowGuard"]
 
@@ -59,13 +57,12 @@ class _Windows:
         self._prices = price_source(prices) if self._in_usd else None
         self._clock = clock
         self._unpriced: dict[str, int] = {}
-        self._lock = threading.Lock()
-        _guards.add(self)
+        self._lock = RenewedLock()
 
     @property
     def unpriced_calls(self) -> dict[str, int]:
         """Calls that added nothing to the limits in USD, by the reason their price is unknown."""
-        with self._lock:
+        with self._lock.current:
             return dict(self._unpriced)
 
     def budget_levels(self) -> list[BudgetLevel]:
@@ -74,7 +71,7 @@ class _Windows:
         Of a limit per session the fullest session of each tenant is told.
         """
         now = self._clock()
-        with self._lock:
+        with self._lock.current:
             used = [(book, book.period(now), book.levels(now)) for book in self._books]
         return [
             BudgetLevel(
@@ -94,7 +91,7 @@ class _Windows:
     def _may_call(self, session_id: str) -> BudgetDecision:
         info = resolve(self._session_info, session_id)
         now = self._clock()
-        with self._lock:
+        with self._lock.current:
             used = [(book, book.used(now, session_id, info)) for book in self._books]
         # The fullest budget speaks: of several that are spent, or of several past their threshold.
         fullest = sorted(used, key=lambda pair: pair[1] / max(pair[0].cap, 1), reverse=True)
@@ -111,7 +108,7 @@ class _Windows:
         tokens = measure(usage, info.provider)
         cost = self._priced(tokens, info) if self._in_usd else Price(0.0)
         now = self._clock()
-        with self._lock:
+        with self._lock.current:
             for book in self._books:
                 amount = tokens.tokens if book.limit.unit == "tokens" else cost.usd
                 if amount:
@@ -129,7 +126,7 @@ class _Windows:
 
     def _priced(self, tokens: Measurement, info: SessionInfo) -> Price:
         try:
-            return price(tokens, self._prices, info.model, info.provider, told_cost())
+            return price(tokens, self._prices, info.model, info.provider, call_cost())
         except Exception:
             return Price(None, semconv.PRICE_ERROR)
 
@@ -196,17 +193,3 @@ class AsyncWindowGuard(_Windows, BudgetGuard):
     async def check_before_tool(self, session_id: str, tool_name: str) -> BudgetDecision:
         """Refuse the tools of the deny-list."""
         return self._may_use(tool_name)
-
-
-# -- forks ---------------------------------------------------------------------------------
-_guards: Final[WeakSet[_Windows]] = WeakSet()
-
-
-def _renew_locks() -> None:
-    """A lock that another thread held at the fork would never be released in the child."""
-    for guard in tuple(_guards):
-        guard._lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)

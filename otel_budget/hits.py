@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from otel_budget.contract import BudgetThresholdHit
-from otel_budget.diagnostics import say_once
+from otel_budget.log_once import log_once
 
 
 class _Appends(Protocol):
@@ -43,7 +43,7 @@ def hit_sink(on_hit: Any) -> Callable[[BudgetThresholdHit], None]:
         try:
             deliver(hit)
         except Exception as error:
-            say_once(
+            log_once(
                 logging.ERROR, f"on_hit raised {type(error).__name__}: a hit was not told.", error
             )
 

@@ -14,41 +14,45 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
+from opentelemetry import metrics
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram
+from opentelemetry.metrics import Histogram, MeterProvider
 
 from otel_budget import semconv
-from otel_budget.diagnostics import say_once
+from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.levels import POLL_INTERVAL, Levels
+from otel_budget.log_once import log_once
 from otel_budget.sessions import Sessions
 from otel_budget.tallies import NO_LABELS, Tallies
 
 #: Durations that wait for a collection. Half full wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
 #: Kinds of failures that are logged.
-_MAX_SAID: Final = 64
+_MAX_LOGGED: Final = 64
 
 #: Held while the SDK is given a duration, and by a thread that forks: the SDK's locks are not made
 #: anew in a child, so that one held at the fork would hang the child's first collection.
-_recording = threading.RLock()
+_recording: Final = RenewedLock()
 #: Seconds that a fork or a drain waits for it at most.
 _PATIENCE: Final = 1.0
 
-_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-
 
 class Hub:
-    """The shared state behind one set of instruments."""
+    """The shared state behind one set of instruments.
 
-    def __init__(self) -> None:
-        #: Set by `instruments`, which makes it.
-        self.histogram: Histogram | None = None
+    Args:
+        provider: Of those instruments; the API's proxy stands for the global one.
+    """
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self.provider: Final = provider
+        self._histogram: Histogram | None = None
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._said: set[tuple[str, str, type]] = set()
+        self._logged: set[tuple[str, str, type]] = set()
         self._start_from_zero(max_label_sets=0)
-        _hubs.add(self)
+        renew_in_child(self)
 
     def _start_from_zero(self, max_label_sets: int) -> None:
         self.tallies = Tallies(max_label_sets)
@@ -62,48 +66,54 @@ class Hub:
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
             # Threads that append at once may all miss an exact number.
-            if waiting >= MAX_DURATIONS // 2 and not self._wake.is_set() and self.listened_to():
+            half_full = waiting >= MAX_DURATIONS // 2
+            if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
-        elif self.listened_to():
+        elif self.has_meter_provider():
             self.failed(semconv.COMPONENT_QUEUE)
 
-    def listened_to(self) -> bool:
-        """Whether there is a meter provider; before there is one, durations wait for it."""
-        return True
+    def has_meter_provider(self) -> bool:
+        """Whether a meter provider is set up; until one is, durations wait for it."""
+        return not (is_proxy(self.provider) and is_proxy(metrics.get_meter_provider()))
 
     def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
         """Count a failure of the telemetry, and log it once per kind. Raises nothing itself."""
         try:
-            self.tallies.add([(self.tallies.telemetry_errors, (NO_LABELS, component), 1)])
+            self.tallies.add(
+                [(self.tallies[semconv.METRIC_TELEMETRY_ERRORS], (NO_LABELS, component), 1)]
+            )
             what = (component, why, type(error))
-            if what in self._said or len(self._said) >= _MAX_SAID:
+            if what in self._logged or len(self._logged) >= _MAX_LOGGED:
                 return
-            self._said.add(what)
+            self._logged.add(what)
             kind = "" if error is None else type(error).__name__
-            said = ", ".join(part for part in (component, why, kind) if part)
-            say_once(
+            what_failed = ", ".join(part for part in (component, why, kind) if part)
+            log_once(
                 logging.WARNING,
-                f"Telemetry of a budget guard failed ({said}). The guard is not affected; this is "
-                f"counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
+                f"Telemetry of a budget guard failed ({what_failed}). The guard is not affected; "
+                f"this is counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
                 error,
             )
         except Exception:  # nothing is left to report to
             return
 
     # -- durations -------------------------------------------------------------------------
+    def record_into(self, histogram: Histogram) -> None:
+        """Put the durations into `histogram` from now on; until then they wait."""
+        self._histogram = histogram
+
     def drain(self) -> None:
         """Put the durations that wait into the histogram, each with its own context."""
-        durations, histogram = self.durations, self.histogram
-        if not self.listened_to():
+        durations, histogram = self.durations, self._histogram
+        if histogram is None or not self.has_meter_provider():
             return
         for _ in range(len(durations)):
-            lock = _recording
+            lock = _recording.current
             if not lock.acquire(timeout=_PATIENCE):
                 return
             try:
                 seconds, attributes, context = durations.popleft()
-                if histogram is not None:
-                    histogram.record(seconds, attributes, context=context)
+                histogram.record(seconds, attributes, context=context)
             except IndexError:  # another thread was faster
                 return
             except Exception as error:  # the sums are still to be read
@@ -167,40 +177,20 @@ def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
         del hub
 
 
-def live_hubs() -> list[Hub]:
-    """Every hub of this process."""
-    return list(_hubs)
-
-
-def poll_levels(deadline: float = 1.0) -> None:
-    """Ask every guard of every hub for its levels now, as before a last flush.
-
-    Args:
-        deadline: Seconds each guard has to answer.
-    """
-    for hub in live_hubs():
-        hub.levels.poll(deadline, now=True)
+def is_proxy(provider: MeterProvider) -> bool:
+    """Whether `provider` is the API's stand-in for a global one that is still to be set up."""
+    # The class is private in the API; its name is all there is to go by.
+    return type(provider).__name__ == "_ProxyMeterProvider"
 
 
 def _before_fork() -> None:
-    _recording.acquire(timeout=_PATIENCE)
+    _recording.current.acquire(timeout=_PATIENCE)
 
 
 def _after_fork_in_parent() -> None:
     with suppress(RuntimeError):  # it was not to be had in time
-        _recording.release()
-
-
-def _after_fork_in_child() -> None:
-    global _recording  # noqa: PLW0603
-    _recording = threading.RLock()
-    for hub in live_hubs():
-        hub.after_fork()
+        _recording.current.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal, Self
 from otel_budget import semconv
 from otel_budget.check_recording import LlmCheck, ToolCheck
 from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit
-from otel_budget.diagnostics import say_once
 from otel_budget.dialects import Malformed, UsageDialect, read_decision
 from otel_budget.guard import parts_of
 from otel_budget.interpretation import Outcome, interpret
+from otel_budget.log_once import log_once
 from otel_budget.recording import Call, Deadline, asked_until
 from otel_budget.sanitize import error_type
 from otel_budget.usage_recording import UsageRecord
@@ -138,7 +138,7 @@ class AskedGuard:
 
     def log(self, question: Question, what: str, error: BaseException | None = None) -> None:
         """Log, once a kind, what is wrong with the guard."""
-        say_once(logging.WARNING, f"{self.name}.{question.method}: {what}.", error)
+        log_once(logging.WARNING, f"{self.name}.{question.method}: {what}.", error)
 
     def call_without_usage(self, session_id: str, reason: str) -> None:
         """Count a model call that ended without a usage to record."""

@@ -7,9 +7,9 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
-from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit, TokenUsage
+from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit, TokenUsage
 from otel_budget.dialects import Malformed, is_typed, read_decision, read_usage
-from otel_budget.pricing import PriceSource
+from otel_budget.prices import PriceSource
 from otel_budget.sanitize import INT64_MAX, amount
 
 #: Seconds after which the a3s-code runtime has denied a check by itself (its default).
@@ -28,7 +28,7 @@ class Outcome:
     """
 
     decision: str
-    hit: SoftLimit | Deny | None = None
+    hit: Hit | None = None
     answer: str | None = None
 
 
@@ -129,7 +129,7 @@ def measure(usage: Any, provider: str | None) -> Measurement:
             prompt -= cached + written
     counts = (prompt, read.completion_tokens, cached, written, read.total_tokens)
     if max(counts) > INT64_MAX:
-        counts = tuple(min(one, INT64_MAX) for one in counts)  # type: ignore[assignment]
+        counts = tuple(min(count, INT64_MAX) for count in counts)  # type: ignore[assignment]
     return Measurement(*counts, undecided=includes is None)
 
 
@@ -158,7 +158,7 @@ def price(
     prices: PriceSource | None,
     model: str | None,
     provider: str | None,
-    told_cost: float | None = None,
+    call_cost: float | None = None,
 ) -> Price:
     """The price of one call.
 
@@ -167,13 +167,13 @@ def price(
         prices: Who knows what calls cost.
         model: The model, if known.
         provider: The provider, if known.
-        told_cost: The cost in USD that the host knows already.
+        call_cost: The cost in USD that the host knows already.
 
     Raises:
         Exception: Whatever `prices` raises.
     """
-    if told_cost is not None:
-        return _checked(told_cost)
+    if call_cost is not None:
+        return _checked(call_cost)
     if measurement.malformed:
         return Price(None, semconv.MALFORMED_USAGE)
     if measurement.undecided:

@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
 from otel_budget import semconv
@@ -49,7 +50,7 @@ class _Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LevelRow:
     """What the gauges report of one series; None where nothing is known."""
 
     consumed: float | None
@@ -57,6 +58,33 @@ class Row:
     utilization: float | None
     window_length: float | None
     window_remaining: float | None
+
+    @classmethod
+    def of(
+        cls,
+        consumed: float,
+        limit: float | None,
+        window_length: float | None = None,
+        window_remaining: float | None = None,
+    ) -> LevelRow:
+        """The row of a level as it was told, which may be anything."""
+        return cls(
+            amount(consumed),
+            amount(limit),
+            utilization(consumed, limit),
+            amount(window_length),
+            amount(window_remaining),
+        )
+
+
+#: What each gauge reports of a row.
+GAUGES: Final[dict[semconv.Metric, Callable[[LevelRow], float | None]]] = {
+    semconv.METRIC_CONSUMED: attrgetter("consumed"),
+    semconv.METRIC_LIMIT: attrgetter("limit"),
+    semconv.METRIC_UTILIZATION: attrgetter("utilization"),
+    semconv.METRIC_WINDOW_LENGTH: attrgetter("window_length"),
+    semconv.METRIC_WINDOW_REMAINING: attrgetter("window_remaining"),
+}
 
 
 class Levels:
@@ -147,23 +175,23 @@ class Levels:
             self._polling.release()
 
     # -- reading ---------------------------------------------------------------------------
-    def rows(self) -> dict[Key, Row]:
+    def rows(self) -> dict[Key, LevelRow]:
         """What is fresh, by series. Of levels that fall on one series the fullest stands, whole."""
         now = time.monotonic()
-        rows: dict[Key, Row] = {}
+        rows: dict[Key, LevelRow] = {}
         for entry in list(self._watched):
             if entry.wrapper() is not None and now - entry.answered < FRESH:
                 for level in entry.levels:
-                    self._put(rows, self._key(entry, level), _row(level))
+                    row = LevelRow.of(
+                        level.consumed, level.limit, level.window_length, level.window_remaining
+                    )
+                    self._put(rows, self._key(entry, level), row)
         with self._lock:
             for key, (consumed, limit, at) in list(self._soft.items()):
                 if now - at > SOFT_LIMIT_MEMORY:
                     del self._soft[key]
                 else:
-                    row = Row(
-                        amount(consumed), amount(limit), utilization(consumed, limit), None, None
-                    )
-                    self._put(rows, key, row)
+                    self._put(rows, key, LevelRow.of(consumed, limit))
         return rows
 
     def _key(self, entry: _Watched, level: BudgetLevel) -> Key:
@@ -182,7 +210,7 @@ class Levels:
             semconv.SOURCE_GUARD,
         )
 
-    def _put(self, rows: dict[Key, Row], key: Key, row: Row) -> None:
+    def _put(self, rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:
         key = self.tallies.admit(self.tallies.levels, key)
         other = rows.get(key)
         if other is None or _fullness(row) > _fullness(other):
@@ -230,16 +258,6 @@ def _read(answer: Any) -> tuple[BudgetLevel, ...]:
     )
 
 
-def _row(level: BudgetLevel) -> Row:
-    return Row(
-        amount(level.consumed),
-        None if level.limit is None else amount(level.limit),
-        utilization(level.consumed, level.limit),
-        None if level.window_length is None else amount(level.window_length),
-        None if level.window_remaining is None else amount(level.window_remaining),
-    )
-
-
-def _fullness(row: Row) -> tuple[float, float]:
+def _fullness(row: LevelRow) -> tuple[float, float]:
     full = row.utilization
     return (-1.0 if full is None else full, row.consumed or 0.0)

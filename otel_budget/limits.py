@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -87,7 +88,8 @@ class _Account:
 class Book:
     """What each tenant or session has used of one limit, in bounded memory.
 
-    Not thread-safe: who owns it holds a lock.
+    Not thread-safe: its owner holds a lock. That lock is reentrant, so a finalizer or a signal
+    handler may add in the middle of any method.
 
     Args:
         limit: The budget.
@@ -121,10 +123,11 @@ class Book:
         """The amount that this call's tenant or session has used in the current window."""
         accounts = self._accounts(now)
         key = self._key(session_id, info)
-        if key not in accounts:  # to ask leaves no trace
+        try:
+            accounts.move_to_end(key)
+            return accounts[key].used
+        except KeyError:  # asking leaves no trace
             return 0
-        accounts.move_to_end(key)
-        return accounts[key].used
 
     def add(self, now: float, session_id: str, info: SessionInfo, amount: int) -> None:
         """Count `amount` for this call's tenant or session."""
@@ -139,7 +142,8 @@ class Book:
         key = self._key(session_id, info)
         account = accounts.setdefault(key, _Account(info.tenant))
         account.used += amount
-        accounts.move_to_end(key)
+        with suppress(KeyError):
+            accounts.move_to_end(key)
         if len(accounts) > self._max_keys:
             accounts.popitem(last=False)
 
@@ -147,9 +151,9 @@ class Book:
         """The fullest account by tenant; 0 for who used the window before and not yet this one."""
         fullest: dict[str | None, int] = {None: 0} if self.limit.per == "all" else {}
         counted = self._accounts(now)
-        for accounts in self._windows.values():
+        for accounts in list(self._windows.values()):
             current = accounts is counted
-            for account in accounts.values():
+            for account in list(accounts.values()):
                 amount = account.used if current else 0
                 tenant = None if self.limit.per == "all" else account.tenant
                 fullest[tenant] = max(fullest.get(tenant, 0), amount)

@@ -1,6 +1,6 @@
-"""Whose calls are recorded: the settings of one instrumented guard, for whom it acts, and where to.
+"""Settings of one instrumented guard, and where its telemetry goes.
 
-Recorders do not change; what belongs to one call lives in `recording.Call`.
+They do not change; what belongs to one call lives in `recording.Call`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,15 @@ from opentelemetry.trace import Tracer
 
 from otel_budget import semconv
 from otel_budget.hub import Hub
-from otel_budget.pricing import PriceSource
+from otel_budget.prices import PriceSource
 from otel_budget.sanitize import name, text
-from otel_budget.session_info import UNKNOWN, SessionInfo, SessionInfoSource, resolve, told_over
+from otel_budget.session_info import (
+    UNKNOWN,
+    SessionInfo,
+    SessionInfoSource,
+    resolve,
+    with_call_info,
+)
 from otel_budget.tallies import Labels, Tallies
 
 #: What the shield holds back. KeyboardInterrupt and SystemExit are not the telemetry's: a signal
@@ -28,7 +34,7 @@ _REMEMBERED: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Destination:
     """Where telemetry goes."""
 
     tracer: Tracer
@@ -40,13 +46,13 @@ class Target:
     given: tuple[Any, ...] = ()
 
 
-#: Set by `otel_budget.testing`: goes before every recorder's own target.
-override: Target | None = None
+#: Set by `otel_budget.testing`: goes before every recorder's own destination.
+override: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is worked out once per (tallies, SessionInfo)."""
+class Identity:
+    """Labels and attributes of one `SessionInfo`, worked out once per hub's tallies."""
 
     tallies: Tallies
     info: SessionInfo
@@ -68,8 +74,8 @@ class Known:
         return attributes
 
 
-class Recorder:
-    """What one instrumented guard is called, for whom it acts, and where its telemetry goes.
+class GuardSettings:
+    """An instrumented guard's name and options, whom it acts for, and where its telemetry goes.
 
     Args:
         guard_name: For attributes.
@@ -81,7 +87,7 @@ class Recorder:
         late_after: See `interpretation.outcome_of`.
         stacktraces: Whether an exception's stack is recorded.
         tells_levels: Whether the guard has ``budget_levels``.
-        target: Where telemetry goes.
+        destination: Where telemetry goes.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class Recorder:
         late_after: float | str | None,
         stacktraces: bool,
         tells_levels: bool,
-        target: Target,
+        destination: Destination,
     ) -> None:
         self.guard_name = guard_name
         self.session_info = session_info
@@ -107,14 +113,14 @@ class Recorder:
         self.late_after = late_after
         self.stacktraces = stacktraces
         self.tells_levels = tells_levels
-        self._target = target
-        self._known: dict[SessionInfo, Known] = {}
-        self._last: Known | None = None
+        self._destination = destination
+        self._identities: dict[SessionInfo, Identity] = {}
+        self._last: Identity | None = None
 
     @property
-    def target(self) -> Target:
+    def destination(self) -> Destination:
         """Where telemetry goes now."""
-        return override or self._target
+        return override or self._destination
 
     def info_of(self, session_id: Any, hub: Hub) -> SessionInfo:
         """Who and what `session_id` is; what cannot be told is unknown."""
@@ -122,25 +128,25 @@ class Recorder:
             return resolve(self.session_info, session_id)
         except SHIELDED as error:
             hub.failed(semconv.COMPONENT_SESSION_INFO, error)
-            return told_over(UNKNOWN)
+            return with_call_info(UNKNOWN)
 
-    def known(self, info: SessionInfo, tallies: Tallies) -> Known:
+    def identity(self, info: SessionInfo, tallies: Tallies) -> Identity:
         """Labels and attributes of `info`."""
         last = self._last
         if last is not None and last.info is info and last.tallies is tallies:
             return last
         try:
-            known = self._known.get(info)
+            identity = self._identities.get(info)
         except Exception:  # a field that cannot be hashed
-            return self._know(info, tallies)
-        if known is None or known.tallies is not tallies:
-            if len(self._known) >= _REMEMBERED:
-                self._known = {}
-            known = self._known[info] = self._know(info, tallies)
-        self._last = known
-        return known
+            return self._identity_of(info, tallies)
+        if identity is None or identity.tallies is not tallies:
+            if len(self._identities) >= _REMEMBERED:
+                self._identities = {}
+            identity = self._identities[info] = self._identity_of(info, tallies)
+        self._last = identity
+        return identity
 
-    def _know(self, info: SessionInfo, tallies: Tallies) -> Known:
+    def _identity_of(self, info: SessionInfo, tallies: Tallies) -> Identity:
         guard_name, model, provider = text(self.guard_name), name(info.model), name(info.provider)
         named = {
             semconv.GUARD_NAME: guard_name,
@@ -157,7 +163,7 @@ class Recorder:
             for key in (semconv.LABELS[label] for label in self.metric_labels)
             if key in attributes
         )
-        return Known(
+        return Identity(
             tallies,
             info,
             tallies.labels(pairs),

@@ -21,7 +21,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_budget import semconv
 from otel_budget.interpretation import Outcome
-from otel_budget.recorder import SHIELDED, Known, Recorder
+from otel_budget.recorder import SHIELDED, GuardSettings, Identity
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.session_info import UNKNOWN
 from otel_budget.tallies import NO_LABELS, Addition
@@ -72,6 +72,7 @@ class Call:
         "answer",
         "context",
         "counts",
+        "destination",
         "hub",
         "in_progress",
         "info",
@@ -79,18 +80,17 @@ class Call:
         "recorder",
         "session",
         "span",
-        "target",
     )
 
     point: ClassVar[str]
     span_name: ClassVar[str]
 
     def __init__(
-        self, recorder: Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, recorder: GuardSettings, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         self.recorder = recorder
-        self.target = recorder.target
-        self.hub = self.target.hub
+        self.destination = recorder.destination
+        self.hub = self.destination.hub
         self.info = UNKNOWN
         self.session = ""
         self.context = get_current()
@@ -108,7 +108,7 @@ class Call:
         self._started = 0.0
 
     # -- what a decision point adds --------------------------------------------------------
-    def known_before(self) -> dict[str, Any]:
+    def start_attributes(self) -> dict[str, Any]:
         """The point's own span attributes that are known before the guard answers."""
         return {}
 
@@ -186,17 +186,19 @@ class Call:
             return
         context = self.join_session()
         # What is known stands at the span's start, where samplers see it.
-        attributes = self.identity()
+        attributes = self.identity_attributes()
         attributes[semconv.DECISION_POINT] = self.point
-        attributes.update(self.known_before())
-        self.span = self.target.tracer.start_span(self.span_name, context, attributes=attributes)
+        attributes.update(self.start_attributes())
+        self.span = self.destination.tracer.start_span(
+            self.span_name, context, attributes=attributes
+        )
         self.context = trace.set_span_in_context(self.span, context)
         self._attached = attach(self.context)
 
     @property
     def traced(self) -> bool:
         """Whether there may be somebody who takes spans."""
-        return self.target.trace_provider != 0 or not _nobody_traces()
+        return self.destination.trace_provider != 0 or tracing_is_set_up()
 
     def join_session(self) -> Context:
         """The current context; where no span is active, with the session's root as its span."""
@@ -204,7 +206,7 @@ class Call:
         if trace.get_current_span(context).get_span_context().is_valid:
             return context
         return self.hub.sessions.parent(
-            self.session_key, context, self.target.tracer, self.identity
+            self.session_key, context, self.destination.tracer, self.identity_attributes
         )
 
     # -- who -------------------------------------------------------------------------------
@@ -217,16 +219,16 @@ class Call:
     @property
     def session_key(self) -> tuple[int, str]:
         """The session within its trace provider."""
-        return (self.target.trace_provider, self.session)
+        return (self.destination.trace_provider, self.session)
 
     @property
-    def known(self) -> Known:
+    def identity(self) -> Identity:
         """Labels and attributes of whoever this call is for."""
-        return self.recorder.known(self.info, self.hub.tallies)
+        return self.recorder.identity(self.info, self.hub.tallies)
 
-    def identity(self) -> dict[str, Any]:
+    def identity_attributes(self) -> dict[str, Any]:
         """The attributes that say whose call this is."""
-        return {**self.known.attributes, semconv.SESSION_ID: self.session}
+        return {**self.identity.attributes, semconv.SESSION_ID: self.session}
 
     # -- closing ---------------------------------------------------------------------------
     @property
@@ -271,28 +273,34 @@ class Call:
     def tally(
         self,
         additions: list[Addition],
-        known: Known,
+        identity: Identity,
         decision: str,
         seconds: float,
         error: BaseException | None,
     ) -> None:
         """Count `additions`, the guard's exception if it raised one, and the duration."""
-        tallies, point = known.tallies, self.point
+        tallies, point = identity.tallies, self.point
         if isinstance(error, Exception):
             kind = tallies.value(semconv.ERROR_TYPE, error_type(error))
-            additions.append((tallies.guard_errors, (NO_LABELS, point, kind, known.guard_name), 1))
+            additions.append(
+                (
+                    tallies[semconv.METRIC_GUARD_ERRORS],
+                    (NO_LABELS, point, kind, identity.guard_name),
+                    1,
+                )
+            )
         tallies.add(additions)
-        self.hub.enqueue(seconds, known.duration_attributes(point, decision), self.context)
+        self.hub.enqueue(seconds, identity.duration_attributes(point, decision), self.context)
 
 
-#: Set once there is a global trace provider, which nothing can take away again.
-_somebody_traces = False
+#: Kept once there is a global trace provider, which nothing can take away again.
+_tracing_is_set_up = False
 
 
-def _nobody_traces() -> bool:
-    """Whether no global trace provider has been set up: a span would be made for nothing."""
-    global _somebody_traces  # noqa: PLW0603
-    if not _somebody_traces:
+def tracing_is_set_up() -> bool:
+    """Whether there is a global trace provider; without one a span would be made for nothing."""
+    global _tracing_is_set_up  # noqa: PLW0603
+    if not _tracing_is_set_up:
         provider = trace.get_tracer_provider()
-        _somebody_traces = not isinstance(provider, trace.ProxyTracerProvider)
-    return not _somebody_traces
+        _tracing_is_set_up = not isinstance(provider, trace.ProxyTracerProvider)
+    return _tracing_is_set_up

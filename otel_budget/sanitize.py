@@ -55,6 +55,8 @@ def count(value: Any) -> int | None:
 
 def finite(value: Any) -> float | None:
     """`value` as a finite float, or None. Text is not a number, even if it reads like one."""
+    if value is None:
+        return None
     if type(value) is not float:
         if isinstance(value, str | bytes) or not isinstance(value, SupportsFloat | SupportsIndex):
             return None

@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from otel_budget.delivery import Delivery, Losses, Pipeline
-from otel_budget.diagnostics import say_once
 from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
-from otel_budget.hub import poll_levels
+from otel_budget.forks import renew_in_child
+from otel_budget.hubs import poll_levels
+from otel_budget.log_once import log_once
 
 try:
     from opentelemetry import _logs, metrics, trace
@@ -132,7 +133,10 @@ class Telemetry:
         failed = self._failed()
         # Each provider has its default limit, not ours: the SDK's collection, when cut short,
         # reports the same sums again on top of themselves.
-        jobs = [one.submit(_levels_first(one, one.provider.force_flush)) for one in self._pipelines]
+        jobs = [
+            pipeline.submit(_levels_first(pipeline, pipeline.provider.force_flush))
+            for pipeline in self._pipelines
+        ]
         # Waited for one after the other: they share the deadline.
         flushed = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
         return all(flushed) and failed == self._failed()
@@ -158,7 +162,8 @@ class Telemetry:
                 for delivery in pipeline.deliveries:
                     delivery.hurry(deadline)
             jobs = [
-                one.submit(_levels_first(one, one.provider.shutdown)) for one in self._pipelines
+                pipeline.submit(_levels_first(pipeline, pipeline.provider.shutdown))
+                for pipeline in self._pipelines
             ]
             finished = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
             self._losses = self._lost(finished)
@@ -175,15 +180,17 @@ class Telemetry:
             return self._losses
 
     def _failed(self) -> int:
-        return sum(one.failed for pipeline in self._pipelines for one in pipeline.deliveries)
+        return sum(
+            delivery.failed for pipeline in self._pipelines for delivery in pipeline.deliveries
+        )
 
     def _lost(self, finished: list[bool]) -> Losses:
         lost: dict[Signal, int] = dict.fromkeys(SIGNALS, 0)
         for pipeline, done in zip(self._pipelines, finished, strict=True):
-            for one in pipeline.deliveries:
-                missing = one.offered - one.delivered
+            for delivery in pipeline.deliveries:
+                missing = delivery.offered - delivery.delivered
                 if pipeline.signal == "metrics":
-                    missing = int(one.last_failed or not done)
+                    missing = int(delivery.last_failed or not done)
                 lost[pipeline.signal] = max(lost[pipeline.signal], missing)
         return Losses(lost["traces"], lost["logs"], bool(lost["metrics"]))
 
@@ -207,8 +214,21 @@ def _levels_first(pipeline: Pipeline, job: Callable[[], object]) -> Callable[[],
     return ask_then_do
 
 
-_telemetry: Telemetry | None = None
-_lock = threading.Lock()
+class _SetUp:
+    """What `configure` has set up in this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.telemetry: Telemetry | None = None
+        renew_in_child(self)
+
+    def after_fork(self) -> None:
+        self.lock = threading.RLock()
+        if self.telemetry is not None:
+            self.telemetry._after_fork()
+
+
+_set_up: Final = _SetUp()
 
 
 def configure(
@@ -245,20 +265,19 @@ def configure(
         ValueError: An exporter, protocol or endpoint that cannot be used.
         ModuleNotFoundError: The extra ``otlp`` is not installed.
     """
-    global _telemetry  # noqa: PLW0603
-    with _lock:
-        if _telemetry is not None:
-            say_once(
+    with _set_up.lock:
+        if _set_up.telemetry is not None:
+            log_once(
                 logging.INFO,
                 "configure() was called again: the telemetry stays as it was set up before.",
             )
-            return _telemetry
+            return _set_up.telemetry
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-            say_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
-            _telemetry = Telemetry([], shutdown_timeout)
-            return _telemetry
+            log_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
+            _set_up.telemetry = Telemetry([], shutdown_timeout)
+            return _set_up.telemetry
         if os.environ.get("OTEL_CONFIG_FILE"):
-            say_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
+            log_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
         taken = [signal for signal in SIGNALS if not _is_free(signal)]
         # Everything is made before anything is set, so that an error leaves nothing half done.
         makers = {
@@ -267,21 +286,21 @@ def configure(
             if signal not in taken
         }
         if taken:
-            say_once(
+            log_once(
                 logging.WARNING,
                 f"configure() leaves the provider of {', '.join(taken)} alone, which was set up "
                 "before; it is not shut down by the handle either.",
             )
         resource = Resource.create({SERVICE_NAME: service_name} if service_name else {})
-        _telemetry = Telemetry(
+        _set_up.telemetry = Telemetry(
             [
-                _set_up(signal, make, resource, log_patience)
+                _pipeline_of(signal, make, resource, log_patience)
                 for signal, make in makers.items()
                 if make
             ],
             shutdown_timeout,
         )
-        return _telemetry
+        return _set_up.telemetry
 
 
 def _is_free(signal: Signal) -> bool:
@@ -296,11 +315,11 @@ def _is_free(signal: Signal) -> bool:
     return "Proxy" in type(provider).__name__
 
 
-def _set_up(
-    signal: Signal, make: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
+def _pipeline_of(
+    signal: Signal, makers: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
 ) -> Pipeline:
     if signal == "traces":
-        spans = [_Spans(one) for one in make]
+        spans = [_Spans(make) for make in makers]
         tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         for delivery in spans:
             tracer_provider.add_span_processor(_SpanProcessor(delivery))
@@ -309,30 +328,19 @@ def _set_up(
     if signal == "metrics":
         points: list[_Metrics] = []
         readers: list[MetricReader] = []
-        for one in make:
-            exporter = one()
+        for make in makers:
+            exporter = make()
             if isinstance(exporter, MetricReader):  # such as Prometheus', which is asked
                 readers.append(exporter)
                 continue
-            points.append(_Metrics(first(exporter, one)))
+            points.append(_Metrics(first(exporter, make)))
             readers.append(PeriodicExportingMetricReader(points[-1]))
         meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         metrics.set_meter_provider(meter_provider)
         return Pipeline(signal, meter_provider, points)
-    events = [_LogEvents(one, log_patience) for one in make]
+    events = [_LogEvents(make, log_patience) for make in makers]
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for log_delivery in events:
         logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
     _logs.set_logger_provider(logger_provider)
     return Pipeline(signal, logger_provider, events)
-
-
-def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-    if _telemetry is not None:
-        _telemetry._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -88,6 +88,8 @@ LATE: Final = "late"
 CANCELLED: Final = "cancelled"
 #: What a check can come to: a partition, so that shares add up.
 DECISIONS: Final = (ALLOW, SOFT_LIMIT, DENY, MALFORMED, ERROR, LATE, CANCELLED)
+#: Those with which the call goes on.
+PROCEEDING: Final = frozenset({ALLOW, SOFT_LIMIT})
 #: What the record of a usage can come to, on the duration histogram.
 RECORDED: Final = "recorded"
 
@@ -150,7 +152,7 @@ LABELS: Final = {"tenant": TENANT, "agent": AGENT, "principal": PRINCIPAL}
 
 
 # -- metrics -------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # looked up on the call path: by identity
 class Metric:
     """One instrument: its name, kind, unit, meaning and attributes.
 
@@ -196,80 +198,75 @@ def prometheus_label(attribute: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
 
 
-_CALL: Final = (METRIC_MODEL, METRIC_PROVIDER)
-_LEVEL: Final = (GUARD_NAME, RESOURCE, WINDOW, UNIT, SOURCE)
+def _counter(
+    name: str, unit: str, description: str, attributes: tuple[str, ...], *, labelled: bool = True
+) -> Metric:
+    return Metric(name, "counter", unit, description, attributes, labelled)
 
-METRIC_DECISIONS: Final = Metric(
+
+def _level_gauge(name: str, description: str, *, unit: str = "") -> Metric:
+    return Metric(name, "gauge", unit, description, (GUARD_NAME, RESOURCE, WINDOW, UNIT, SOURCE))
+
+
+_CALL: Final = (METRIC_MODEL, METRIC_PROVIDER)
+
+METRIC_DECISIONS: Final = _counter(
     "budget.decisions",
-    "counter",
     "{decision}",
     "Decisions of the guard by decision point and outcome.",
     (DECISION_POINT, DECISION),
 )
-METRIC_THRESHOLD_HITS: Final = Metric(
+METRIC_THRESHOLD_HITS: Final = _counter(
     "budget.threshold_hits",
-    "counter",
     "{hit}",
     "Soft limits and denials by resource (and by tool, where a tool was checked).",
     (DECISION_POINT, KIND, RESOURCE, TOOL_NAME),
 )
-METRIC_TOKENS: Final = Metric(
+METRIC_TOKENS: Final = _counter(
     "budget.tokens",
-    "counter",
     "{token}",
     "Tokens of recorded calls by disjoint type: their sum is the true total.",
     (TOKEN_TYPE, *_CALL),
 )
-METRIC_COST: Final = Metric(
-    "budget.cost", "counter", "USD", "Cost of the recorded calls that could be priced.", _CALL
+METRIC_COST: Final = _counter(
+    "budget.cost", "USD", "Cost of the recorded calls that could be priced.", _CALL
 )
-METRIC_CALLS: Final = Metric(
-    "budget.calls", "counter", "{call}", "Recorded (successful) model calls.", _CALL
+METRIC_CALLS: Final = _counter(
+    "budget.calls", "{call}", "Recorded (successful) model calls.", _CALL
 )
-METRIC_UNPRICED_CALLS: Final = Metric(
+METRIC_UNPRICED_CALLS: Final = _counter(
     "budget.unpriced_calls",
-    "counter",
     "{call}",
     "Recorded calls that add nothing to the cost because their price is not known.",
     (*_CALL, REASON),
 )
-METRIC_CALLS_WITHOUT_USAGE: Final = Metric(
+METRIC_CALLS_WITHOUT_USAGE: Final = _counter(
     "budget.calls_without_usage",
-    "counter",
     "{call}",
     "Model calls behind a gate that ended without a usage to record: spend nobody counts.",
     (*_CALL, REASON),
 )
-METRIC_ESTIMATED_TOKENS: Final = Metric(
+METRIC_ESTIMATED_TOKENS: Final = _counter(
     "budget.estimated_tokens",
-    "counter",
     "{token}",
     "Prompt tokens estimated by the checks that let their call proceed.",
     _CALL,
 )
-METRIC_CONSUMED: Final = Metric(
-    "budget.consumed", "gauge", "", "Used of a budget, in the unit of its attribute.", _LEVEL
+METRIC_CONSUMED: Final = _level_gauge(
+    "budget.consumed", "Used of a budget, in the unit of its attribute."
 )
-METRIC_LIMIT: Final = Metric(
-    "budget.limit",
-    "gauge",
-    "",
-    "Limit of a budget (source=soft_limit: the threshold crossed).",
-    _LEVEL,
+METRIC_LIMIT: Final = _level_gauge(
+    "budget.limit", "Limit of a budget (source=soft_limit: the threshold crossed)."
 )
 # No unit: "1" would become `_ratio` by one route and nothing by another.
-METRIC_UTILIZATION: Final = Metric(
-    "budget.utilization",
-    "gauge",
-    "",
-    "Consumed over limit; absent where no limit is known.",
-    _LEVEL,
+METRIC_UTILIZATION: Final = _level_gauge(
+    "budget.utilization", "Consumed over limit; absent where no limit is known."
 )
-METRIC_WINDOW_LENGTH: Final = Metric(
-    "budget.window.length", "gauge", "s", "Length of the budget's window.", _LEVEL
+METRIC_WINDOW_LENGTH: Final = _level_gauge(
+    "budget.window.length", "Length of the budget's window.", unit="s"
 )
-METRIC_WINDOW_REMAINING: Final = Metric(
-    "budget.window.remaining", "gauge", "s", "Time until the budget's window resets.", _LEVEL
+METRIC_WINDOW_REMAINING: Final = _level_gauge(
+    "budget.window.remaining", "Time until the budget's window resets.", unit="s"
 )
 METRIC_GUARD_DURATION: Final = Metric(
     "budget.guard.duration",
@@ -279,50 +276,30 @@ METRIC_GUARD_DURATION: Final = Metric(
     (DECISION_POINT, DECISION, GUARD_NAME),
     labelled=False,
 )
-METRIC_GUARD_ERRORS: Final = Metric(
+METRIC_GUARD_ERRORS: Final = _counter(
     "budget.guard.errors",
-    "counter",
     "{error}",
     "Exceptions raised by the guard.",
     (DECISION_POINT, ERROR_TYPE, GUARD_NAME),
     labelled=False,
 )
-METRIC_TELEMETRY_ERRORS: Final = Metric(
+METRIC_TELEMETRY_ERRORS: Final = _counter(
     "budget.telemetry.errors",
-    "counter",
     "{error}",
     "Failures of the telemetry itself, none of which reached the host.",
     (COMPONENT,),
     labelled=False,
 )
-METRIC_LABEL_OVERFLOWS: Final = Metric(
+METRIC_LABEL_OVERFLOWS: Final = _counter(
     "budget.label_overflows",
-    "counter",
     "{overflow}",
     "Values counted under `_other_` because their label's cap was reached.",
     (LABEL,),
     labelled=False,
 )
 
-METRICS: Final = (
-    METRIC_DECISIONS,
-    METRIC_THRESHOLD_HITS,
-    METRIC_TOKENS,
-    METRIC_COST,
-    METRIC_CALLS,
-    METRIC_UNPRICED_CALLS,
-    METRIC_CALLS_WITHOUT_USAGE,
-    METRIC_ESTIMATED_TOKENS,
-    METRIC_CONSUMED,
-    METRIC_LIMIT,
-    METRIC_UTILIZATION,
-    METRIC_WINDOW_LENGTH,
-    METRIC_WINDOW_REMAINING,
-    METRIC_GUARD_DURATION,
-    METRIC_GUARD_ERRORS,
-    METRIC_TELEMETRY_ERRORS,
-    METRIC_LABEL_OVERFLOWS,
-)
+#: Every metric above, in this order.
+METRICS: Final = tuple(value for value in globals().values() if isinstance(value, Metric))
 
 #: From 0.1 ms (a dictionary) to 10 s (twice the runtime's patience), in seconds.
 GUARD_DURATION_BUCKETS: Final = (

@@ -95,7 +95,7 @@ def call_info(
             _call.reset(token)
 
 
-def told_cost() -> float | None:
+def call_cost() -> float | None:
     """The ``cost_usd`` of the enclosing `call_info`, as given."""
     call = _call.get()
     return None if call is None else call.cost_usd
@@ -117,10 +117,10 @@ def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
         if answer is not None and not isinstance(answer, SessionInfo):
             raise TypeError(f"session_info must return SessionInfo or None, not {type(answer)!r}")
         info = answer or UNKNOWN
-    return told_over(info)
+    return with_call_info(info)
 
 
-def told_over(info: SessionInfo) -> SessionInfo:
+def with_call_info(info: SessionInfo) -> SessionInfo:
     """`info` with what the enclosing `call_info` says laid over it."""
     call = _call.get()
     if call is None or not call.said:

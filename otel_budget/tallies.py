@@ -109,7 +109,7 @@ Addition = tuple[Series, Key, float]
 
 
 class Tallies:
-    """The sums of one hub.
+    """The sums of one hub: ``tallies[METRIC_COST]`` is the series of that counter.
 
     Args:
         max_label_sets: How many distinct label sets are kept.
@@ -122,28 +122,14 @@ class Tallies:
         self._labels: dict[Pairs, Labels] = {}
         self._other_labels: dict[tuple[str, ...], Labels] = {}
         self._values: dict[str, set[str]] = {attribute: set() for attribute in VALUE_CAPS}
-        self.decisions = Series(semconv.METRIC_DECISIONS)
-        self.threshold_hits = Series(semconv.METRIC_THRESHOLD_HITS)
-        self.tokens = Series(semconv.METRIC_TOKENS)
-        self.cost = Series(semconv.METRIC_COST)
-        self.calls = Series(semconv.METRIC_CALLS)
-        self.unpriced_calls = Series(semconv.METRIC_UNPRICED_CALLS)
-        self.calls_without_usage = Series(semconv.METRIC_CALLS_WITHOUT_USAGE)
-        self.estimated_tokens = Series(semconv.METRIC_ESTIMATED_TOKENS)
-        self.guard_errors = Series(semconv.METRIC_GUARD_ERRORS)
-        self.telemetry_errors = Series(semconv.METRIC_TELEMETRY_ERRORS)
-        self.label_overflows = Series(semconv.METRIC_LABEL_OVERFLOWS)
+        self._series = {
+            metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
+        }
         #: All gauges of levels share one set of series; only its keys are used.
         self.levels = Series(semconv.METRIC_UTILIZATION)
 
-    @property
-    def counters(self) -> tuple[Series, ...]:
-        """The counters among the series."""
-        return tuple(
-            series
-            for series in vars(self).values()
-            if isinstance(series, Series) and series.metric.kind == "counter"
-        )
+    def __getitem__(self, counter: semconv.Metric) -> Series:
+        return self._series[counter]
 
     # -- what an attribute may be ----------------------------------------------------------
     def labels(self, pairs: Pairs) -> Labels:
@@ -179,7 +165,7 @@ class Tallies:
             return semconv.OTHER
 
     def _overflowed(self, label: str) -> None:
-        self.add([(self.label_overflows, (NO_LABELS, label), 1)])
+        self.add([(self[semconv.METRIC_LABEL_OVERFLOWS], (NO_LABELS, label), 1)])
 
     # -- counting --------------------------------------------------------------------------
     def add(self, additions: Iterable[Addition]) -> None:

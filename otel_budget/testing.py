@@ -25,8 +25,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from otel_budget import recorder, semconv
 from otel_budget.contract import BudgetThresholdHit
-from otel_budget.hub import Hub, live_hubs
-from otel_budget.instruments import hub_for
+from otel_budget.hub import Hub
+from otel_budget.hubs import hub_for, live_hubs
 from otel_budget.version import __version__
 
 #: Keywords of `Telemetry.value` and the attributes they stand for.
@@ -108,10 +108,10 @@ class Telemetry:
         Raises:
             ValueError: There is no such metric or attribute, or several gauges match.
         """
-        definition = next((one for one in semconv.METRICS if one.name == metric), None)
+        definitions = {definition.name: definition for definition in semconv.METRICS}
+        definition = definitions.get(metric)
         if definition is None:
-            names = ", ".join(one.name for one in semconv.METRICS)
-            raise ValueError(f"there is no metric {metric!r}; there are {names}")
+            raise ValueError(f"there is no metric {metric!r}; there are {', '.join(definitions)}")
         wanted = {_attribute(keyword): value for keyword, value in attributes.items()}
         found = self.metrics().get(metric)
         points: list[Any] = [
@@ -178,7 +178,7 @@ def capture_telemetry(*, spans: bool = True) -> Iterator[Telemetry]:
             hub.levels.adopt(other.levels)
     telemetry = Telemetry(captured, logs, reader, hub)
     outer = recorder.override
-    recorder.override = recorder.Target(
+    recorder.override = recorder.Destination(
         tracer_provider.get_tracer(semconv.SCOPE_NAME, __version__),
         logger_provider.get_logger(semconv.SCOPE_NAME, __version__),
         hub,

@@ -6,11 +6,11 @@ import logging
 from typing import Any
 
 from otel_budget import semconv
-from otel_budget.diagnostics import say_once
 from otel_budget.interpretation import Measurement, Price, measure, price
+from otel_budget.log_once import log_once
 from otel_budget.recorder import SHIELDED
 from otel_budget.recording import Call
-from otel_budget.session_info import told_cost
+from otel_budget.session_info import call_cost
 from otel_budget.tallies import Addition
 
 
@@ -25,7 +25,7 @@ class UsageRecord(Call):
     def identify(self) -> None:
         """Find out whose call this is, and read the usage before the guard may change it."""
         super().identify()
-        provider = self.known.attributes.get(semconv.PROVIDER)
+        provider = self.identity.attributes.get(semconv.PROVIDER)
         self._measured = measure(self.argument(1, "usage"), provider)
 
     def close(self, seconds: float, error: BaseException | None) -> None:
@@ -55,17 +55,17 @@ class UsageRecord(Call):
         """Count a model call that ended without a usage to record: nothing is known of its cost."""
         try:
             self.identify()
-            known = self.known
-            key = (known.labels, known.model, known.provider, reason)
-            known.tallies.add([(known.tallies.calls_without_usage, key, 1)])
+            identity = self.identity
+            key = (identity.labels, identity.model, identity.provider, reason)
+            identity.tallies.add([(identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_METRICS, failure)
 
     def _price(self, measured: Measurement) -> Price:
         try:
-            known = self.known.attributes
-            model, provider = known.get(semconv.MODEL), known.get(semconv.PROVIDER)
-            return price(measured, self.recorder.prices, model, provider, told_cost())
+            attributes = self.identity.attributes
+            model, provider = attributes.get(semconv.MODEL), attributes.get(semconv.PROVIDER)
+            return price(measured, self.recorder.prices, model, provider, call_cost())
         except SHIELDED as error:
             self.hub.failed(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)
@@ -78,20 +78,21 @@ class UsageRecord(Call):
         seconds: float,
         error: BaseException | None,
     ) -> None:
-        known = self.known
-        tallies, labels, model, provider = known.tallies, known.labels, known.model, known.provider
+        identity = self.identity
+        tallies, labels = identity.tallies, identity.labels
+        model, provider = identity.model, identity.provider
         key = (labels, model, provider)
-        additions: list[Addition] = [(tallies.calls, key, 1)]
+        additions: list[Addition] = [(tallies[semconv.METRIC_CALLS], key, 1)]
         if cost.usd is None:
-            additions.append((tallies.unpriced_calls, (*key, cost.reason), 1))
+            additions.append((tallies[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
         else:
-            additions.append((tallies.cost, key, cost.usd))
+            additions.append((tallies[semconv.METRIC_COST], key, cost.usd))
         if not measured.malformed:
-            series = tallies.tokens
+            series = tallies[semconv.METRIC_TOKENS]
             for token_type, tokens in zip(semconv.TOKEN_TYPES, measured, strict=False):
                 if tokens or token_type == semconv.TOKENS_INPUT:  # one brings the others as zeros
                     additions.append((series, (labels, token_type, model, provider), tokens))
-        self.tally(additions, known, decision, seconds, error)
+        self.tally(additions, identity, decision, seconds, error)
 
     def _say_what_is_missing(self, cost: Price) -> None:
         info = self.info
@@ -103,7 +104,7 @@ class UsageRecord(Call):
             "a tenant": not info.tenant,
         }
         what = ", ".join(key for key, is_missing in missing.items() if is_missing)
-        say_once(
+        log_once(
             logging.WARNING if cost.usd is None else logging.INFO,
             f"otel-budget sees calls without {what}: pass session_info=SessionInfo(tenant=…, "
             "model=…, provider=…) to instrument(); for prices install 'otel-budget[prices]' or "

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support import MAKES, Backend, Make
 
-from otel_budget import diagnostics
+from otel_budget import log_once
 
 
 @pytest.fixture
@@ -29,4 +29,4 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's environment, nor what an earlier test has logged once."""
     for variable in [key for key in os.environ if key.startswith("OTEL_")]:
         monkeypatch.delenv(variable)
-    monkeypatch.setattr(diagnostics, "_said", set())
+    monkeypatch.setattr(log_once, "_logged", set())

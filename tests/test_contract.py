@@ -23,6 +23,7 @@ from otel_budget import (
     SyncBudgetGuard,
     TokenUsage,
 )
+from otel_budget.sanitize import error_type
 
 SOFT = SoftLimit(resource="llm_cost_usd", consumed=4.0, limit=5.0)
 
@@ -208,3 +209,8 @@ def test_a_level_that_is_not_a_number_is_refused(bad: str) -> None:
     numbers: dict[str, Any] = {"consumed": 1.0, "limit": 2.0, bad: float("nan")}
     with pytest.raises(ValidationError, match=bad):
         BudgetLevel("r", **numbers)
+
+
+def test_a_guards_refusal_by_exception_keeps_its_error_type() -> None:
+    """It is exported as ``error.type``, wherever the class is written down."""
+    assert error_type(BudgetExhausted("r", "x")) == "otel_budget.contract.BudgetExhausted"

@@ -18,8 +18,8 @@ import json, os, signal, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: forking a process with threads
 from support import Backend, SyncScript
 from otel_budget import BudgetLevel, FlatRates, instrument
-from otel_budget.instruments import hub_for
-import otel_budget.instruments as instruments
+from otel_budget.hubs import hub_for
+import otel_budget.hubs as hubs
 backend = Backend()
 USAGE = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
 class Guard(SyncScript):
@@ -129,13 +129,14 @@ def test_a_fork_in_the_middle_of_another_threads_tally() -> None:
     _run(
         """
         tallies = hub.tallies
+        from otel_budget import semconv
         from otel_budget.tallies import NO_LABELS
         within, go_on = threading.Event(), threading.Event()
         def additions():
             key = (NO_LABELS, "llm", "allow")
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
             within.set(); go_on.wait(30)
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
         thread = threading.Thread(target=tallies.add, args=(additions(),))
         thread.start()
         assert within.wait(10)
@@ -155,14 +156,15 @@ def test_a_fork_in_the_middle_of_its_own_tally() -> None:
     _run(
         """
         tallies = hub.tallies
+        from otel_budget import semconv
         from otel_budget.tallies import NO_LABELS
         calls(2)
         pids = []
         def additions():
             key = (NO_LABELS, "llm", "allow")
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
             pids.append(os.fork())
-            yield tallies.decisions, key, 1
+            yield tallies[semconv.METRIC_DECISIONS], key, 1
         tallies.add(additions())
         if not pids[0]:
             signal.alarm(30)
@@ -185,7 +187,7 @@ def test_a_fork_in_the_middle_of_its_own_tally() -> None:
         "hub.sessions._lock",
         "hub.levels._lock",
         "hub.levels._polling",
-        "instruments._lock",
+        "hubs._registry.lock.current",
     ],
 )
 def test_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
@@ -199,7 +201,7 @@ def test_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
         thread.start()
         assert held.wait(10)
         def child():
-            from otel_budget.hub import poll_levels
+            from otel_budget.hubs import poll_levels
             guard.answer = {{"decision": "soft", "resource": "r", "consumed": 1, "limit": 2}}
             calls(3)
             poll_levels()
@@ -265,5 +267,53 @@ def test_a_fork_inside_a_guard_counts_in_both() -> None:
                 os._exit(1)
         joined(pids[0])
         assert backend.value("budget.decisions") == 1
+        """
+    )
+
+
+def test_every_living_owner_is_renewed_in_a_child_even_if_another_fails() -> None:
+    python(
+        """
+        import gc, os, sys
+        from otel_budget.forks import RenewedLock, renew_in_child
+        class Owner:
+            __hash__ = None  # as a class has that defines how it compares
+            def __init__(self, fails=False):
+                self.fails, self.renewed = fails, 0
+                renew_in_child(self)
+            def after_fork(self):
+                self.renewed += 1
+                renew_in_child(self)  # once more changes nothing
+                self.others = [RenewedLock() for _ in range(100)]
+                if self.fails:
+                    raise RuntimeError("no thread to be had")
+        owners = [Owner(), Owner(fails=True), Owner()]
+        gone = Owner(); del gone; gc.collect()
+        unraisable = []
+        sys.unraisablehook = unraisable.append
+        pid = os.fork()
+        if not pid:
+            os._exit([owner.renewed for owner in owners] != [1, 1, 1] or len(unraisable) != 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert [owner.renewed for owner in owners] == [0, 0, 0]
+        """
+    )
+
+
+def test_a_lock_taken_before_a_fork_is_released_after_it() -> None:
+    python(
+        """
+        import os
+        from otel_budget.forks import RenewedLock
+        lock = RenewedLock()
+        with lock.current:
+            before = lock.current
+            with lock.current:  # reentrant
+                pid = os.fork()
+        if not pid:
+            with lock.current:
+                os._exit(lock.current is before)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert lock.current is before
         """
     )

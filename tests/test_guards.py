@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from support import python
 
 from otel_budget.contract import Allow, Deny, SoftLimit, TokenUsage
 from otel_budget.guards import AsyncWindowGuard, Limit, WindowGuard
-from otel_budget.pricing import FlatRates
+from otel_budget.prices import FlatRates
 from otel_budget.session_info import SessionInfo, call_info
 
 DOLLAR_A_CALL = FlatRates(input=1.0, output=0.0)  # of a million input tokens
@@ -365,12 +366,54 @@ def test_exact_under_threads(kind: type[Any]) -> None:
 def test_a_fork_while_another_thread_holds_the_lock_leaves_a_guard_that_works() -> None:
     guard = WindowGuard(Limit(10, "tokens", "all"))
     guard.record_after_llm("s", usage(10))
-    with guard._lock:
-        child = os.fork()
-        if child == 0:
-            signal.alarm(5)  # a child that hangs is to end
-            os._exit(7 if isinstance(guard.check_before_llm("s", 0), Deny) else 1)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with guard._lock.current:
+            held.set()
+            release.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)  # a child that hangs is to end
+        os._exit(7 if isinstance(guard.check_before_llm("s", 0), Deny) else 1)
+    release.set()
+    thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_finalizer_that_runs_within_the_guard_may_call_it() -> None:
+    """A collection can start wherever memory is allocated, also where the guard holds its lock."""
+    python(
+        """
+        import faulthandler, gc
+        faulthandler.dump_traceback_later(20, exit=True)  # a guard that hangs is to end
+        from otel_budget import Deny, TokenUsage, limits
+        from otel_budget.guards import Limit, WindowGuard
+        guard = WindowGuard(Limit(3, "tokens", per="session"))
+        usage = TokenUsage(prompt_tokens=1, completion_tokens=0, total_tokens=1)
+        class Session:
+            def __init__(self):
+                self.me = self
+            def __del__(self):
+                guard.record_after_llm("s", usage)
+        gc.disable()
+        def collecting(method):
+            def first_collect(*args):
+                gc.collect()
+                return method(*args)
+            return first_collect
+        for method in ("add", "used", "levels"):
+            setattr(limits.Book, method, collecting(getattr(limits.Book, method)))
+        Session(); guard.record_after_llm("s", usage)
+        assert [level.consumed for level in guard.budget_levels()] == [2]
+        Session(); assert isinstance(guard.check_before_llm("s", 0), Deny)
+        Session(); assert [level.consumed for level in guard.budget_levels()] == [4]
+        """
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from support import Backend, SyncScript, python
 
 from otel_budget import hub as hub_module
-from otel_budget.instruments import hub_for
+from otel_budget.hubs import hub_for
 
 #: In place of the thousands of durations that a hub keeps.
 SMALL = 200
@@ -23,8 +23,8 @@ logging.getLogger("opentelemetry").setLevel(logging.ERROR)
 from opentelemetry import metrics, trace, _logs
 from support import Backend, SyncScript
 from otel_budget import BudgetLevel, instrument
-from otel_budget.hub import poll_levels
-from otel_budget.instruments import hub_for
+from otel_budget.hubs import poll_levels
+from otel_budget.hubs import hub_for
 ALLOW = {"decision": "allow"}
 b = Backend()
 def use_globally(b=b):
@@ -37,8 +37,8 @@ class Levels(SyncScript):
 def guard(name, **options):
     return instrument(Levels(ALLOW), name=name, prices=None, **options)
 def call(*guards):
-    for one in guards:
-        one.check_before_llm("s", 1)
+    for instrumented in guards:
+        instrumented.check_before_llm("s", 1)
 def expect(count, guards, backend=b):
     data = backend.reader.get_metrics_data()
     scopes = [s for r in data.resource_metrics for s in r.scope_metrics]
@@ -152,15 +152,39 @@ def test_a_provider_that_is_gone_takes_its_hub_with_it() -> None:
     python(
         PRELUDE
         + """
-from otel_budget.hub import live_hubs
+from otel_budget.hubs import live_hubs
 before = len(live_hubs())
 for number in range(50):
-    one = Backend()
-    call(guard("a", meter_provider=one.meter_provider, tracer_provider=one.tracer_provider))
-    one.shutdown()
-    del one
+    backend = Backend()
+    call(guard("a", meter_provider=backend.meter_provider, tracer_provider=backend.tracer_provider))
+    backend.shutdown()
+    del backend
 gc.collect()
 assert len(live_hubs()) - before <= 2, len(live_hubs())
+"""
+    )
+
+
+def test_a_finalizer_that_asks_while_the_instruments_are_made_gets_the_same_hub() -> None:
+    python(
+        PRELUDE
+        + """
+import faulthandler
+faulthandler.dump_traceback_later(20, exit=True)  # a lock that hangs is to end
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+inner = []
+class Interrupted(MeterProvider):
+    def get_meter(self, *args, **kwargs):
+        if not inner:
+            inner.append(None)
+            inner[0] = guard("b", meter_provider=self)
+            call(inner[0])
+        return super().get_meter(*args, **kwargs)
+b.reader = InMemoryMetricReader()
+b.meter_provider = Interrupted([b.reader], shutdown_on_exit=False)
+g = guard("a", meter_provider=b.meter_provider)
+call(g, inner[0]); expect(3, "ab")
 """
     )
 

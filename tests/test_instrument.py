@@ -682,7 +682,7 @@ def test_promise_8_interleaved_tasks_keep_their_own_spans(backend: Backend) -> N
 def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
     backend: Backend,
 ) -> None:
-    from otel_budget.recorder import Recorder
+    from otel_budget.recorder import GuardSettings
 
     class Levels(SyncScript):
         def budget_levels(self) -> list[Any]:
@@ -690,7 +690,7 @@ def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
 
     def alive() -> int:
         gc.collect()
-        return sum(type(one) in {Recorder, Levels} for one in gc.get_objects())
+        return sum(type(one) in {GuardSettings, Levels} for one in gc.get_objects())
 
     before = alive()
     for number in range(10_000):
@@ -704,14 +704,14 @@ def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
 
 
 def test_promise_8_sessions_are_bounded(backend: Backend) -> None:
-    from otel_budget.recorder import Target
+    from otel_budget.recorder import Destination
     from otel_budget.sessions import MAX_SESSIONS
 
     guard = backend.instrument(SyncScript({"decision": "allow"}))
-    target = object.__getattribute__(guard, "_otel_budget_recorder").target
-    assert isinstance(target, Target)
+    destination = object.__getattribute__(guard, "_otel_budget_recorder").destination
+    assert isinstance(destination, Destination)
     assert MAX_SESSIONS == 10_000
-    sessions = target.hub.sessions
+    sessions = destination.hub.sessions
     for number in range(11_000):
         sessions.spend((0, f"s{number}"), 0.1, 1)
     assert len(sessions._sessions) == 10_000

@@ -8,15 +8,16 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from support import Backend, SyncScript
 
-from otel_budget import BudgetGuard, BudgetLevel
+from otel_budget import BudgetGuard, BudgetLevel, semconv
 from otel_budget import levels as levels_module
-from otel_budget.hub import poll_levels
-from otel_budget.levels import Levels
+from otel_budget.hubs import poll_levels
+from otel_budget.levels import GAUGES, LevelRow, Levels
 from otel_budget.tallies import Tallies
 
 
@@ -291,3 +292,9 @@ def test_rotating_resources_do_not_fill_the_gauges(backend: Backend) -> None:
     series = backend.series("budget.consumed")
     assert len(series) <= 101
     assert not [a for a, _ in series if "otel.metric.overflow" in a]
+
+
+def test_every_gauge_of_the_schema_reads_a_field_of_its_own() -> None:
+    assert set(GAUGES) == {metric for metric in semconv.METRICS if metric.kind == "gauge"}
+    row = LevelRow(*range(len(fields(LevelRow))))
+    assert sorted(value_of(row) for value_of in GAUGES.values()) == list(range(len(GAUGES)))

@@ -23,7 +23,7 @@ from otel_budget import (
     TokenUsage,
     call_info,
 )
-from otel_budget.pricing import price_source
+from otel_budget.prices import price_source
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,7 @@ def test_without_the_extra_auto_prices_nothing_and_asking_for_it_says_what_to_in
         real = importlib.util.find_spec
         importlib.util.find_spec = lambda name, *a: None if name == "genai_prices" else real(name)
         from otel_budget import GenAIPrices
-        from otel_budget.pricing import price_source
+        from otel_budget.prices import price_source
         assert price_source("auto") is None
         try:
             GenAIPrices()

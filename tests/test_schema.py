@@ -11,7 +11,8 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.trace import SpanKind, StatusCode
 from support import METHODS, Backend, Make, SyncScript, outcome
 
-from otel_budget import BudgetLevel, FlatRates, SessionInfo, call_info
+from otel_budget import BudgetGate, BudgetLevel, FlatRates, SessionInfo, call_info, semconv
+from otel_budget.hubs import poll_levels
 
 INFO = SessionInfo(
     tenant="acme",
@@ -350,8 +351,6 @@ def test_there_are_these_instruments_and_no_others(backend: Backend) -> None:
     failing.record_after_llm("s", {})
     with call_info(tenant="another"):
         guard.check_before_llm("s", 1)
-    from otel_budget.hub import poll_levels
-
     poll_levels()
     metrics = backend.collect()
     # A gate's own count needs a gate.
@@ -371,6 +370,76 @@ def test_there_are_these_instruments_and_no_others(backend: Backend) -> None:
 
 
 DECISIONS = ("allow", "soft_limit", "deny", "malformed", "error", "late", "cancelled")
+
+#: What each attribute of a metric may say in the test below: no value fits two free names.
+VALUES = {
+    "budget.decision_point": {"llm", "tool", "usage"},
+    "budget.decision": {*DECISIONS, "recorded"},
+    "budget.kind": {"soft", "hard"},
+    "budget.resource": {"the-resource"},
+    "budget.tool.name": {"the-tool"},
+    "budget.token.type": {"input", "output", "cache_read", "cache_write"},
+    "gen_ai.request.model": {"the-model"},
+    "gen_ai.provider.name": {"the-provider"},
+    "budget.reason": {"no_prices", "not_reported"},
+    "error.type": {"RuntimeError"},
+    "budget.guard.name": {"the-guard"},
+    "budget.component": {"budget_levels"},
+    "budget.label": {"labels"},
+    "budget.window": {"the-window"},
+    "budget.unit": {"the-unit"},
+    "budget.source": {"guard", "soft_limit"},
+}
+LABEL_VALUES = {
+    "budget.tenant": {"the-tenant", "_other_"},
+    "budget.agent": {"the-agent", "_other_"},
+    "budget.principal": {"the-principal", "_other_"},
+}
+
+
+def test_every_attribute_of_every_metric_carries_values_of_its_own(backend: Backend) -> None:
+    """Series are counted under values in the order of the metric's attributes: none may swap."""
+
+    class Guard(SyncScript):
+        def budget_levels(self) -> Any:
+            if self.answer is None:
+                raise RuntimeError("no")
+            who = ("the-tenant", "the-agent", "the-principal")
+            return [BudgetLevel("the-resource", 1, 2, "the-unit", "the-window", 60, 30, *who)]
+
+    options: dict[str, Any] = {
+        "name": "the-guard",
+        "session_info": SessionInfo("the-tenant", "the-principal", "the-agent", "the-correlation",
+                                    "the-model", "the-provider"),
+        "metric_labels": ("tenant", "agent", "principal"),
+        "max_label_sets": 1,
+    }  # fmt: skip
+    script = Guard({"decision": "soft", "resource": "the-resource", "consumed": 1, "limit": 2})
+    guard = backend.instrument(script, prices=RATES, **options)
+    unpriced = backend.instrument(Guard(), prices=None, **options)
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    guard.check_before_llm("s", 1)
+    guard.check_before_tool("s", "the-tool")
+    guard.record_after_llm("s", usage)
+    unpriced.record_after_llm("s", usage)
+    with call_info(tenant="another"):
+        guard.check_before_llm("s", 1)
+    with BudgetGate(guard).llm_call("s", 1):
+        pass  # and no usage is told
+    poll_levels()
+    script.answer = RuntimeError("no")
+    for method, argument in (("llm", 1), ("tool", "the-tool")):
+        outcome(lambda m=method, a=argument: getattr(guard, f"check_before_{m}")("s", a))
+    for metric in semconv.METRICS:
+        points = backend.points(metric.name)
+        allowed = {attribute: VALUES[attribute] for attribute in metric.attributes}
+        if metric.labelled:
+            allowed |= LABEL_VALUES
+        carried = {attribute for attributes, _ in points for attribute in attributes}
+        assert carried == set(allowed), metric.name
+        for attributes, _ in points:
+            for attribute, value in attributes.items():
+                assert value in allowed[attribute], (metric.name, attribute, value)
 
 
 @pytest.mark.parametrize(("method", "point"), [("llm", "llm"), ("tool", "tool")])
@@ -562,8 +631,6 @@ def test_gauges_from_the_guards_own_levels(backend: Backend) -> None:
             ]  # fmt: skip
 
     guard = _wrap(backend, Guard())
-    from otel_budget.hub import poll_levels
-
     poll_levels()
     assert guard.check_before_llm("s", 1) is None
     day = {

@@ -230,7 +230,7 @@ def test_log_events_are_offered_again_for_longer_than_spans() -> None:
         process.communicate()
 
 
-def test_twice_is_one_set_up_and_is_said_once() -> None:
+def test_twice_is_one_set_up_and_is_logged_once() -> None:
     with receiver() as store:
         result = run(
             """

@@ -12,6 +12,7 @@ from otel_budget import semconv
 from otel_budget.tallies import MAX_SERIES, NO_LABELS, VALUE_CAPS, Series, Tallies
 
 INT64 = 2**63 - 1
+COUNTERS = [metric for metric in semconv.METRICS if metric.kind == "counter"]
 
 
 def _sums(tallies: Tallies, series: Series) -> dict[frozenset[Any], float]:
@@ -27,9 +28,11 @@ def test_label_sets_are_capped_and_the_rest_is_other() -> None:
     sets = [_tenant(tallies, tenant) for tenant in ("a", "b", "c", "a", "d")]
     assert sets[0] is sets[3]
     assert sets[2] is sets[4]
-    assert [each.pairs[0][1] for each in sets] == ["a", "b", "_other_", "a", "_other_"]
+    assert [labels.pairs[0][1] for labels in sets] == ["a", "b", "_other_", "a", "_other_"]
     assert tallies.labels(()) is NO_LABELS
-    assert _sums(tallies, tallies.label_overflows) == {frozenset({("budget.label", "labels")}): 2}
+    assert _sums(tallies, tallies[semconv.METRIC_LABEL_OVERFLOWS]) == {
+        frozenset({("budget.label", "labels")}): 2
+    }
 
 
 def test_the_other_set_has_other_in_every_label_it_has() -> None:
@@ -82,7 +85,7 @@ def test_no_metric_makes_more_series_than_promised_whatever_is_combined() -> Non
         "budget.label": ["labels"],
         "budget.source": ["guard", "soft_limit"],
     }  # fmt: skip
-    for series in (*tallies.counters, tallies.levels):
+    for series in (*(tallies[counter] for counter in COUNTERS), tallies.levels):
         added = 0
         for number, labels in enumerate(chosen):
             for round_ in range(8):
@@ -97,14 +100,14 @@ def test_no_metric_makes_more_series_than_promised_whatever_is_combined() -> Non
                 added += 1
         rows = tallies.read(series)
         assert len(rows) <= MAX_SERIES == 1_800, series.metric.name
-        if series is not tallies.label_overflows:
+        if series is not tallies[semconv.METRIC_LABEL_OVERFLOWS]:
             assert sum(value for _, value in rows) == added
         assert len({frozenset(attributes.items()) for attributes, _ in rows}) == len(rows)
 
 
 def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None:
     tallies = Tallies(max_label_sets=100)
-    hits = tallies.threshold_hits
+    hits = tallies[semconv.METRIC_THRESHOLD_HITS]
     for tenant, resource in itertools.product(range(100), range(100)):
         key = (_tenant(tallies, f"t{tenant}"), "tool", "hard", f"r{resource}", "tool")
         tallies.add([(hits, key, 1)])
@@ -120,27 +123,27 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
         }
     ]
     assert sum(value for _, value in rows) == 10_000
-    overflows = _sums(tallies, tallies.label_overflows)
+    overflows = _sums(tallies, tallies[semconv.METRIC_LABEL_OVERFLOWS])
     assert overflows[frozenset({("budget.label", "series")})] > 0
 
 
 @pytest.mark.parametrize(
     ("metric", "key", "zeros"),
     [
-        ("decisions", ("llm", "allow"), 6),
-        ("threshold_hits", ("llm", "soft", "r", None), 1),
-        ("tokens", ("input", "m", "p"), 3),
-        ("calls", ("m", "p"), 0),
-        ("cost", ("m", "p"), 0),
-        ("unpriced_calls", ("m", "p", "no_model"), 0),
-        ("guard_errors", ("llm", "ValueError", "g"), 0),
+        ("budget.decisions", ("llm", "allow"), 6),
+        ("budget.threshold_hits", ("llm", "soft", "r", None), 1),
+        ("budget.tokens", ("input", "m", "p"), 3),
+        ("budget.calls", ("m", "p"), 0),
+        ("budget.cost", ("m", "p"), 0),
+        ("budget.unpriced_calls", ("m", "p", "no_model"), 0),
+        ("budget.guard.errors", ("llm", "ValueError", "g"), 0),
     ],
 )
 def test_the_other_outcomes_of_a_new_series_are_zero(
     metric: str, key: tuple[Any, ...], zeros: int
 ) -> None:
     tallies = Tallies(1)
-    series: Series = getattr(tallies, metric)
+    (series,) = (tallies[counter] for counter in COUNTERS if counter.name == metric)
     tallies.add([(series, (NO_LABELS, *key), 3)])
     values = sorted(value for _, value in tallies.read(series))
     assert values == [0] * zeros + [3]
@@ -149,10 +152,11 @@ def test_the_other_outcomes_of_a_new_series_are_zero(
 @pytest.mark.parametrize("amounts", [[INT64, 1], [2**62] * 5, [INT64 - 1, 1, 1], [2**40] * 3])
 def test_the_sum_over_all_series_stops_at_int64(amounts: list[int]) -> None:
     tallies = Tallies(100)
+    tokens = tallies[semconv.METRIC_TOKENS]
     for number, amount in enumerate(amounts):
-        tallies.add([(tallies.tokens, (_tenant(tallies, f"t{number % 3}"), "input", None, None),
-                      amount)])  # fmt: skip
-    total = sum(value for _, value in tallies.read(tallies.tokens))
+        key = (_tenant(tallies, f"t{number % 3}"), "input", None, None)
+        tallies.add([(tokens, key, amount)])
+    total = sum(value for _, value in tallies.read(tokens))
     assert total == min(sum(amounts), INT64)
     assert isinstance(total, int)
 
@@ -161,8 +165,10 @@ def test_money_never_becomes_infinite() -> None:
     tallies = Tallies(100)
     for _ in range(3):
         for tenant in ("a", "b"):
-            tallies.add([(tallies.cost, (_tenant(tallies, tenant), None, None), 1.7e308)])
-    total = sum(value for _, value in tallies.read(tallies.cost))
+            tallies.add(
+                [(tallies[semconv.METRIC_COST], (_tenant(tallies, tenant), None, None), 1.7e308)]
+            )
+    total = sum(value for _, value in tallies.read(tallies[semconv.METRIC_COST]))
     assert 0 < total < float("inf")
 
 
@@ -172,12 +178,12 @@ def test_reading_while_others_add_never_sees_a_sum_fall() -> None:
 
     def add() -> None:
         while not stop.is_set():
-            tallies.add([(tallies.decisions, key, 1)])
+            tallies.add([(tallies[semconv.METRIC_DECISIONS], key, 1)])
 
     threads = [threading.Thread(target=add) for _ in range(3)]
     for thread in threads:
         thread.start()
-    seen = [sum(v for _, v in tallies.read(tallies.decisions)) for _ in range(200)]
+    seen = [sum(v for _, v in tallies.read(tallies[semconv.METRIC_DECISIONS])) for _ in range(200)]
     stop.set()
     for thread in threads:
         thread.join()
@@ -185,5 +191,11 @@ def test_reading_while_others_add_never_sees_a_sum_fall() -> None:
 
 
 def test_every_counter_of_the_schema_is_tallied() -> None:
-    counters = {series.metric.name for series in Tallies(1).counters}
-    assert counters == {m.name for m in semconv.METRICS if m.kind == "counter"}
+    tallies = Tallies(1)
+    for metric in semconv.METRICS:
+        if metric.kind == "counter":
+            assert tallies[metric].metric is metric
+            assert tallies.read(tallies[metric]) == []
+        else:
+            with pytest.raises(KeyError):
+                _ = tallies[metric]

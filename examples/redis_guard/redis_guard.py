@@ -34,7 +34,7 @@ from otel_budget import (
 )
 from otel_budget.interpretation import Price, measure, price
 from otel_budget.semconv import GUARD_UNAVAILABLE
-from otel_budget.session_info import SessionInfoSource, resolve, told_cost
+from otel_budget.session_info import SessionInfoSource, call_cost, resolve
 
 NANO = 10**9
 DAY = 86_400.0
@@ -151,7 +151,7 @@ class _Shared:
             raise ValueError(f"a usage that cannot be read: {usage!r}")
         cost = Price(0.0)
         if self.caps["usd"] != _NO_CAP:
-            told = told_cost() if step == "settle" else None
+            told = call_cost() if step == "settle" else None
             cost = price(tokens, self.prices, info.model, info.provider, told)
         # Both braces and words: tenants share nothing, and Redis Cluster keeps one's keys together.
         who = "no tenant" if info.tenant is None else f"tenant {info.tenant}"

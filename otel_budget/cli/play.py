@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_budget.cli.calllog import Call
-from otel_budget.contract import Allow, SoftLimit
+from otel_budget.contract import Proceeds
 from otel_budget.dialects import is_typed, print_usage, read_decision
 from otel_budget.session_info import call_info
 
@@ -95,4 +95,4 @@ async def _asked(check: Any, *arguments: Any) -> tuple[bool, bool]:
             answer = await answer
     except Exception:  # counted by the telemetry
         return False, True
-    return isinstance(read_decision(answer), Allow | SoftLimit), is_typed(answer)
+    return isinstance(read_decision(answer), Proceeds), is_typed(answer)

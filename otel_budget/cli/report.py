@@ -91,7 +91,7 @@ def report_of(telemetry: Telemetry) -> Report:
         tenant.soft_hits += value if soft else 0
         tenant.denials += 0 if soft else value
     for attributes, value, _ in points(semconv.METRIC_DECISIONS):
-        if attributes[semconv.DECISION] in {semconv.ALLOW, semconv.SOFT_LIMIT}:
+        if attributes[semconv.DECISION] in semconv.PROCEEDING:
             continue
         if attributes[semconv.DECISION_POINT] == semconv.POINT_LLM:
             report.refused_calls += value

@@ -26,6 +26,7 @@ from otel_budget import (
     TokenUsage,
     instrument,
 )
+from otel_budget.contract import Hit
 from otel_budget.guard import EVENTS_VARIABLE
 from otel_budget.verify import expected, inspection
 
@@ -36,7 +37,7 @@ class CanaryGuard(SyncBudgetGuard):
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
 
-    def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> SoftLimit | Deny:
+    def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Hit:
         """A soft limit, then a denial."""
         # The guard's span is the current one while the guard decides.
         context = trace.get_current_span().get_span_context()

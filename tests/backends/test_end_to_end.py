@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from collector import probes
 from collector.stack import Stack
 from otel_budget import BudgetGate, BudgetLevel, semconv
-from otel_budget.hub import poll_levels
+from otel_budget.hubs import poll_levels
 from otel_budget.semconv import prometheus_label
 
 pytestmark = pytest.mark.backend

@@ -1,106 +1,13 @@
-"""What a call costs, in USD, by the tokens of that one call.
-
-Prices are tiered by the size of a single request, so a call is priced by itself and never as the
-difference of running totals. Unknown is None, never 0.
-"""
+"""Published prices from the package genai-prices, an extra, which is imported when it is used."""
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from genai_prices.types import ModelInfo, ModelPrice
-
-MILLION: Final = 1_000_000
-
-
-@runtime_checkable
-class PriceSource(Protocol):
-    """Anything that knows what calls cost."""
-
-    def cost_usd(
-        self,
-        model: str | None,
-        provider: str | None,
-        *,
-        input_tokens: int,
-        output_tokens: int,
-        cache_read_tokens: int,
-        cache_write_tokens: int,
-    ) -> float | None:
-        """The cost of one call in USD, or None if it is not known.
-
-        It is asked on the caller's path: be quick, do no I/O, be thread-safe.
-
-        Args:
-            model: The model's name as the provider knows it, if known.
-            provider: OpenTelemetry's ``gen_ai.provider.name``, if known.
-            input_tokens: Prompt tokens *without* the cached ones.
-            output_tokens: Generated tokens.
-            cache_read_tokens: Prompt tokens read from the provider's cache.
-            cache_write_tokens: Prompt tokens written to it.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FlatRates:
-    """Your own rates, in USD per million tokens, for whatever model is called.
-
-    Args:
-        input: Rate of prompt tokens.
-        output: Rate of generated tokens.
-        cache_read: Rate of tokens read from the cache; None charges them as prompt tokens.
-        cache_write: Rate of tokens written to the cache; None charges them as prompt tokens.
-
-    See `by_model` for a rate card of several models.
-    """
-
-    input: float
-    output: float
-    cache_read: float | None = None
-    cache_write: float | None = None
-
-    def cost_usd(
-        self,
-        model: str | None,
-        provider: str | None,
-        *,
-        input_tokens: int,
-        output_tokens: int,
-        cache_read_tokens: int,
-        cache_write_tokens: int,
-    ) -> float | None:
-        """The cost of one call in USD. See `PriceSource.cost_usd`."""
-        read = self.input if self.cache_read is None else self.cache_read
-        write = self.input if self.cache_write is None else self.cache_write
-        return (
-            input_tokens * self.input
-            + output_tokens * self.output
-            + cache_read_tokens * read
-            + cache_write_tokens * write
-        ) / MILLION
-
-    @staticmethod
-    def by_model(rates: Mapping[str, FlatRates]) -> PriceSource:
-        """A rate card: the rates of each model by its exact name; other models are unknown."""
-        return _RateCard(dict(rates))
-
-
-@dataclass(frozen=True, slots=True)
-class _RateCard:
-    rates: dict[str, FlatRates]
-
-    def cost_usd(self, model: str | None, provider: str | None, **tokens: int) -> float | None:
-        rates = None if model is None else self.rates.get(model)
-        return None if rates is None else rates.cost_usd(model, provider, **tokens)
-
 
 #: Where OpenTelemetry's provider names and those of genai-prices differ.
 _PROVIDERS: Final = {
@@ -235,7 +142,7 @@ class _Card:
                     rate = tier_rate  # noqa: PLW2901
                     break
             total += tokens * rate
-        return total / MILLION
+        return total / 1_000_000
 
 
 def _library_cost(price: ModelPrice, tokens: _Tokens) -> float | None:
@@ -249,25 +156,3 @@ def _library_cost(price: ModelPrice, tokens: _Tokens) -> float | None:
         cache_write_tokens=written,
     )
     return float(price.calc_price(usage)["total_price"])
-
-
-@cache  # one import and one set of look-ups for all guards
-def _published() -> GenAIPrices:
-    return GenAIPrices()
-
-
-def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | None:
-    """What ``prices=`` means: ``"auto"`` is genai-prices where it is installed.
-
-    Raises:
-        TypeError: `prices` is neither of these.
-    """
-    if prices is None or isinstance(prices, PriceSource):
-        return prices
-    if prices == "auto":
-        if importlib.util.find_spec("genai_prices") is None:
-            return None
-        return _published()
-    raise TypeError(
-        f"prices must be 'auto', None or have a cost_usd method, like FlatRates: not {prices!r}"
-    )

@@ -1,0 +1,65 @@
+"""The budget guard's contract: what a guard is asked, what it answers, what it is told.
+
+Mirrors ``a3s_code_core::budget`` (crate a3s-code-core 9.1). A runtime asks a guard before each
+model call and each tool call, refuses on `Deny`, and tells it the usage of the calls that
+succeeded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from otel_budget.contract.decisions import (
+    Allow,
+    BudgetDecision,
+    BudgetExhausted,
+    BudgetThresholdHit,
+    Deny,
+    Hit,
+    Proceeds,
+    SoftLimit,
+)
+from otel_budget.contract.guards import BudgetGuard, NoopBudgetGuard, SyncBudgetGuard
+from otel_budget.contract.levels import BudgetLevel
+from otel_budget.contract.usage import TokenUsage
+
+__all__ = [
+    "Allow",
+    "BudgetDecision",
+    "BudgetExhausted",
+    "BudgetGuard",
+    "BudgetLevel",
+    "BudgetThresholdHit",
+    "Deny",
+    "Hit",
+    "NoopBudgetGuard",
+    "Proceeds",
+    "SoftLimit",
+    "SyncBudgetGuard",
+    "TokenUsage",
+]
+
+
+def _warm_up() -> None:
+    """Validate each type once, at import.
+
+    pydantic-core guards the first validation of a type by a lock of its own. A fork during it would
+    leave the lock held in the child for ever, and hang the first call there.
+    """
+    told: dict[str, Any] = {"resource": "", "consumed": 0.0, "limit": 0.0, "message": None}
+    Allow()
+    SoftLimit.model_validate(told)
+    Deny(resource="", reason="")
+    BudgetThresholdHit(kind="soft", **told)
+    BudgetLevel("", 0.0, None)
+    counts = dict.fromkeys(TokenUsage.model_fields, 0) | {"prompt_includes_cache": None}
+    TokenUsage.model_validate(counts)
+    try:
+        TokenUsage.model_validate({})
+    except ValidationError as error:
+        error.errors(include_url=False)
+
+
+_warm_up()
