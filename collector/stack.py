@@ -5,7 +5,7 @@
         stack.kill("jaeger"); stack.launch("jaeger")
         stack.suspend("otelcol"); stack.resume("otelcol")   # accepts, and never answers
 
-Queries over what arrived are in `collector.probes`. Needs the programs of `make backends`.
+Needs the programs of `make backends`.
 """
 
 # ruff: noqa: S603, S310, T201 (it starts the built programs, asks loopback, talks to a person)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from collector import backends, probes, stack
+from collector import backends, stack
 from collector.stack import Stack, StackError, free_addresses
 from dashboards.web import serve
-
-PROJECT = Path(__file__).parents[2]
+from support import probes
+from support.paths import ROOT
+from support.processes import start_interruptible
 
 
 def environment(addresses: dict[str, str], temporary: Path) -> dict[str, str]:
@@ -41,9 +42,9 @@ class Running:
 
     def __init__(self, temporary: Path) -> None:
         self.addresses = free_addresses()
-        self.process = subprocess.Popen(
+        self.process = start_interruptible(
             [sys.executable, "-m", "collector.stack"],
-            cwd=PROJECT,
+            cwd=ROOT,
             env=environment(self.addresses, temporary),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -122,7 +123,7 @@ def test_a_port_in_use_is_named_with_its_variable(directory: Path) -> None:
         taken.listen()
         answer = subprocess.run(
             [sys.executable, "-m", "collector.stack"],
-            cwd=PROJECT,
+            cwd=ROOT,
             env=environment(addresses, directory),
             capture_output=True,
             text=True,

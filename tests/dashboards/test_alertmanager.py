@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from promtool import ROOT, backend
-from rule_cases import prom
 
-from collector.probes import eventually, get_json
 from collector.stack import free_addresses
 from dashboards.builder import rule, rules, thresholds
 from dashboards.builder.queries import Names
 from otel_budget import semconv as sc
+from promtool import backend
+from rule_cases import prom
+from support.paths import ROOT
+from support.probes import eventually, get_json
 
 CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
 GROUPS = rules.groups(thresholds.load(), Names())

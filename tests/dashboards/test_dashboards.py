@@ -10,12 +10,12 @@ from typing import Any
 
 import promql_parser
 import pytest
-from promtool import ROOT
 
 from dashboards.builder import external, model, output, thresholds
 from dashboards.builder import queries as q
 from dashboards.builder.__main__ import main
 from otel_budget import semconv as sc
+from support.paths import ROOT
 
 NAMES = ("overview", "drilldown", "health")
 GRAFANA = {n: json.loads((ROOT / f"dashboards/grafana/{n}.json").read_text()) for n in NAMES}

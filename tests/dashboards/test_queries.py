@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from promtool import promtool
 
 from dashboards.builder import queries as q
+from promtool import promtool
 
 #: Three one-shot jobs, a process that ended before the window, one that goes on.
 JOBS = {

@@ -6,11 +6,11 @@ import re
 
 import promql_parser
 import pytest
-from promtool import ROOT
-from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
 from dashboards.builder import rule, rules, thresholds
 from dashboards.builder.queries import Names
+from support.paths import ROOT
+from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
 FOLDER = ROOT / "docs" / "runbooks"
 GROUPS = rules.groups(thresholds.load(), Names())
