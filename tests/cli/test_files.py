@@ -37,7 +37,7 @@ def test_what_is_written_is_what_the_repository_has(tmp_path: Path) -> None:
     assert not any(name.endswith((".py", ".mk")) for name in there)
 
 
-def test_again_is_fine_and_a_changed_file_is_not_overwritten(tmp_path: Path) -> None:
+def test_writing_again_is_fine_and_a_changed_file_is_not_overwritten(tmp_path: Path) -> None:
     first = write(tmp_path)
     assert write(tmp_path).written == []
     config = tmp_path / "collector" / "config.yaml"
@@ -69,7 +69,9 @@ def command(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int
     return int(exit_.value.code or 0), out, err
 
 
-def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_what_it_writes_and_an_error_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     there = tmp_path / "x"
     code, out, _ = command(there, capsys=capsys)
     assert code == 0
@@ -90,7 +92,7 @@ def test_what_a_person_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "could not be written" in err
 
 
-def test_from_a_wheel_in_a_fresh_environment(tmp_path: Path) -> None:
+def test_a_wheel_in_a_fresh_environment_ships_the_same_files(tmp_path: Path) -> None:
     """The dependencies come from this environment, the package from the wheel alone."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT],

@@ -320,7 +320,7 @@ def test_bad_lines_of_json_are_counted_too(log: Any, report: Any) -> None:
     assert result["recorded_calls"] == 2
 
 
-def test_strict_stops_at_the_first(log: Any, replay: Replay) -> None:
+def test_strict_stops_at_the_first_bad_row(log: Any, replay: Replay) -> None:
     assert_one_sentence(replay(log(*BAD), "--strict"), "line 3", "'five'", "--strict")
 
 

@@ -85,7 +85,9 @@ def test_a_line_for_each_hop_with_cause_and_remedy() -> None:
         ("", "AttributeError"),
     ],
 )
-def test_a_set_up_that_fails(tmp_path: Path, code: str, detail: str) -> None:
+def test_a_set_up_that_fails_is_one_failed_hop_with_its_reason(
+    tmp_path: Path, code: str, detail: str
+) -> None:
     (tmp_path / "mine.py").write_text(code)
     result = verify("--setup", "mine:telemetry", PYTHONPATH=str(tmp_path))
     assert result.returncode == 1
@@ -94,7 +96,7 @@ def test_a_set_up_that_fails(tmp_path: Path, code: str, detail: str) -> None:
     assert result.stderr == ""
 
 
-def test_a_resource_without_an_instance_id(tmp_path: Path) -> None:
+def test_a_resource_without_an_instance_id_fails(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         textwrap.dedent("""
             from opentelemetry import metrics
@@ -153,7 +155,7 @@ def test_only_exact_values_of_every_process_pass() -> None:
     ]
 
 
-def test_what_answers_at_a_port() -> None:
+def test_endpoint_tells_what_answers_at_a_port() -> None:
     assert endpoint.answers("127.0.0.1", dead_port()) == "refused"
     assert endpoint.answers("no-such-host.invalid", 4318) == "unknown_host"
     with receiver() as store:
@@ -162,7 +164,7 @@ def test_what_answers_at_a_port() -> None:
         assert endpoint.answers("127.0.0.1", port) == "silent"
 
 
-def test_the_collectors_own_metrics() -> None:
+def test_the_collectors_own_metrics_tell_refusals_failures_and_full_queues() -> None:
     before = Metrics.parse('otelcol_receiver_refused_spans_total{receiver="otlp"} 2\n')
     after = Metrics.parse(
         "# HELP x y\n"

@@ -63,7 +63,7 @@ async def _coroutine() -> None: ...
         (DENY, Deny(resource="r", reason="spent")),
     ],
 )
-def test_what_the_runtime_takes(answer: Any, decision: Any) -> None:
+def test_answers_that_the_runtime_takes_are_read(answer: Any, decision: Any) -> None:
     assert read_decision(answer) == decision
 
 
@@ -119,7 +119,7 @@ def test_a_coroutine_is_no_answer() -> None:
     coroutine.close()
 
 
-def test_each_answer_is_read_by_itself() -> None:
+def test_an_answers_own_type_tells_its_dialect() -> None:
     assert is_typed(Allow())
     assert is_typed(Deny(resource="r", reason="x"))
     assert not is_typed(None)
@@ -140,7 +140,7 @@ def test_an_object_that_lies_about_its_class_is_malformed() -> None:
         Deny(resource="r", reason="x"),
     ],
 )
-def test_what_is_printed_is_read_back(decision: Any) -> None:
+def test_a_printed_decision_is_read_back(decision: Any) -> None:
     assert read_decision(print_decision(decision)) == decision
 
 
@@ -174,7 +174,7 @@ class Unreadable(Mapping[str, Any]):
     ],
     ids=["plain", "nones", "more", "mapping", "typed"],
 )
-def test_usage_is_read(usage: Any) -> None:
+def test_usage_of_both_dialects_is_read(usage: Any) -> None:
     assert read_usage(usage) == TokenUsage(**USAGE)
 
 

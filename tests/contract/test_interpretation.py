@@ -29,7 +29,7 @@ DENY_DICT = {"decision": "deny", "resource": "r", "reason": "x"}
     ],
 )
 @pytest.mark.parametrize("late_after", ["auto", None, 60])
-def test_an_answer_in_time_is_what_it_says(
+def test_an_answer_in_time_counts_as_the_decision_it_states(
     answer: Any, decision: str, hit: Any, late_after: Any
 ) -> None:
     outcome = outcome_of(answer, 0.001, late_after)

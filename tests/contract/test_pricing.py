@@ -293,7 +293,7 @@ def test_a_cost_the_host_knows_goes_before_every_price(backend: Backend) -> None
     assert backend.value("budget.cost") == pytest.approx(3.25)
 
 
-def test_what_prices_may_be() -> None:
+def test_prices_are_none_auto_or_a_source_and_nothing_else() -> None:
     assert price_source(None) is None
     rates = FlatRates(1, 2)
     assert price_source(rates) is rates

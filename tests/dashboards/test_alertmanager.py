@@ -41,7 +41,7 @@ def route(labels: Mapping[str, str]) -> list[str]:
     return amtool("config", "routes", "test", f"--config.file={CONFIG}", *words).split(",")
 
 
-def test_configuration_is_accepted() -> None:
+def test_amtool_accepts_the_configuration() -> None:
     assert "SUCCESS" in amtool("check-config", str(CONFIG))
 
 

@@ -47,7 +47,7 @@ NIGHT = {
         pytest.param(JOBS, q.share("sum(x{i='none'})", "sum(x)"), "30m", 0, id="none of it"),
     ],
 )
-def test_query(
+def test_a_query_gives_the_wanted_values(
     series: dict[str, str], expr: str, at: str, expected: float | None, tmp_path: Path
 ) -> None:
     samples = [] if expected is None else [{"labels": "{}", "value": expected}]

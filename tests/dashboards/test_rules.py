@@ -95,13 +95,13 @@ def test_promtool_accepts_the_files() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_alert(alert: str, tmp_path: Path) -> None:
+def test_an_alert_fires_and_stays_silent_as_its_cases_say(alert: str, tmp_path: Path) -> None:
     groups = [_alert_group(case) for case in cases.CASES if case.alert == alert]
     assert _run(groups, tmp_path) == ""
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_record(record: str, tmp_path: Path) -> None:
+def test_a_recorded_series_has_the_values_of_its_cases(record: str, tmp_path: Path) -> None:
     groups = [_record_group(case) for case in cases.RECORDS if case.record == record]
     assert _run(groups, tmp_path) == ""
 

@@ -55,7 +55,7 @@ def decisions(telemetry: Telemetry, point: str) -> dict[str, float]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_as_a_person_runs_it(name: str) -> None:
+def test_each_example_runs_as_a_person_runs_it(name: str) -> None:
     done = subprocess.run(
         [sys.executable, f"examples/{name}.py"],
         cwd=ROOT,

@@ -124,7 +124,7 @@ def test_windows_follow_the_utc_calendar_exactly(
     assert guard.levels() == {("total_tokens", window, None): 0.0}
 
 
-def test_ever_never_resets(make: Any) -> None:
+def test_the_window_ever_never_resets(make: Any) -> None:
     clock = Clock()
     guard = make(Limit(10, "tokens", "all", "ever"), clock=clock)
     guard.record(10)
@@ -331,7 +331,7 @@ def test_names_from_outside_cannot_break_an_answer(make: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [WindowGuard, AsyncWindowGuard])
-def test_exact_under_threads(kind: type[Any]) -> None:
+def test_amounts_are_exact_under_fifty_threads(kind: type[Any]) -> None:
     guard = kind(
         Limit(10**9, "tokens"),
         Limit(10**9, "USD", "all"),
@@ -384,6 +384,8 @@ def test_a_fork_while_another_thread_holds_the_lock_leaves_a_guard_that_works() 
         ((1, "USD", "all", "day", 1.5), "soft ratio"),
     ],
 )
-def test_a_limit_that_makes_no_sense_says_so(arguments: tuple[Any, ...], says: str) -> None:
+def test_a_limit_that_makes_no_sense_is_a_clear_error(
+    arguments: tuple[Any, ...], says: str
+) -> None:
     with pytest.raises(ValueError, match=says):
         Limit(*arguments)

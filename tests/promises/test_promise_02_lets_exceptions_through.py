@@ -51,7 +51,7 @@ def test_promise_2_the_stack_is_recorded_when_asked(
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
-def test_promise_2_so_does_what_ends_a_program(
+def test_promise_2_what_ends_a_program_reaches_the_caller_too(
     backend: Backend, make: Make, method: str, kind: type[BaseException]
 ) -> None:
     error = kind("stop")

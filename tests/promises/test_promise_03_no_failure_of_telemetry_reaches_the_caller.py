@@ -134,7 +134,7 @@ class BreakingSpans:
     ],
     ids=["start", "cancelled", "is_recording", "attributes", "event", "status", "end", "none"],
 )
-def test_promise_3_a_raising_tracer(backend: Backend, make: Make, wrap: Any) -> None:
+def test_promise_3_a_raising_tracer_breaks_no_call(backend: Backend, make: Make, wrap: Any) -> None:
     answers = _answers(make)
     guard = backend.instrument(
         _guard(make, answers), tracer_provider=Provider(backend.tracer_provider, wrap)
@@ -159,7 +159,9 @@ class BreakingProcessor(SpanProcessor, LogRecordProcessor):
 
 
 @pytest.mark.parametrize("when", ["on_start", "on_end"])
-def test_promise_3_a_raising_span_processor(backend: Backend, make: Make, when: str) -> None:
+def test_promise_3_a_raising_span_processor_breaks_no_call(
+    backend: Backend, make: Make, when: str
+) -> None:
     backend.tracer_provider.add_span_processor(BreakingProcessor(when))
     answers = _answers(make)
     guard = backend.instrument(_guard(make, answers))
@@ -170,7 +172,7 @@ def test_promise_3_a_raising_span_processor(backend: Backend, make: Make, when: 
 
 # -- log events ------------------------------------------------------------------------------
 @pytest.mark.parametrize("what", ["enabled", "emit", "on_emit"])
-def test_promise_3_a_raising_logger(backend: Backend, make: Make, what: str) -> None:
+def test_promise_3_a_raising_logger_breaks_no_call(backend: Backend, make: Make, what: str) -> None:
     if what == "on_emit":
         backend.logger_provider.add_log_record_processor(BreakingProcessor(what))
         provider: Any = backend.logger_provider
@@ -196,7 +198,7 @@ def test_promise_3_a_raising_logger(backend: Backend, make: Make, what: str) -> 
     ],
     ids=["histogram", "counter", "gauge", "none", "get_meter"],
 )
-def test_promise_3_a_raising_meter(backend: Backend, make: Make, wrap: Any) -> None:
+def test_promise_3_a_raising_meter_breaks_no_call(backend: Backend, make: Make, wrap: Any) -> None:
     answers = _answers(make)
     guard = backend.instrument(
         _guard(make, answers), meter_provider=Provider(backend.meter_provider, wrap)
@@ -255,7 +257,9 @@ def _raising_resolver(error: BaseException) -> Callable[[str], SessionInfo]:
     ],
     ids=["raises", "cancelled", "rubbish", "signature"],
 )
-def test_promise_3_a_raising_session_info(backend: Backend, make: Make, resolver: Any) -> None:
+def test_promise_3_a_raising_session_info_breaks_no_call(
+    backend: Backend, make: Make, resolver: Any
+) -> None:
     answers = _answers(make)
     guard = backend.instrument(_guard(make, answers), session_info=resolver)
     with call_info(tenant="told"):
@@ -276,7 +280,7 @@ class Prices:
 
 
 @pytest.mark.parametrize("error", [Broken("prices"), asyncio.CancelledError()])
-def test_promise_3_a_raising_price_source(
+def test_promise_3_a_raising_price_source_breaks_no_call(
     backend: Backend, make: Make, error: BaseException
 ) -> None:
     answers = _answers(make)
@@ -289,7 +293,9 @@ def test_promise_3_a_raising_price_source(
 
 
 @pytest.mark.parametrize("answer", ["1.0", [], object(), float("nan"), -1, 1j])
-def test_promise_3_a_price_source_that_answers_rubbish(backend: Backend, answer: Any) -> None:
+def test_promise_3_a_price_source_that_answers_rubbish_leaves_the_call_unpriced(
+    backend: Backend, answer: Any
+) -> None:
     guard = backend.instrument(SyncScript(), prices=Prices(answer))
     guard.record_after_llm("s", {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})
     assert backend.value("budget.unpriced_calls", budget__reason="price_error") == 1
@@ -297,7 +303,9 @@ def test_promise_3_a_price_source_that_answers_rubbish(backend: Backend, answer:
 
 
 # -- exporters -------------------------------------------------------------------------------
-def test_promise_3_a_raising_exporter(backend: Backend, make: Make, caplog: Any) -> None:
+def test_promise_3_a_raising_exporter_breaks_no_call(
+    backend: Backend, make: Make, caplog: Any
+) -> None:
     caplog.set_level(logging.CRITICAL)  # the SDK's own words
     exporter: Any = Breaking(None, "export", "force_flush", "shutdown")
     backend.tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -331,7 +339,7 @@ def test_promise_3_a_raising_exporter(backend: Backend, make: Make, caplog: Any)
         "otel_budget.diagnostics._log",
     ],
 )
-def test_promise_3_a_bug_of_ours(
+def test_promise_3_a_bug_of_ours_reaches_nobody_and_outlasts_no_call(
     backend: Backend, make: Make, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = _answers(make)
@@ -470,7 +478,7 @@ def test_promise_3_with_the_sdk_switched_off_the_guard_works_as_before() -> None
     )
 
 
-def test_promise_3_rates_of_the_host_are_used_as_given(backend: Backend) -> None:
+def test_promise_3_nonsense_rates_leave_the_call_unpriced(backend: Backend) -> None:
     guard = backend.instrument(SyncScript(), prices=FlatRates(float("nan"), -1))
     guard.record_after_llm("s", {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})
     assert backend.value("budget.unpriced_calls", budget__reason="price_error") == 1

@@ -50,7 +50,7 @@ def test_promise_7_any_text_can_be_exported(backend: Backend, make: Make, value:
 
 
 @pytest.mark.parametrize("text", [LONE, HUGE])
-def test_promise_7_so_can_any_answer(backend: Backend, text: str) -> None:
+def test_promise_7_any_answer_can_be_exported(backend: Backend, text: str) -> None:
     for answer in (
         {"decision": "deny", "resource": text, "reason": text},
         {"decision": "soft", "resource": text, "consumed": 1, "limit": 2, "message": text},

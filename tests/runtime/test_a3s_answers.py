@@ -162,6 +162,8 @@ def test_other_attributes_are_the_guards() -> None:
         ({"fail": ""}, ValueError, "'closed' or 'open'"),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
+def test_a_wrong_argument_is_a_clear_error(
+    arguments: dict[str, Any], kind: type[Exception], words: str
+) -> None:
     with pytest.raises(kind, match=words):
         for_a3s(**{"guard": SyncBudgetGuard(), **arguments})

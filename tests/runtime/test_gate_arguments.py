@@ -24,7 +24,9 @@ async def _async_sink(hit: BudgetThresholdHit) -> None: ...
         ({"fail": "maybe"}, ValueError, "'closed' or 'open'"),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
+def test_a_wrong_argument_is_a_clear_error(
+    arguments: dict[str, Any], kind: type[Exception], words: str
+) -> None:
     with pytest.raises(kind, match=words):
         BudgetGate(**{"guard": SyncBudgetGuard(), **arguments})
 

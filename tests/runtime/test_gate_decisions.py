@@ -219,7 +219,9 @@ async def test_every_decision_at_every_point_with_every_end_of_the_body(
 # -- plain methods -------------------------------------------------------------------------
 @pytest.mark.parametrize("decision", DECISIONS)
 @pytest.mark.parametrize(("gate_kind", "make"), KINDS, ids=[f"{g}-{m}" for g, m in KINDS])
-async def test_plain_methods(backend: Backend, gate_kind: str, make: Make, decision: str) -> None:
+async def test_the_plain_methods_decide_as_the_calls_do(
+    backend: Backend, gate_kind: str, make: Make, decision: str
+) -> None:
     table = (AsyncFixed if make.asynchronous else SyncFixed)(make, decision)
     hits: list[BudgetThresholdHit] = []
     gate = BudgetGate(backend.instrument(table), hits)

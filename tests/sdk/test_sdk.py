@@ -159,7 +159,7 @@ def test_shutdown_keeps_its_bound_and_says_what_was_lost(protocol: str, fault: s
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_exit_keeps_the_bound_too(protocol: str) -> None:
+def test_exit_keeps_the_bound_of_shutdown(protocol: str) -> None:
     with hung_port() as port:
         started = time.monotonic()
         bare = run("use()").returncode
@@ -230,7 +230,7 @@ def test_log_events_are_offered_again_for_longer_than_spans() -> None:
         process.communicate()
 
 
-def test_twice_is_one_set_up_and_is_said_once() -> None:
+def test_a_second_configure_returns_the_first_set_up_and_is_logged_once() -> None:
     with receiver() as store:
         result = run(
             """
@@ -264,7 +264,7 @@ def test_providers_of_somebody_else_are_left_alone() -> None:
         assert (len(store.spans()), len(store.log_records())) == (0, 2)
 
 
-def test_disabled_and_none() -> None:
+def test_a_disabled_sdk_and_exporters_set_to_none_send_nothing() -> None:
     result = run("sdk.configure(); use()", OTEL_SDK_DISABLED="true")
     assert (result.returncode, result.stderr) == (0, "")
     with receiver() as store:
@@ -305,7 +305,7 @@ def test_disabled_and_none() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence(variables: dict[str, str], sentence: str) -> None:
+def test_a_wrong_variable_is_one_sentence(variables: dict[str, str], sentence: str) -> None:
     result = run(
         """
         try:
@@ -321,7 +321,7 @@ def test_what_cannot_be_is_one_sentence(variables: dict[str, str], sentence: str
     assert (result.returncode, result.stdout.strip()) == (0, sentence), result.stderr
 
 
-def test_without_the_extra_one_sentence() -> None:
+def test_without_the_extra_one_sentence_says_how_to_install_it() -> None:
     code = """
         import sys
         sys.modules["opentelemetry.sdk._logs"] = None  # as if it were not installed

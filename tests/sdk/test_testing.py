@@ -19,7 +19,7 @@ SOFT = {"decision": "soft", "resource": "usd", "consumed": 4, "limit": 5}
 ALLOW = {"decision": "allow"}
 
 
-def test_it_captures_guards_instrumented_before_and_inside(backend: Backend, make: Make) -> None:
+def test_a_capture_sees_guards_instrumented_before_and_inside(backend: Backend, make: Make) -> None:
     before = backend.instrument(make.guard(make.deny()), name="before")
     make.call(before, "check_before_llm", "s", 1)
     with capture_telemetry() as telemetry:
@@ -86,7 +86,7 @@ def test_thinned_log_events_hide_no_hit(backend: Backend) -> None:
     assert len(telemetry.logs) == 1
 
 
-def test_it_ends_with_the_block_even_on_an_error(backend: Backend) -> None:
+def test_a_capture_ends_with_its_block_even_on_an_error(backend: Backend) -> None:
     guard = backend.instrument(SyncScript(ALLOW))
     with pytest.raises(RuntimeError, match="the test's own"), capture_telemetry() as telemetry:
         guard.check_before_llm("s", 1)
@@ -96,7 +96,7 @@ def test_it_ends_with_the_block_even_on_an_error(backend: Backend) -> None:
     assert backend.value("budget.decisions") == 1
 
 
-def test_it_captures_from_every_thread(backend: Backend) -> None:
+def test_a_capture_sees_every_thread(backend: Backend) -> None:
     guard = backend.instrument(SyncScript(ALLOW))
     with capture_telemetry() as telemetry:
         threads = [
@@ -119,7 +119,7 @@ def test_labels_and_call_attributes_are_keywords(backend: Backend) -> None:
     assert telemetry.value("budget.decisions", tenant="another") == 0
 
 
-def test_gauges_and_what_is_not_there(backend: Backend) -> None:
+def test_gauges_can_be_asked_and_a_wrong_question_is_an_error(backend: Backend) -> None:
     class Levels(SyncScript):
         def budget_levels(self) -> list[BudgetLevel]:
             return [BudgetLevel("usd", 4, 5), BudgetLevel("tokens", 1, None, unit="tokens")]
@@ -163,7 +163,7 @@ def test_one_guard_is_asked_for_its_levels_once_however_many_captures_there_were
     del guard
 
 
-def test_it_works_where_the_sdk_is_switched_off(
+def test_a_capture_works_where_the_sdk_is_switched_off(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
@@ -175,7 +175,7 @@ def test_it_works_where_the_sdk_is_switched_off(
     assert os.environ["OTEL_SDK_DISABLED"] == "true"
 
 
-def test_the_globals_are_left_alone() -> None:
+def test_a_capture_leaves_the_global_providers_alone() -> None:
     python(
         """
         from opentelemetry import _logs, metrics, trace

@@ -124,7 +124,7 @@ def test_a_session_that_stays_above_its_soft_limit_logs_once_a_minute_per_resour
         (None, "nonsense", 1, 1),
     ],
 )
-def test_where_hits_are_written(
+def test_the_events_option_says_where_hits_are_written(
     *,
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,

@@ -147,7 +147,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_the_order_of_set_up(case: str) -> None:
+def test_counts_arrive_whatever_the_order_of_set_up(case: str) -> None:
     python(PRELUDE + textwrap.dedent(CASES[case]))
 
 

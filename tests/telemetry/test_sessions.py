@@ -69,7 +69,7 @@ def test_the_root_is_exported_before_the_guard_is_even_asked(backend: Backend) -
     assert roots == [1]
 
 
-def test_baggage_stays(backend: Backend) -> None:
+def test_the_callers_baggage_reaches_both_spans(backend: Backend) -> None:
     seen: list[Any] = []
 
     class Reading(SpanProcessor):
@@ -103,7 +103,7 @@ def test_after_a_thousand_spans_a_session_gets_a_new_root_linked_to_the_last(
         assert link.context.span_id == last.context.span_id
 
 
-def test_after_an_hour_too(backend: Backend, clock: Clock) -> None:
+def test_after_an_hour_a_session_gets_a_new_root(backend: Backend, clock: Clock) -> None:
     guard = backend.instrument(SyncScript(ALLOW))
     for _ in range(3):
         guard.check_before_llm("s", 1)

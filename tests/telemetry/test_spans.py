@@ -93,7 +93,7 @@ def test_nothing_on_a_span_is_a_model_calls(backend: Backend, make: Make) -> Non
         assert not [key for key in span.attributes if key.startswith("gen_ai.")]
 
 
-def test_what_is_unknown_is_absent(backend: Backend) -> None:
+def test_attributes_of_what_is_unknown_are_absent(backend: Backend) -> None:
     guard = backend.instrument(SyncScript({"decision": "allow"}))
     guard.check_before_llm("s1", None)
     guard.record_after_llm("s1", "rubbish")
