@@ -19,8 +19,9 @@ import pytest
 from otel_budget.cli import demo
 from otel_budget.cli.excerpt import excerpt
 from support.cli_runs import assert_one_sentence, command, in_process
-from support.otlp_receiver import dead_port, receiver
+from support.otlp_receiver import receiver
 from support.paths import ROOT
+from support.ports import free_port
 
 #: Published rates in USD per million input and output tokens.
 RATES = {
@@ -193,7 +194,7 @@ def test_otlp_sends_the_same_to_a_collector() -> None:
 
 
 def test_otlp_without_a_collector_says_so() -> None:
-    url = f"http://127.0.0.1:{dead_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     assert_one_sentence(command("demo", "--otlp", url), "nothing listens at", url)
     # Without a URL it is that of the variable.
     result = command("demo", "--otlp", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=url)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from support.cli_runs import Result, assert_one_sentence, command, in_process
-from support.otlp_receiver import dead_port, receiver
+from support.otlp_receiver import receiver
+from support.ports import free_port
 
 EXCERPT = str(files("otel_budget") / "data" / "azure_llm_2023_code_excerpt.csv")
 #: Of the excerpt.
@@ -403,7 +404,7 @@ def test_otlp_sends_every_call_though_they_come_faster_than_batches(log: Any) ->
 
 
 def test_otlp_without_a_collector_says_so() -> None:
-    url = f"http://127.0.0.1:{dead_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     assert_one_sentence(command("replay", "--otlp", url, EXCERPT), "nothing listens at", url)
     # `--otlp` takes the next word only where it is a URL.
     result = command("replay", "--otlp", EXCERPT, OTEL_EXPORTER_OTLP_ENDPOINT=url)

@@ -16,7 +16,8 @@ from otel_budget import semconv
 from otel_budget.cli import verify as verify_command
 from otel_budget.verify import endpoint, expected, prometheus
 from otel_budget.verify.collector import _FAILED, _REFUSED, Metrics
-from support.otlp_receiver import dead_port, hung_port, receiver
+from support.otlp_receiver import receiver
+from support.ports import free_port, hung_port
 
 
 def verify(*options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -64,7 +65,7 @@ def test_local_is_where_the_shipped_stack_listens() -> None:
 
 
 def test_a_line_for_each_hop_with_cause_and_remedy() -> None:
-    port = dead_port()
+    port = free_port()
     result = verify(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
     assert (result.returncode, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
@@ -156,7 +157,7 @@ def test_only_exact_values_of_every_process_pass() -> None:
 
 
 def test_endpoint_tells_what_answers_at_a_port() -> None:
-    assert endpoint.answers("127.0.0.1", dead_port()) == "refused"
+    assert endpoint.answers("127.0.0.1", free_port()) == "refused"
     assert endpoint.answers("no-such-host.invalid", 4318) == "unknown_host"
     with receiver() as store:
         assert endpoint.answers("127.0.0.1", store.port) == "http"

@@ -18,9 +18,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from otel_budget.testing import capture_telemetry
-from redis_server import free_port
 from support.otlp_receiver import receiver
 from support.paths import ROOT
+from support.ports import free_port
 from support.processes import start_interruptible
 
 

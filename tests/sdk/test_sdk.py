@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.otlp_receiver import Receiver, dead_port, hung_port, receiver
+from support.otlp_receiver import Receiver, receiver
+from support.ports import free_port, hung_port
 
 # What a program does with its telemetry: three spans, two log events, one counter of seven.
 USE = """
@@ -144,7 +145,7 @@ TIMED = """
 @pytest.mark.parametrize("fault", ["dead", "hung"])
 def test_shutdown_keeps_its_bound_and_says_what_was_lost(protocol: str, fault: str) -> None:
     with hung_port() as hung:
-        port = hung if fault == "hung" else dead_port()
+        port = hung if fault == "hung" else free_port()
         result = run(
             TIMED,
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
@@ -190,7 +191,7 @@ def test_what_was_refused_during_the_life_is_counted_at_the_end() -> None:
 
 
 def test_log_events_are_offered_again_for_longer_than_spans() -> None:
-    port = dead_port()
+    port = free_port()
     code = """
         handle = sdk.configure()
         use()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,16 +125,3 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
         one.server.shutdown()
         one.server.server_close()
         thread.join(5)
-
-
-@contextmanager
-def hung_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        yield server.getsockname()[1]
-
-
-def dead_port() -> int:
-    """A port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
