@@ -5,7 +5,7 @@
         stack.kill("jaeger"); stack.launch("jaeger")
         stack.suspend("otelcol"); stack.resume("otelcol")   # accepts, and never answers
 
-Queries over what arrived are in `collector.probes`. Needs the programs of `make backends`.
+Needs the programs of `make backends`.
 """
 
 # ruff: noqa: S603, S310, T201 (it starts the built programs, asks loopback, talks to a person)
@@ -421,28 +421,35 @@ class Stack:
         return configuration
 
 
+#: Ports that are given out together; the first of them is bound as long as this process lives.
+_BLOCK = 20
+_claims: list[socket.socket] = []
+
+
 def free_addresses() -> dict[str, str]:
     """Free loopback addresses, one for each variable of `DEFAULT_PORTS`.
 
     They lie below the range from which the system gives ports to outgoing connections, so that a
-    program can be killed and come back to its port.
+    program can be killed and come back to its port; and in a block that no other process is given
+    while this one lives, so that two runs of the tests never choose the same.
     """
-    addresses: dict[str, str] = {}
-    with ExitStack() as held:
-        for variable in DEFAULT_PORTS:
-            for _ in range(200):
-                candidate = socket.socket()
-                held.callback(candidate.close)
-                port = random.randrange(20000, 32000)
-                try:
-                    candidate.bind((HOST, port))
-                except OSError:
-                    continue
-                addresses[variable] = f"{HOST}:{port}"
-                break
-            else:
-                raise StackError("No free port was found between 20000 and 32000.")
-    return addresses
+    blocks = range(20000, 32000, _BLOCK)
+    for first in random.sample(blocks, len(blocks)):
+        claim = socket.socket()
+        try:
+            claim.bind((HOST, first))
+        except OSError:
+            claim.close()
+            continue
+        free = [port for port in range(first + 1, first + _BLOCK) if _is_free(HOST, port)]
+        if len(free) < len(DEFAULT_PORTS):
+            claim.close()
+            continue
+        _claims.append(claim)
+        return {
+            variable: f"{HOST}:{port}" for variable, port in zip(DEFAULT_PORTS, free, strict=False)
+        }
+    raise StackError("No free ports were found between 20000 and 32000.")
 
 
 def _is_free(host: str, port: int) -> bool:

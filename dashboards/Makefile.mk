@@ -12,4 +12,4 @@ dashboards-web: $(VENV)/.installed
 ## make pictures  draw the pictures of the documentation anew (needs backends and Chromium)
 pictures: $(VENV)/.installed backends
 	@dashboards/web/setup.sh
-	@$(BIN)/python tests/dashboards/pictures.py
+	@PYTHONPATH=tests:tests/dashboards $(BIN)/python -m pictures

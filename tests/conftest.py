@@ -1,14 +1,29 @@
-"""Fixtures of the adapter's tests."""
+"""Fixtures for all tests, and the folder that one run of them has to itself."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
-from support import MAKES, Backend, Make
 
 from otel_budget import log_once
+from support.backend import Backend
+from support.guards import MAKES, Make
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a temporary folder of its own, removed at its end.
+
+    pytest's numbered folders are shared by all runs of a user. Where none is to be kept they are
+    not even locked, and the run that ends first removes those of the others.
+    """
+    if config.option.basetemp is None:
+        own = tempfile.TemporaryDirectory(prefix="otel-budget-tests-", ignore_cleanup_errors=True)
+        config.option.basetemp = os.path.join(own.name, "pytest")
+        config.add_cleanup(own.cleanup)
 
 
 @pytest.fixture

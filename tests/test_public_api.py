@@ -6,10 +6,10 @@ import asyncio
 import inspect
 
 import pytest
-from support import ROOT
-from typing_api import async_host, host, loop_without_a_runtime
 
 import otel_budget
+from support.paths import ROOT
+from typing_api import async_host, host, loop_without_a_runtime
 
 PUBLIC = {
     "Allow",

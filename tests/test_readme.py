@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from otel_budget import Deny, SessionInfo, instrument, semconv
 from otel_budget.testing import capture_telemetry
+from support.paths import ROOT
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def _table() -> dict[str, list[str]]:
@@ -39,9 +39,8 @@ def _short(attribute: str) -> str:
 
 
 def test_what_the_readme_links_to_exists() -> None:
-    root = Path(__file__).parent.parent
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (root / target).exists(), target
+        assert (ROOT / target).exists(), target
 
 
 def _examples() -> list[str]:

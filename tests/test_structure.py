@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import PACKAGE, python
 
 from otel_budget import semconv
+from support.paths import PACKAGE
+from support.processes import python
 
 #: The levels, from the bottom up. A module imports from the rows above its own only; a new module
 #: needs a place in here.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,12 +11,8 @@ from typing import Any
 
 import pytest
 
-for _directory in (Path(__file__).parent, Path(__file__).parents[2]):
-    if str(_directory) not in sys.path:
-        sys.path.insert(0, str(_directory))
-
-from collector.backends import missing  # noqa: E402
-from collector.stack import Stack  # noqa: E402
+from collector.backends import missing
+from collector.stack import Stack
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,7 +22,7 @@ DOT_ENV = dict(
 PROGRAMS = {"otelcol", "prometheus", "alertmanager", "jaeger", "grafana"}
 
 
-def test_it_has_the_whole_stack() -> None:
+def test_compose_has_the_whole_stack() -> None:
     assert set(SERVICES) == PROGRAMS | {"volumes"}
 
 

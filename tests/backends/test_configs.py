@@ -40,7 +40,7 @@ def collector_configs(overlays: Iterable[str]) -> list[str | Path]:
 
 @pytest.mark.backend("otelcol")
 @pytest.mark.parametrize("overlays", COMBINATIONS, ids="+".join)
-def test_the_collector_accepts_it(overlays: tuple[str, ...]) -> None:
+def test_the_collector_accepts_its_configuration(overlays: tuple[str, ...]) -> None:
     answer = run("otelcol", "validate", *collector_configs(overlays), OTELCOL_TOKEN="secret")
     assert (answer.returncode, answer.stderr) == (0, "")
 
@@ -53,19 +53,19 @@ def test_without_a_token_the_auth_overlay_does_not_start() -> None:
 
 
 @pytest.mark.backend("promtool")
-def test_prometheus_accepts_it() -> None:
+def test_prometheus_accepts_its_configuration() -> None:
     answer = run("promtool", "check", "config", FOLDER / "prometheus" / "prometheus.yml")
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 @pytest.mark.backend("amtool")
-def test_alertmanager_accepts_it() -> None:
+def test_alertmanager_accepts_its_configuration() -> None:
     answer = run("amtool", "check-config", FOLDER / "alertmanager" / "alertmanager.yml")
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 @pytest.mark.backend("jaeger")
-def test_jaeger_accepts_it() -> None:
+def test_jaeger_accepts_its_configuration() -> None:
     answer = run("jaeger", "validate", "--config", FOLDER / "jaeger" / "jaeger.yaml")
     assert answer.returncode == 0, answer.stdout + answer.stderr
 

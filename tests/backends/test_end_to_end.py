@@ -12,17 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from applications import DELTA, Application, Scripted, deny, soft
 from opentelemetry._logs import SeverityNumber
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from collector import probes
 from collector.stack import Stack
 from otel_budget import BudgetGate, BudgetLevel, semconv
 from otel_budget.hubs import poll_levels
 from otel_budget.semconv import prometheus_label
+from support import probes
+from support.applications import DELTA, Application, Scripted, deny, soft
 
 pytestmark = pytest.mark.backend
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from applications import LoadApp
 
-from collector import probes
 from collector.stack import Stack
 from otel_budget import semconv
+from support import probes
+from support.applications import LoadApp
 
 OUTAGE = float(os.environ.get("OTEL_BUDGET_FAULT_SECONDS", "4"))
 #: Retries come at most this much later than the end of the outage.

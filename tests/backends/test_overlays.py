@@ -16,12 +16,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from applications import Application, Scripted, deny, soft
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from collector import probes
 from collector.stack import FOLDER, Stack
 from otel_budget import semconv
+from support import probes
+from support.applications import Application, Scripted, deny, soft
 
 pytestmark = pytest.mark.backend
 StartStack = Callable[..., Stack]

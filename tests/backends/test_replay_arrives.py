@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from collector import probes
 from collector.stack import Stack
 from otel_budget import semconv
+from support import probes
 
 pytestmark = pytest.mark.backend
 LOG = Path(str(files("otel_budget") / "data" / "azure_llm_2023_code_excerpt.csv"))

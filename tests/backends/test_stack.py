@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from collector import backends, probes, stack
+from collector import backends, stack
 from collector.stack import Stack, StackError, free_addresses
 from dashboards.web import serve
-
-PROJECT = Path(__file__).parents[2]
+from support import probes
+from support.paths import ROOT
+from support.processes import start_interruptible
 
 
 def environment(addresses: dict[str, str], temporary: Path) -> dict[str, str]:
@@ -41,9 +42,9 @@ class Running:
 
     def __init__(self, temporary: Path) -> None:
         self.addresses = free_addresses()
-        self.process = subprocess.Popen(
+        self.process = start_interruptible(
             [sys.executable, "-m", "collector.stack"],
-            cwd=PROJECT,
+            cwd=ROOT,
             env=environment(self.addresses, temporary),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -69,7 +70,7 @@ def running(directory: Path) -> Iterator[Running]:
 
 @pytest.mark.backend
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_it_prints_the_addresses_and_leaves_nothing_behind(
+def test_make_stack_prints_the_addresses_and_leaves_nothing_behind(
     running: Running, how: signal.Signals, directory: Path
 ) -> None:
     for variable in ("OTELCOL_OTLP_GRPC", "PROMETHEUS_ADDRESS", "JAEGER_QUERY"):
@@ -108,7 +109,7 @@ def test_the_command_that_it_prints_passes(running: Running) -> None:
 
 @pytest.mark.backend
 @pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv (util-linux)")
-def test_even_killed_it_leaves_no_program_running(running: Running) -> None:
+def test_make_stack_leaves_no_program_running_even_when_killed(running: Running) -> None:
     running.process.kill()
     running.process.wait()
     assert probes.eventually(lambda: free(running.addresses), timeout=10)
@@ -122,7 +123,7 @@ def test_a_port_in_use_is_named_with_its_variable(directory: Path) -> None:
         taken.listen()
         answer = subprocess.run(
             [sys.executable, "-m", "collector.stack"],
-            cwd=PROJECT,
+            cwd=ROOT,
             env=environment(addresses, directory),
             capture_output=True,
             text=True,
@@ -145,7 +146,7 @@ def test_a_program_that_does_not_start_shows_its_last_words(directory: Path) -> 
         Stack(directory / "stack", overlays=[overlay]).start()
 
 
-def test_an_address_that_is_none_is_refused_in_one_sentence() -> None:
+def test_a_malformed_address_is_refused_in_one_sentence() -> None:
     for value in ("nonsense", "127.0.0.1:", "127.0.0.1:70000"):
         with pytest.raises(StackError, match=r"^OTELCOL_HEALTH='.*' is no address; write host:"):
             Stack.default_addresses({"OTELCOL_HEALTH": value})

@@ -108,7 +108,7 @@ def test_unsampled_traces_are_skipped(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_wrong_port(stack: Stack, protocol: str) -> None:
+def test_verify_finds_a_port_where_nothing_listens(stack: Stack, protocol: str) -> None:
     nobody = free_addresses()["OTELCOL_OTLP_HTTP"]
     result = verify(stack, endpoint=f"http://{nobody}", OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
     hops = failed(result, *SENT)
@@ -116,7 +116,7 @@ def test_wrong_port(stack: Stack, protocol: str) -> None:
     assert by_status(hops, "skipped") == ARRIVED
 
 
-def test_the_port_of_the_other_protocol(stack: Stack) -> None:
+def test_verify_finds_the_port_of_the_other_protocol(stack: Stack) -> None:
     hops = failed(verify(stack, endpoint=stack.otlp_grpc), *SENT)
     assert "is a gRPC receiver, and the exporter speaks HTTP" in hops["log events sent"]["cause"]
     result = verify(stack, endpoint=stack.otlp_http, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
@@ -127,7 +127,7 @@ def test_the_port_of_the_other_protocol(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_tls_against_plaintext(stack: Stack, protocol: str) -> None:
+def test_verify_finds_tls_against_plaintext(stack: Stack, protocol: str) -> None:
     plain = stack.otlp_grpc if protocol == "grpc" else stack.otlp_http
     result = verify(
         stack, endpoint=plain.replace("http", "https"), OTEL_EXPORTER_OTLP_PROTOCOL=protocol
@@ -136,7 +136,7 @@ def test_tls_against_plaintext(stack: Stack, protocol: str) -> None:
     assert "the exporter speaks TLS, and" in hops["metrics sent"]["cause"]
 
 
-def test_a_collector_that_never_answers(stack: Stack) -> None:
+def test_verify_finds_a_collector_that_never_answers(stack: Stack) -> None:
     stack.suspend("otelcol")
     try:
         hops = failed(verify(stack), *SENT, "collector healthy")
@@ -145,7 +145,7 @@ def test_a_collector_that_never_answers(stack: Stack) -> None:
     assert "accepts connections and never answers" in hops["log events sent"]["cause"]
 
 
-def test_missing_token(start_stack: Callable[..., Stack]) -> None:
+def test_verify_finds_a_missing_token(start_stack: Callable[..., Stack]) -> None:
     stack = start_stack(overlays=["auth"], environment={"OTELCOL_TOKEN": "s3cret"})
     hops = failed(verify(stack), *SENT)
     assert "wants a token" in hops["metrics sent"]["cause"]
@@ -162,7 +162,7 @@ def overlay(directory: Path, text: str) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_a_receiver_that_wants_tls(
+def test_verify_finds_a_receiver_that_wants_tls(
     start_stack: Callable[..., Stack], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = directory / "cert.pem", directory / "key.pem"
@@ -204,7 +204,7 @@ def test_a_receiver_that_wants_tls(
         assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
 
 
-def test_a_pipeline_without_the_metrics_signal(
+def test_verify_finds_a_pipeline_without_the_metrics_signal(
     start_stack: Callable[..., Stack], directory: Path
 ) -> None:
     elsewhere = free_addresses()["OTELCOL_OTLP_GRPC"]
@@ -240,7 +240,7 @@ class WithoutReceiver(Stack):
         return service
 
 
-def test_prometheus_without_its_otlp_receiver(directory: Path) -> None:
+def test_verify_finds_a_prometheus_without_its_otlp_receiver(directory: Path) -> None:
     with WithoutReceiver(directory / "stack") as stack:
         code, hops = verify(stack, wait=4)
     assert code == 1
@@ -265,7 +265,9 @@ class OtherNames(Stack):
 
 
 @pytest.mark.parametrize("strategy", ["UnderscoreEscapingWithoutSuffixes", "NoTranslation"])
-def test_a_backend_that_names_metrics_without_suffixes(directory: Path, strategy: str) -> None:
+def test_verify_finds_a_backend_that_names_metrics_without_suffixes(
+    directory: Path, strategy: str
+) -> None:
     names = type(strategy, (OtherNames,), {"strategy": strategy})
     with names(directory / "stack") as stack:
         hops = failed(verify(stack, wait=4), "metrics in Prometheus")
@@ -275,7 +277,9 @@ def test_a_backend_that_names_metrics_without_suffixes(directory: Path, strategy
 DELTA = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}
 
 
-def test_delta_metrics_dropped(start_stack: Callable[..., Stack], directory: Path) -> None:
+def test_verify_finds_delta_metrics_that_are_dropped(
+    start_stack: Callable[..., Stack], directory: Path
+) -> None:
     drops = """
         service:
           pipelines:
@@ -294,14 +298,14 @@ def test_delta_metrics_that_the_collector_turns_cumulative_pass(stack: Stack) ->
     assert "delta metrics" in hops["SDK set up"]["detail"]
 
 
-def test_two_processes_that_share_an_instance_id(stack: Stack) -> None:
+def test_verify_finds_two_processes_that_share_an_instance_id(stack: Stack) -> None:
     result = verify(stack, OTEL_RESOURCE_ATTRIBUTES="service.instance.id=agent-1")
     hops = failed(result, "own instance id")
     assert "'agent-1'" in hops["own instance id"]["detail"]
     assert "totals are too low" in hops["own instance id"]["cause"]
 
 
-def test_a_pipeline_that_strips_the_instance(
+def test_verify_finds_a_pipeline_that_strips_the_instance(
     start_stack: Callable[..., Stack], directory: Path
 ) -> None:
     strips = """
@@ -332,7 +336,7 @@ SIMPLE = """
 """
 
 
-def test_a_simple_span_processor(stack: Stack, directory: Path) -> None:
+def test_verify_finds_a_simple_span_processor(stack: Stack, directory: Path) -> None:
     (directory / "blocking_setup.py").write_text(textwrap.dedent(SIMPLE))
     result = verify(stack, "--setup", "blocking_setup:telemetry", PYTHONPATH=str(directory))
     hops = failed(result, "calls not blocked")
@@ -342,14 +346,14 @@ def test_a_simple_span_processor(stack: Stack, directory: Path) -> None:
     assert hops["metrics sent"]["status"] == "skipped"
 
 
-def test_a_dead_jaeger(start_stack: Callable[..., Stack]) -> None:
+def test_verify_finds_a_dead_jaeger(start_stack: Callable[..., Stack]) -> None:
     stack = start_stack()
     stack.kill("jaeger")
     hops = failed(verify(stack, wait=4), "trace in Jaeger")
     assert hops["trace in Jaeger"]["cause"] == "Jaeger is not running, or it is elsewhere"
 
 
-def test_another_audit_file(stack: Stack, directory: Path) -> None:
+def test_verify_finds_that_the_audit_file_is_another(stack: Stack, directory: Path) -> None:
     (directory / "empty.jsonl").touch()
     result = verify(stack, "--audit-file", str(directory / "empty.jsonl"), wait=2)
     failed(result, "event in the audit file")

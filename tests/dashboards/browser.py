@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promtool import ROOT
 
 from dashboards.web import serve
+from support.paths import ROOT
 
 WEB = ROOT / "dashboards" / "web"
 PERSES = ROOT / "dashboards" / "perses"

@@ -6,14 +6,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-
-import history  # noqa: E402
-from browser import NAMES, check, needs_browser, view, wait_for_the_minute  # noqa: E402
-
-from collector.stack import Stack  # noqa: E402
-from dashboards.web.serve import serving  # noqa: E402
+import history
+from browser import NAMES, check, needs_browser, view, wait_for_the_minute
+from collector.stack import Stack
+from dashboards.web.serve import serving
+from support.paths import ROOT
 
 if __name__ == "__main__":
     target = ROOT / "docs" / "pictures"

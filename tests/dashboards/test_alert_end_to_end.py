@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scenario
 import yaml
-from promtool import ROOT, backend
-from rule_cases import prom
 
-from collector.probes import eventually, get_json
+import scenario
 from collector.stack import PROGRAMS, Stack
 from otel_budget import semconv as sc
+from promtool import backend
+from rule_cases import prom
+from support.paths import ROOT
+from support.probes import eventually, get_json
 
 CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from promtool import ROOT, backend
-from rule_cases import prom
 
-from collector.probes import eventually, get_json
 from collector.stack import free_addresses
 from dashboards.builder import rule, rules, thresholds
 from dashboards.builder.queries import Names
 from otel_budget import semconv as sc
+from promtool import backend
+from rule_cases import prom
+from support.paths import ROOT
+from support.probes import eventually, get_json
 
 CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
 GROUPS = rules.groups(thresholds.load(), Names())
@@ -40,7 +41,7 @@ def route(labels: Mapping[str, str]) -> list[str]:
     return amtool("config", "routes", "test", f"--config.file={CONFIG}", *words).split(",")
 
 
-def test_configuration_is_accepted() -> None:
+def test_amtool_accepts_the_configuration() -> None:
     assert "SUCCESS" in amtool("check-config", str(CONFIG))
 
 

@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import history
 import pytest
+
+import history
 import scenario
 from browser import NAMES, PERSES, check, needs_browser, view, wait_for_the_minute
-from promtool import backend
-
 from collector.stack import PROGRAMS, Stack
 from dashboards.web.serve import serving
+from promtool import backend
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import history
-from promtool import backend
-
-from collector.probes import eventually, get_json, query
 from collector.stack import PROGRAMS, Stack
 from dashboards.builder import external as ext
+from promtool import backend
+from support.probes import eventually, get_json, query
 
 
 def post(stack: Stack, signal: str, payload: dict[str, Any]) -> None:

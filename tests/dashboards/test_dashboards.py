@@ -10,12 +10,12 @@ from typing import Any
 
 import promql_parser
 import pytest
-from promtool import ROOT
 
 from dashboards.builder import external, model, output, thresholds
 from dashboards.builder import queries as q
 from dashboards.builder.__main__ import main
 from otel_budget import semconv as sc
+from support.paths import ROOT
 
 NAMES = ("overview", "drilldown", "health")
 GRAFANA = {n: json.loads((ROOT / f"dashboards/grafana/{n}.json").read_text()) for n in NAMES}
@@ -86,17 +86,17 @@ QUERIES = dict(queries())
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def test_the_table_knows_every_metric() -> None:
+def test_the_table_of_drop_downs_knows_every_metric() -> None:
     assert set(HONOURS) == {metric.name for metric in sc.METRICS}
 
 
 @pytest.mark.parametrize("where", QUERIES)
-def test_query_is_promql(where: str) -> None:
+def test_each_query_is_promql(where: str) -> None:
     promql_parser.parse(substituted(QUERIES[where]))
 
 
 @pytest.mark.parametrize("where", QUERIES)
-def test_query_asks_what_exists_and_honours_its_variables(where: str) -> None:
+def test_each_query_asks_what_exists_and_honours_its_variables(where: str) -> None:
     known = series_names()
     expr = QUERIES[where]
     for name, matchers in SELECTOR.findall(expr):
@@ -154,7 +154,7 @@ UNITS = {"currencyUSD": "usd", "percentunit": "percent-decimal", "s": "seconds"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_units_agree(name: str) -> None:
+def test_grafana_and_perses_show_the_same_units(name: str) -> None:
     spec = PERSES[name]["spec"]["panels"]
     for drawn, panel in zip(spec.values(), panels(GRAFANA[name]), strict=True):
         plugin = drawn["spec"]["plugin"]["spec"]
@@ -181,7 +181,7 @@ def test_no_panel_shares_its_place() -> None:
             taken |= cells
 
 
-def test_variant_without_suffixes(tmp_path: Path) -> None:
+def test_the_variant_without_suffixes_asks_for_the_same_metrics(tmp_path: Path) -> None:
     assert main(["--no-suffixes", "--out", str(tmp_path)]) == 0
     for path, text in output.files(thresholds.load()).items():
         variant = (tmp_path / path).read_text()
@@ -265,20 +265,20 @@ EXCLUDED = {
 
 @pytest.mark.parametrize("name", NAMES)
 class TestLinter:
-    def test_uneditable_and_schema(self, name: str) -> None:
+    def test_a_dashboard_is_uneditable_and_of_a_known_schema(self, name: str) -> None:
         dashboard = GRAFANA[name]
         assert dashboard["editable"] is False
         assert dashboard["schemaVersion"] == 42
         assert dashboard["uid"] == f"otel-budget-{name}"
         assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
-    def test_template_datasource(self, name: str) -> None:
+    def test_the_data_source_is_a_variable(self, name: str) -> None:
         found = [v for v in GRAFANA[name]["templating"]["list"] if v["type"] == "datasource"]
         assert [(v["name"], v["label"], v["query"]) for v in found] == [
             ("datasource", "Data Source", "prometheus")
         ]
 
-    def test_template_queries(self, name: str) -> None:
+    def test_each_variable_is_a_query_of_the_data_source(self, name: str) -> None:
         lists = [v for v in GRAFANA[name]["templating"]["list"] if v["type"] == "query"]
         assert [v["name"] for v in lists] == [v.name for v in model.VARIABLES]
         for variable in lists:
@@ -290,7 +290,7 @@ class TestLinter:
             assert selector
             promql_parser.parse(substituted(selector[1]))  # template-label-promql
 
-    def test_panels(self, name: str) -> None:
+    def test_each_panel_follows_the_linters_rules(self, name: str) -> None:
         for panel in panels(GRAFANA[name]):
             assert panel["title"]
             assert panel["description"]
@@ -308,5 +308,5 @@ class TestLinter:
                 assert set(ranges) <= {"$__rate_interval"}
 
 
-def test_exclusions_are_argued() -> None:
+def test_each_excluded_linter_rule_has_its_reason() -> None:
     assert all(len(reason) > 10 for reason in EXCLUDED.values())

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import scenario
-from asking import ask, last
-from promtool import backend
-from test_dashboards import GRAFANA, panels, substituted
 
-from collector.probes import eventually, get_json, query
+import scenario
 from collector.stack import PROGRAMS, Stack
 from otel_budget import semconv as sc
 from otel_budget.semconv import prometheus_label
+from panel_queries import ask, last
+from promtool import backend
+from support.probes import eventually, get_json, query
+from test_dashboards import GRAFANA, panels, substituted
 
 TENANT = prometheus_label(sc.TENANT)
 PANELS = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from promtool import promtool
 
 from dashboards.builder import queries as q
+from promtool import promtool
 
 #: Three one-shot jobs, a process that ended before the window, one that goes on.
 JOBS = {
@@ -47,7 +47,7 @@ NIGHT = {
         pytest.param(JOBS, q.share("sum(x{i='none'})", "sum(x)"), "30m", 0, id="none of it"),
     ],
 )
-def test_query(
+def test_a_query_gives_the_wanted_values(
     series: dict[str, str], expr: str, at: str, expected: float | None, tmp_path: Path
 ) -> None:
     samples = [] if expected is None else [{"labels": "{}", "value": expected}]

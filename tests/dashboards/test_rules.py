@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rule_cases as cases
 import yaml
-from promtool import ROOT, promtool
 
+import rule_cases as cases
 from dashboards.builder import output, rule, rules, thresholds
 from dashboards.builder.queries import Names
+from otel_budget import semconv as sc
+from promtool import promtool
+from rule_cases.case import ACME, DAY, decision, hit, series, window
+from support.paths import ROOT
 
 RULES = ROOT / "collector" / "prometheus" / "rules"
 THRESHOLDS = thresholds.load()
@@ -92,13 +95,13 @@ def test_promtool_accepts_the_files() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_alert(alert: str, tmp_path: Path) -> None:
+def test_an_alert_fires_and_stays_silent_as_its_cases_say(alert: str, tmp_path: Path) -> None:
     groups = [_alert_group(case) for case in cases.CASES if case.alert == alert]
     assert _run(groups, tmp_path) == ""
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_record(record: str, tmp_path: Path) -> None:
+def test_a_recorded_series_has_the_values_of_its_cases(record: str, tmp_path: Path) -> None:
     groups = [_record_group(case) for case in cases.RECORDS if case.record == record]
     assert _run(groups, tmp_path) == ""
 
@@ -126,13 +129,13 @@ def test_a_firing_case_that_does_not_fire_fails(tmp_path: Path) -> None:
 def test_after_a_quiet_day_nothing_fires(tmp_path: Path) -> None:
     day = 26 * 60
     quiet = {
-        cases.decision("allow"): f"0+3x{day}",
-        cases.decision("deny"): f"0x{day}",
-        cases.hit("soft"): f"0x{day}",
-        cases.hit("hard"): f"0x{day}",
-        cases.series(cases.sc.METRIC_COST, cases.ACME): f"0+0.0625x{day}",
-        cases.series(cases.sc.METRIC_UTILIZATION, cases.DAY): f"0.3x{day}",
-        **cases.window(cases.DAY, f"0+0.0125x{day}", f"86400-60x{day}"),
+        decision("allow"): f"0+3x{day}",
+        decision("deny"): f"0x{day}",
+        hit("soft"): f"0x{day}",
+        hit("hard"): f"0x{day}",
+        series(sc.METRIC_COST, ACME): f"0+0.0625x{day}",
+        series(sc.METRIC_UTILIZATION, DAY): f"0.3x{day}",
+        **window(DAY, f"0+0.0125x{day}", f"86400-60x{day}"),
     }
     tests = [
         {"alertname": alert, "eval_time": at, "exp_alerts": []}

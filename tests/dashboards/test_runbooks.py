@@ -6,11 +6,11 @@ import re
 
 import promql_parser
 import pytest
-from promtool import ROOT
-from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
 from dashboards.builder import rule, rules, thresholds
 from dashboards.builder.queries import Names
+from support.paths import ROOT
+from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
 FOLDER = ROOT / "docs" / "runbooks"
 GROUPS = rules.groups(thresholds.load(), Names())
@@ -27,7 +27,7 @@ def test_alerts_and_pages_are_paired() -> None:
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
-def test_page(alert: str) -> None:
+def test_a_page_names_only_what_exists(alert: str) -> None:
     page = (FOLDER / f"{alert}.md").read_text()
     assert page.startswith(f"# {alert}\n")
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == SECTIONS

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-_ROOT = Path(__file__).parents[2]
-for _directory in (
-    Path(__file__).parent,
-    _ROOT / "tests",
-    _ROOT / "tests" / "backends",
-    _ROOT / "examples",
-    _ROOT,
-):
-    if str(_directory) not in sys.path:
-        sys.path.insert(0, str(_directory))
-
-from environment import missing_libraries, skip_or_fail  # noqa: E402
+from environment import missing_libraries, skip_or_fail
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
 #: `make examples` puts the libraries here.
 PYTHON = ROOT / ".venv-examples" / "bin" / "python"
 LIBRARIES = (

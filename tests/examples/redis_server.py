@@ -15,15 +15,11 @@ from typing import Self
 
 import redis
 
+from support.ports import free_port
+
 
 def installed() -> bool:
     return shutil.which("redis-server") is not None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:

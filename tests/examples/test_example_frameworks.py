@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from environment import ROOT
 
 from otel_budget.testing import Telemetry, capture_telemetry
+from support.paths import ROOT
 
 NAMES = (
     "plain_loop",
@@ -34,7 +34,7 @@ def telemetry() -> Iterator[Telemetry]:
 
 
 def example(name: str) -> Any:
-    return importlib.import_module(name)
+    return importlib.import_module(f"examples.{name}")
 
 
 def decisions(telemetry: Telemetry, point: str) -> dict[str, float]:
@@ -55,7 +55,7 @@ def decisions(telemetry: Telemetry, point: str) -> dict[str, float]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_as_a_person_runs_it(name: str) -> None:
+def test_each_example_runs_as_a_person_runs_it(name: str) -> None:
     done = subprocess.run(
         [sys.executable, f"examples/{name}.py"],
         cwd=ROOT,

@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import redis
-from redis_racers import PRICES, TOKENS, Account, Race, compete, guard_of, usage_of
-from redis_server import LosingProxy, RedisServer
 
 from examples.redis_guard.redis_guard import AsyncRedisGuard, RedisGuard
 from otel_budget import (
@@ -30,6 +28,8 @@ from otel_budget import (
     instrument,
 )
 from otel_budget.testing import capture_telemetry
+from redis_racers import PRICES, TOKENS, Account, Race, compete, guard_of, usage_of
+from redis_server import LosingProxy, RedisServer
 
 PROCESSES, ROUNDS = 8, 20
 NOON = 1_800_014_400.0 - 1_800_014_400.0 % 86_400 + 43_200

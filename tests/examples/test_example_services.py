@@ -12,19 +12,20 @@ from typing import Any
 
 import httpx
 import pytest
-from environment import ROOT
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
-from otlp_receiver import receiver
-from redis_server import free_port
 
 from otel_budget.testing import capture_telemetry
+from support.otlp_receiver import receiver
+from support.paths import ROOT
+from support.ports import free_port
+from support.processes import start_interruptible
 
 
 async def test_fastapi_guard_spans_are_children_of_the_requests_span_and_know_its_tenant() -> None:
-    import fastapi_service
+    from examples import fastapi_service
 
     served = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
@@ -65,7 +66,7 @@ async def test_fastapi_guard_spans_are_children_of_the_requests_span_and_know_it
 def test_fastapi_as_a_server_sends_one_trace_per_request() -> None:
     port = free_port()
     with receiver() as backend:
-        server = subprocess.Popen(
+        server = start_interruptible(
             [
                 *(sys.executable, "-m", "uvicorn", "--app-dir", "examples"),
                 *("--port", str(port), "--log-level", "warning", "fastapi_service:app"),

@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from environment import PYTHON, ROOT, missing_libraries, skip_or_fail
+
+from environment import PYTHON, missing_libraries, skip_or_fail
+from support.paths import ROOT
 
 
 @pytest.mark.skipif(not missing_libraries(), reason="the examples' tests run right here")

@@ -1,0 +1,214 @@
+"""The dict dialect, as a real a3s-code runtime reads it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, UserDict
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from otel_budget import Allow, Deny, SoftLimit, TokenUsage
+from otel_budget.dialects import (
+    Malformed,
+    is_typed,
+    print_decision,
+    print_usage,
+    read_decision,
+    read_usage,
+)
+
+SOFT = {"decision": "soft", "resource": "r", "consumed": 4.0, "limit": 5.0}
+DENY = {"decision": "deny", "resource": "r", "reason": "spent"}
+
+
+class Hostile(dict[str, Any]):
+    """A dict subclass that cannot be read."""
+
+    def get(self, *_: Any) -> Any:
+        raise RuntimeError("no")
+
+
+class Incomparable:
+    """Such as an array, whose truth is an error."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Lying:
+    """Such as an unbound proxy, whose class is an error."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("unbound")
+
+
+async def _coroutine() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [
+        (None, Allow()),
+        ({"decision": "allow"}, Allow()),
+        ({"decision": "allow", "resource": 7}, Allow()),
+        (SOFT, SoftLimit(resource="r", consumed=4, limit=5)),
+        ({**SOFT, "message": None}, SoftLimit(resource="r", consumed=4, limit=5)),
+        ({**SOFT, "message": "m"}, SoftLimit(resource="r", consumed=4, limit=5, message="m")),
+        ({**SOFT, "consumed": 4}, SoftLimit(resource="r", consumed=4, limit=5)),
+        (OrderedDict(DENY), Deny(resource="r", reason="spent")),
+        (DENY, Deny(resource="r", reason="spent")),
+    ],
+)
+def test_answers_that_the_runtime_takes_are_read(answer: Any, decision: Any) -> None:
+    assert read_decision(answer) == decision
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        True,
+        False,
+        "allow",
+        0,
+        object(),
+        {},
+        [],
+        UserDict(DENY),
+        {"decision": "frobnicate"},
+        {"decision": "Allow"},
+        {"decision": None},
+        {"decision": b"allow"},
+        {"decision": ["allow"]},
+        {"decision": "deny", "reason": "spent"},
+        {"decision": "deny", "resource": None, "reason": "spent"},
+        {"decision": "deny", "resource": 7, "reason": "spent"},
+        {**DENY, "resource": "\ud800"},
+        {"decision": "soft", "consumed": 1, "limit": 2},
+        {"decision": "soft", "resource": "r"},
+        {**SOFT, "consumed": float("nan")},
+        {**SOFT, "limit": float("inf")},
+        {**SOFT, "limit": float("-inf")},
+        {**SOFT, "limit": "5"},
+        {**SOFT, "limit": None},
+        {**SOFT, "limit": 10**400},
+        {**SOFT, "message": 7},
+        Hostile(DENY),
+        {"decision": Incomparable()},
+        Deny.model_construct(reason="no resource"),
+        Deny.model_construct(resource="\ud800", reason="r"),
+        Deny.model_construct(resource=None, reason=7),
+        SoftLimit.model_construct(resource="r", consumed=float("nan"), limit=1.0),
+        SoftLimit.model_construct(resource="r", consumed="1", limit=1.0),
+        SoftLimit.model_construct(resource="r", consumed=1.0),
+    ],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_what_the_runtime_rejects_is_malformed_and_says_why(answer: Any) -> None:
+    read = read_decision(answer)
+    assert type(read) is Malformed
+    assert read.why
+
+
+def test_a_coroutine_is_no_answer() -> None:
+    coroutine = _coroutine()
+    assert type(read_decision(coroutine)) is Malformed
+    coroutine.close()
+
+
+def test_an_answers_own_type_tells_its_dialect() -> None:
+    assert is_typed(Allow())
+    assert is_typed(Deny(resource="r", reason="x"))
+    assert not is_typed(None)
+    assert not is_typed(DENY)
+
+
+def test_an_object_that_lies_about_its_class_is_malformed() -> None:
+    assert type(read_decision(Lying())) is Malformed
+    assert type(read_usage(Lying())) is Malformed
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        Allow(),
+        SoftLimit(resource="r", consumed=4, limit=5),
+        SoftLimit(resource="r", consumed=4, limit=5, message="m"),
+        Deny(resource="r", reason="x"),
+    ],
+)
+def test_a_printed_decision_is_read_back(decision: Any) -> None:
+    assert read_decision(print_decision(decision)) == decision
+
+
+def test_a_missing_message_is_not_printed() -> None:
+    assert print_decision(SoftLimit(resource="r", consumed=4, limit=5)) == SOFT
+
+
+# -- usage -----------------------------------------------------------------------------------
+USAGE = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+
+
+class Unreadable(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise RuntimeError("no")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("no")
+
+    def __len__(self) -> int:
+        return 5
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        USAGE,
+        {**USAGE, "cache_read_tokens": None, "cache_write_tokens": None},
+        {**USAGE, "something_new": "x"},
+        UserDict(USAGE),
+        TokenUsage(**USAGE),
+    ],
+    ids=["plain", "nones", "more", "mapping", "typed"],
+)
+def test_usage_of_both_dialects_is_read(usage: Any) -> None:
+    assert read_usage(usage) == TokenUsage(**USAGE)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        7,
+        "usage",
+        {},
+        {**USAGE, "prompt_tokens": -1},
+        {**USAGE, "prompt_tokens": 1.5},
+        {**USAGE, "prompt_tokens": float("nan")},
+        {**USAGE, "completion_tokens": float("inf")},
+        {**USAGE, "completion_tokens": None},
+        {**USAGE, "cache_read_tokens": -3},
+        {"prompt_tokens": 1},
+        Unreadable(),
+        TokenUsage.model_construct(prompt_tokens=-5, completion_tokens=1, total_tokens=1),
+        TokenUsage.model_construct(prompt_tokens=5),
+        TokenUsage.model_construct(prompt_tokens=float("nan"), completion_tokens=1, total_tokens=1),
+        TokenUsage(**USAGE).model_copy(update={"cache_read_tokens": -1}),
+    ],
+    ids=lambda usage: type(usage).__name__,
+)
+def test_usage_that_cannot_be_read_is_malformed(usage: Any) -> None:
+    read = read_usage(usage)
+    assert type(read) is Malformed
+    assert read.why
+
+
+def test_printed_usage_has_all_five_keys() -> None:
+    assert print_usage(TokenUsage(**USAGE)) == {
+        **USAGE,
+        "cache_read_tokens": None,
+        "cache_write_tokens": None,
+    }

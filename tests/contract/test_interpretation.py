@@ -1,0 +1,236 @@
+"""What an answer and a usage mean (design 2 and 4), as pure functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from otel_budget import Allow, Deny, FlatRates, SoftLimit, TokenUsage
+from otel_budget.interpretation import Measurement, measure, outcome_of, price, utilization
+
+SOFT = SoftLimit(resource="r", consumed=4, limit=5)
+SOFT_DICT = {"decision": "soft", "resource": "r", "consumed": 4, "limit": 5}
+DENY = Deny(resource="r", reason="x")
+DENY_DICT = {"decision": "deny", "resource": "r", "reason": "x"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision", "hit"),
+    [
+        (None, "allow", None),
+        (Allow(), "allow", None),
+        ({"decision": "allow"}, "allow", None),
+        (SOFT, "soft_limit", SOFT),
+        (SOFT_DICT, "soft_limit", SOFT),
+        (DENY, "deny", DENY),
+        (DENY_DICT, "deny", DENY),
+        ("deny", "malformed", None),
+    ],
+)
+@pytest.mark.parametrize("late_after", ["auto", None, 60])
+def test_an_answer_in_time_counts_as_the_decision_it_states(
+    answer: Any, decision: str, hit: Any, late_after: Any
+) -> None:
+    outcome = outcome_of(answer, 0.001, late_after)
+    assert (outcome.decision, outcome.hit) == (decision, hit)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "allow"),
+        ({"decision": "allow"}, "allow"),
+        (SOFT_DICT, "soft_limit"),
+        (DENY_DICT, "deny"),
+        (True, "malformed"),
+    ],
+)
+def test_the_dict_dialects_runtime_waits_five_seconds(answer: Any, said: str) -> None:
+    assert outcome_of(answer, 4.8, "auto").decision == said
+    late = outcome_of(answer, 5.6, "auto")
+    assert (late.decision, late.answer, late.hit) == ("late", said, None)
+    assert outcome_of(answer, 5.6, None).decision == said
+
+
+@pytest.mark.parametrize("answer", [Allow(), SOFT, DENY])
+def test_nobody_knows_how_long_the_host_of_a_typed_guard_waits(answer: Any) -> None:
+    assert outcome_of(answer, 3600.0, "auto").decision != "late"
+    assert outcome_of(answer, 0.3, 0.2).decision == "late"
+    assert outcome_of(answer, 0.3, 0.2).hit is None
+    assert outcome_of(answer, 0.3, None).decision != "late"
+
+
+@pytest.mark.parametrize(
+    ("consumed", "limit", "share"),
+    [
+        (4.0, 5.0, 0.8),
+        (6.0, 5.0, 1.2),
+        (0.0, 5.0, 0.0),
+        (4.0, None, None),
+        (4.0, 0.0, None),
+        (4.0, -5.0, None),
+        (4.0, float("inf"), None),
+        (4.0, float("nan"), None),
+        (-1.0, 5.0, None),
+        (1e308, 1e-308, None),
+    ],
+)
+def test_utilization_is_absent_where_it_would_say_nothing(
+    consumed: float, limit: float | None, share: float | None
+) -> None:
+    assert utilization(consumed, limit) == share
+
+
+# -- usage -----------------------------------------------------------------------------------
+def _usage(prompt: int, completion: int, total: int, **more: Any) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": total,
+        **more,
+    }
+
+
+def _counts(measured: Measurement) -> tuple[int, int, int, int]:
+    return (
+        measured.input_tokens,
+        measured.output_tokens,
+        measured.cache_read_tokens,
+        measured.cache_write_tokens,
+    )
+
+
+CACHE = {"cache_read_tokens": 300, "cache_write_tokens": 40}
+
+
+@pytest.mark.parametrize(
+    ("usage", "provider", "tokens", "undecided"),
+    [
+        # No cache: no question.
+        (_usage(100, 20, 120), None, (100, 20, 0, 0), False),
+        (_usage(100, 20, 120, cache_read_tokens=0), None, (100, 20, 0, 0), False),
+        # A bare dict is read by provider.
+        (_usage(10, 20, 30, **CACHE), "anthropic", (10, 20, 300, 40), False),
+        (_usage(10, 20, 370, **CACHE), "anthropic", (10, 20, 300, 40), False),
+        (_usage(350, 20, 370, **CACHE), "openai", (10, 20, 300, 40), False),
+        (_usage(350, 20, 370, cache_read_tokens=300), "openai", (50, 20, 300, 0), False),
+        # Arithmetic contradicts the provider: more cached than sent, or a total beside the prompt.
+        (_usage(100, 20, 120, cache_read_tokens=300), "openai", (100, 20, 0, 0), True),
+        (_usage(350, 20, 710, **CACHE), "openai", (350, 20, 0, 0), True),
+        # The provider alone does not decide.
+        (_usage(350, 20, 370, **CACHE), None, (350, 20, 0, 0), True),
+        (_usage(350, 20, 370, **CACHE), "aws.bedrock", (350, 20, 0, 0), True),
+        # The constructors know.
+        (
+            TokenUsage.from_anthropic(
+                {
+                    "input_tokens": 10,
+                    "output_tokens": 20,
+                    "cache_read_input_tokens": 300,
+                    "cache_creation_input_tokens": 40,
+                }
+            ),
+            "openai",
+            (10, 20, 300, 40),
+            False,
+        ),
+        (
+            TokenUsage.from_openai(
+                {
+                    "prompt_tokens": 350,
+                    "completion_tokens": 20,
+                    "prompt_tokens_details": {"cached_tokens": 300},
+                }
+            ),
+            "anthropic",
+            (50, 20, 300, 0),
+            False,
+        ),
+        (
+            TokenUsage.from_litellm(
+                {
+                    "prompt_tokens": 98_805,
+                    "completion_tokens": 20,
+                    "cache_read_input_tokens": 66_360,
+                    "cache_creation_input_tokens": 32_435,
+                }
+            ),
+            "aws.bedrock",
+            (10, 20, 66_360, 32_435),
+            False,
+        ),
+        # Typed without saying so is read like a bare dict.
+        (TokenUsage(**_usage(10, 20, 30, **CACHE)), "anthropic", (10, 20, 300, 40), False),
+        (TokenUsage(**_usage(10, 20, 30, **CACHE)), None, (10, 20, 0, 0), True),
+    ],
+)
+def test_tokens_become_disjoint_or_stay_a_lower_bound(
+    usage: Any, provider: str | None, tokens: tuple[int, ...], undecided: bool
+) -> None:
+    measured = measure(usage, provider)
+    assert _counts(measured) == tokens
+    assert measured.undecided is undecided
+    assert not measured.malformed
+    assert measured.tokens == sum(tokens)
+
+
+def test_a_usage_that_cannot_be_read_measures_nothing() -> None:
+    measured = measure({"prompt_tokens": -1}, "openai")
+    assert measured.malformed
+    assert measured.tokens == 0
+
+
+def test_counts_beyond_int64_stop_there() -> None:
+    measured = measure(_usage(2**70, 2**64, 2**80), None)
+    assert _counts(measured) == (2**63 - 1, 2**63 - 1, 0, 0)
+    assert measured.total_tokens == 2**63 - 1
+
+
+# -- prices ----------------------------------------------------------------------------------
+RATES = FlatRates(input=3, output=15)
+
+
+class NoAnswer:
+    def cost_usd(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+class Answers:
+    def __init__(self, cost: Any) -> None:
+        self.cost = cost
+
+    def cost_usd(self, *_: Any, **__: Any) -> Any:
+        return self.cost
+
+
+@pytest.mark.parametrize(
+    ("usage", "prices", "model", "told", "usd", "reason"),
+    [
+        (_usage(1_000_000, 0, 0), RATES, None, None, 3.0, ""),
+        (_usage(1_000_000, 0, 0), RATES, "m", 0.5, 0.5, ""),
+        (_usage(1, 0, 0), RATES, "m", 0.0, 0.0, ""),
+        (_usage(1, 0, 0), None, "m", None, None, "no_prices"),
+        (_usage(1, 0, 0), NoAnswer(), None, None, None, "no_model"),
+        (_usage(1, 0, 0), NoAnswer(), "m", None, None, "unknown_model"),
+        (_usage(1, 0, 0, cache_read_tokens=5), RATES, "m", None, None, "cache_accounting"),
+        ({"prompt_tokens": -1}, RATES, "m", None, None, "malformed_usage"),
+        (_usage(1, 0, 0), Answers(float("nan")), "m", None, None, "price_error"),
+        (_usage(1, 0, 0), Answers(float("inf")), "m", None, None, "price_error"),
+        (_usage(1, 0, 0), Answers(-1.0), "m", None, None, "price_error"),
+        (_usage(1, 0, 0), Answers("1.0"), "m", None, None, "price_error"),
+        (_usage(1, 0, 0), RATES, "m", float("nan"), None, "price_error"),
+        (_usage(1, 0, 0), RATES, "m", -2.0, None, "price_error"),
+    ],
+)
+def test_a_call_has_a_price_or_the_reason_why_not(
+    *,
+    usage: Any,
+    prices: Any,
+    model: str | None,
+    told: float | None,
+    usd: float | None,
+    reason: str,
+) -> None:
+    priced = price(measure(usage, None), prices, model, None, told)
+    assert (priced.usd, priced.reason) == (usd, reason)

@@ -1,0 +1,14 @@
+"""The table of the rule tests: when each rule fires, and when it must stay silent."""
+
+from __future__ import annotations
+
+from rule_cases.case import Case, Fired, Labels, RecordCase, prom
+from rule_cases.guard import GUARD
+from rule_cases.limits import LIMITS
+from rule_cases.records import RECORDS
+from rule_cases.spend import SPEND
+from rule_cases.telemetry import TELEMETRY
+
+CASES = (*LIMITS, *SPEND, *GUARD, *TELEMETRY)
+
+__all__ = ["CASES", "RECORDS", "Case", "Fired", "Labels", "RecordCase", "prom"]

@@ -1,0 +1,165 @@
+"""The alerts of the guard itself: failing, late, slow."""
+
+from __future__ import annotations
+
+from otel_budget import semconv as sc
+from rule_cases.case import HARD, SERVICE, SOFT, Case, Fired, decision, hit, prom, series
+
+_POINT = {sc.DECISION_POINT: sc.POINT_LLM}
+_GUARD = {sc.GUARD_NAME: "RedisGuard", **_POINT}
+_RAISED = {**_GUARD, sc.ERROR_TYPE: "ConnectionError"}
+_ERRORS = series(sc.METRIC_GUARD_ERRORS, _RAISED)
+_BUCKET = {**_GUARD, sc.DECISION: sc.ALLOW}
+
+
+def _buckets(quick: str, slow: str, rest: str) -> dict[str, str]:
+    return {
+        series(sc.METRIC_GUARD_DURATION, _BUCKET, part="_bucket", le=le): values
+        for le, values in (("0.25", quick), ("1", slow), ("+Inf", rest))
+    }
+
+
+def _outcome_cases(alert: str, outcome: str, summary: str) -> tuple[Case, ...]:
+    """The same five situations for the outcomes `late` and `malformed`."""
+    fired = Fired(labels={**SERVICE, **prom(_POINT)}, value=1, summary=summary)
+    x, y = decision(outcome), decision(outcome, instance="b")
+    return (
+        Case(alert=alert, name="once", series={x: "0x9 1x60"}, at="12m", fires=(fired,)),
+        Case(
+            alert=alert, name="a job, born above 0", series={x: "_x9 1 _"}, at="12m", fires=(fired,)
+        ),
+        Case(
+            alert=alert,
+            name="in one of two processes",
+            series={x: "0x9 1x60", y: "5x60"},
+            at="19m",
+            fires=(fired,),
+        ),
+        Case(alert=alert, name="stops when it is over", series={x: "0x9 1x60"}, at="40m"),
+        Case(alert=alert, name="calm", series={x: "0x60", decision(sc.ALLOW): "0+9x60"}, at="30m"),
+    )
+
+
+GUARD = (
+    Case(
+        alert="LLMBudgetGuardFailing",
+        name="raised twice",
+        series={_ERRORS: "0x9 2x60"},
+        at="12m",
+        fires=(
+            Fired(
+                labels={**SERVICE, **prom(_RAISED)},
+                value=2,
+                summary="agents: budget guard RedisGuard raised ConnectionError at the llm "
+                "decisions",
+            ),
+        ),
+    ),
+    Case(
+        alert="LLMBudgetGuardFailing",
+        name="stops when it is over",
+        series={_ERRORS: "0x9 2x60"},
+        at="40m",
+    ),
+    Case(
+        alert="LLMBudgetGuardFailing",
+        name="restarted as a new instance, calm",
+        series={
+            _ERRORS: "9x29 _x60",
+            series(sc.METRIC_GUARD_ERRORS, _RAISED, instance="b"): "_x30 0x60",
+        },
+        at="35m",
+    ),
+    *_outcome_cases(
+        "LLMBudgetGuardLate",
+        sc.LATE,
+        "agents: the budget guard answered too late at the llm decisions",
+    ),
+    *_outcome_cases(
+        "LLMBudgetGuardMalformed",
+        sc.MALFORMED,
+        "agents: the budget guard gave an answer nobody can read at the llm decisions",
+    ),
+    Case(
+        alert="LLMBudgetGuardSlow",
+        name="nearly every answer takes up to a second",
+        series=_buckets("0x60", "0+10x60", "0+10x60"),
+        at="40m",
+        fires=(
+            Fired(
+                labels={**SERVICE, **prom(_GUARD)},
+                value=0.9625,
+                summary="agents: budget guard RedisGuard takes 962.5ms (95th percentile) at the "
+                "llm decisions",
+            ),
+        ),
+    ),
+    Case(
+        alert="LLMBudgetGuardSlow",
+        name="one in a hundred takes long",
+        series=_buckets("0+99x60", "0+100x60", "0+100x60"),
+        at="40m",
+    ),
+    Case(
+        alert="LLMBudgetGuardSlow",
+        name="stops when it is over",
+        series=_buckets("0x30 0+10x60", "0+10x30 300+10x60", "0+10x30 300+10x60"),
+        at="70m",
+    ),
+    Case(
+        alert="LLMBudgetGuardSlow",
+        name="nobody calls",
+        series=_buckets("5x60", "5x60", "5x60"),
+        at="40m",
+    ),
+    Case(
+        alert="LLMBudgetGuardFailOpen",
+        name="a gate lets calls through",
+        series={hit(sc.KIND_SOFT, sc.GUARD_UNAVAILABLE): "_x9 3x60"},
+        at="12m",
+        fires=(
+            Fired(
+                labels={**SERVICE, **prom({sc.TENANT: "acme"})},
+                value=3,
+                summary="agents: calls of tenant acme go ahead without a budget check",
+            ),
+        ),
+    ),
+    Case(
+        alert="LLMBudgetGuardFailOpen",
+        name="stops when it is over",
+        series={hit(sc.KIND_SOFT, sc.GUARD_UNAVAILABLE): "_x9 3x60"},
+        at="40m",
+    ),
+    Case(
+        alert="LLMBudgetGuardFailOpen",
+        name="ordinary soft limits",
+        series={SOFT: "0+1x60"},
+        at="30m",
+    ),
+    Case(
+        alert="LLMBudgetGuardFailClosed",
+        name="a gate refuses calls",
+        series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE, who={}): "_x9 3x60"},
+        at="12m",
+        fires=(
+            Fired(
+                labels=SERVICE,
+                value=3,
+                summary="agents: calls of tenant (unknown) are refused because the guard fails",
+            ),
+        ),
+    ),
+    Case(
+        alert="LLMBudgetGuardFailClosed",
+        name="ordinary denials",
+        series={HARD: "0+1x60"},
+        at="30m",
+    ),
+    Case(
+        alert="LLMBudgetGuardFailClosed",
+        name="stops when it is over",
+        series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE): "_x9 3x60"},
+        at="40m",
+    ),
+)

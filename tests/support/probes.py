@@ -1,0 +1,106 @@
+"""What arrived: small questions to Prometheus, Jaeger and the audit file of a `Stack`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from otel_budget.verify.ask import get_json, until
+
+__all__ = ["audit_events", "eventually", "get_json", "query", "spans", "total"]
+
+T = TypeVar("T")
+
+
+def eventually(
+    probe: Callable[[], T], wanted: Callable[[T], bool] = bool, *, timeout: float = 30
+) -> T:
+    """Ask until the answer is as wanted; an `OSError` counts as no answer yet.
+
+    Args:
+        probe: Asks.
+        wanted: Says whether the answer is the one; by default any true one.
+        timeout: Seconds.
+
+    Returns:
+        The last answer, wanted or not, so that an assertion can show it.
+    """
+
+    def attempt() -> tuple[Any, OSError | None]:
+        try:
+            return probe(), None
+        except OSError as error:
+            return None, error
+
+    answer: T
+    answer, error = until(attempt, lambda last: last[1] is None and wanted(last[0]), timeout)
+    if error is not None:
+        raise error
+    return answer
+
+
+def query(prometheus: str, expression: str) -> list[tuple[dict[str, str], float]]:
+    """An instant query: labels and value of every series of the answer."""
+    answer = get_json(f"{prometheus}/api/v1/query", {"query": expression})
+    return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
+
+
+def total(prometheus: str, expression: str) -> float | None:
+    """The sum over what an instant query answers, None when it answers nothing."""
+    rows = query(prometheus, expression)
+    return sum(value for _, value in rows) if rows else None
+
+
+def spans(jaeger: str, service: str, **tags: str) -> list[dict[str, Any]]:
+    """The spans of a service with these tags (``__`` in a name stands for a dot).
+
+    Each has Jaeger's ``traceID``, ``spanID``, ``operationName`` and ``logs``, and ``tags`` as a
+    dictionary. The tags are looked up by Jaeger and then compared here, since it answers with
+    whole traces.
+    """
+    wanted = {name.replace("__", "."): value for name, value in tags.items()}
+    parameters = {"service": service, "limit": "20000", "lookback": "custom"}
+    now = time.time()
+    parameters |= {"start": str(int((now - 86400) * 1e6)), "end": str(int((now + 60) * 1e6))}
+    if wanted:
+        parameters["tags"] = json.dumps(wanted)
+    found = []
+    for trace in get_json(f"{jaeger}/api/traces", parameters)["data"]:
+        for span in trace["spans"]:
+            span["tags"] = {tag["key"]: tag["value"] for tag in span["tags"]}
+            if all(str(span["tags"].get(name)) == value for name, value in wanted.items()):
+                found.append(span)
+    return found
+
+
+def audit_events(file: Path) -> list[dict[str, Any]]:
+    """The log records of an audit file and of its rotated parts, ``attributes`` as a dictionary."""
+    records: list[dict[str, Any]] = []
+    for part in sorted(file.parent.glob(f"{file.stem}*{file.suffix}")):
+        # The last line may be in the middle of being written.
+        for line in part.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                records.extend(_log_records(json.loads(line)))
+    return records
+
+
+def _log_records(line: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for resource in line.get("resourceLogs", ()):
+        for scope in resource.get("scopeLogs", ()):
+            for record in scope.get("logRecords", ()):
+                yield record | {
+                    "attributes": _plain(record.get("attributes", ())),
+                    "resource": _plain(resource.get("resource", {}).get("attributes", ())),
+                }
+
+
+def _plain(attributes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attributes of OTLP's JSON as a dictionary; int64 values are strings there."""
+    plain = {}
+    for attribute in attributes:
+        ((kind, value),) = attribute["value"].items()
+        plain[attribute["key"]] = int(value) if kind == "intValue" else value
+    return plain

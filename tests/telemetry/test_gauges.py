@@ -1,0 +1,66 @@
+"""The gauges of the telemetry schema (design 4): how full the budgets are."""
+
+from __future__ import annotations
+
+import pytest
+
+from otel_budget import BudgetLevel
+from otel_budget.hubs import poll_levels
+from support.backend import Backend
+from support.guards import Make, SyncScript
+from support.schema import LABELS, instrumented, labelled, series_of
+
+
+def test_gauges_from_the_guards_own_levels(backend: Backend) -> None:
+    class Guard(SyncScript):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [
+                BudgetLevel(
+                    "usd", 4, 5, window="day", window_length=86_400, window_remaining=3_600,
+                    tenant="acme", agent="coder", principal="u1",
+                ),
+                BudgetLevel("tokens", 10, None, unit="tokens", tenant="acme"),
+                BudgetLevel("endless", 10, float("inf")),
+                BudgetLevel("closed", 10, 0),
+            ]  # fmt: skip
+
+    guard = instrumented(backend, Guard())
+    poll_levels()
+    assert guard.check_before_llm("s", 1) is None
+    day = {
+        **LABELS,
+        "budget.guard.name": "daily",
+        "budget.resource": "usd",
+        "budget.window": "day",
+        "budget.unit": "USD",
+        "budget.source": "guard",
+    }
+    rest = {"budget.guard.name": "daily", "budget.source": "guard"}
+    tokens = labelled(rest, budget__tenant="acme", budget__resource="tokens", budget__unit="tokens")
+    endless = labelled(rest, budget__resource="endless", budget__unit="USD")
+    closed = labelled(rest, budget__resource="closed", budget__unit="USD")
+    assert series_of(backend, "budget.consumed") == {
+        labelled(day): 4, tokens: 10, endless: 10, closed: 10
+    }  # fmt: skip
+    # Unknown is not 0 and unlimited is not infinite.
+    assert series_of(backend, "budget.limit") == {labelled(day): 5, closed: 0}
+    assert series_of(backend, "budget.utilization") == {labelled(day): 0.8}
+    assert series_of(backend, "budget.window.length") == {labelled(day): 86_400}
+    assert series_of(backend, "budget.window.remaining") == {labelled(day): 3_600}
+
+
+def test_gauges_from_the_last_soft_limit(backend: Backend, make: Make) -> None:
+    guard = instrumented(backend, make.guard(make.soft("usd", 4.0, 5.0)))
+    make.call(guard, "check_before_llm", "s", 1)
+    guard.answer = make.soft("usd", 4.5, 5.0)
+    make.call(guard, "check_before_tool", "s", "t")
+    key = labelled(
+        LABELS,
+        budget__guard__name="daily",
+        budget__resource="usd",
+        budget__source="soft_limit",
+    )
+    assert series_of(backend, "budget.consumed") == {key: 4.5}
+    assert series_of(backend, "budget.limit") == {key: 5.0}
+    assert series_of(backend, "budget.utilization") == {key: pytest.approx(0.9)}
+    assert series_of(backend, "budget.window.length") == {}

@@ -1,0 +1,301 @@
+"""How full the budgets are: asked of the guards by a thread, read at collection."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from otel_budget import BudgetGuard, BudgetLevel, semconv
+from otel_budget import levels as levels_module
+from otel_budget.hubs import poll_levels
+from otel_budget.levels import GAUGES, LevelRow, Levels
+from otel_budget.tallies import Tallies
+from support.backend import Backend
+from support.guards import SyncScript
+
+
+class Clock:
+    now = 10_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(levels_module, "time", clock)
+    return clock
+
+
+class Told(SyncScript):
+    """A guard whose levels are what a function answers."""
+
+    def __init__(self, levels: Callable[[], Any]) -> None:
+        super().__init__()
+        self._levels = levels
+        self.threads: list[str] = []
+
+    def budget_levels(self) -> Any:
+        self.threads.append(threading.current_thread().name)
+        return self._levels()
+
+
+def _level(resource: str = "usd", consumed: float = 4, limit: float | None = 5, **more: Any) -> Any:
+    return BudgetLevel(resource, consumed, limit, **more)
+
+
+def _resources(backend: Backend, metric: str = "budget.consumed") -> dict[str, float]:
+    return {a["budget.resource"]: value for a, value in backend.series(metric)}
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def test_a_thread_asks_and_neither_caller_nor_collection_does(backend: Backend) -> None:
+    inner = Told(lambda: [_level()])
+    guard = backend.instrument(inner)
+    guard.check_before_llm("s", 1)
+    _until(lambda: _resources(backend) == {"usd": 4}, "nobody asked the guard")
+    backend.collect()
+    guard.check_before_llm("s", 1)
+    assert threading.current_thread().name not in inner.threads
+    assert set(inner.threads) == {"otel-budget-levels"}
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+async def _coroutine() -> list[Any]:
+    return [_level()]
+
+
+def _breaks_off() -> Iterator[Any]:
+    yield _level()
+    raise RuntimeError("half way")
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        lambda: _raise(RuntimeError("no")),
+        lambda: _raise(SystemExit(1)),
+        lambda: _raise(KeyboardInterrupt()),
+        lambda: _raise(asyncio.CancelledError()),
+        lambda: _raise(GeneratorExit()),
+        _coroutine,
+        _breaks_off,
+        lambda: 7,
+        lambda: [{"resource": "usd"}],
+        lambda: [{"resource": "usd", "consumed": float("nan"), "limit": 1}],
+    ],
+    ids=["error", "exit", "interrupt", "cancelled", "generator", "coroutine", "breaks off", "int",
+         "incomplete", "nan"],
+)  # fmt: skip
+def test_a_guard_that_raises_anything_is_counted_and_hurts_nobody(
+    backend: Backend, levels: Any
+) -> None:
+    first = backend.instrument(Told(levels), name="broken")
+    second = backend.instrument(Told(lambda: [_level("fine")]), name="fine")
+    poll_levels()
+    assert _resources(backend) == {"fine": 4}
+    assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 1
+    poll_levels()  # the thread is still there
+    assert _resources(backend) == {"fine": 4}
+    assert first.check_before_llm("s", 1) is second.check_before_llm("s", 1) is None
+
+
+def test_a_guard_that_hangs_is_left_alone_until_it_has_come_back(backend: Backend) -> None:
+    release = threading.Event()
+    hanging = Told(lambda: [_level("late")] if release.wait(60) else [])
+    answers = itertools.count(1)
+    fine = Told(lambda: [_level("fine", next(answers), 1_000)])
+    guards = [backend.instrument(hanging), backend.instrument(fine)]
+    try:
+        _until(lambda: "fine" in _resources(backend), "the hanging guard holds up the others")
+        for _ in range(3):
+            poll_levels(0.05)
+        assert len(hanging.threads) == 1
+        assert "late" not in _resources(backend)
+    finally:
+        release.set()
+    assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 1
+    _until(lambda: "late" in _resources(backend), "what it said in the end is lost")
+    _until(lambda: bool(poll_levels(1.0)) or len(hanging.threads) >= 2, "never asked again")
+    del guards
+
+
+def test_an_async_guard_has_a_plain_budget_levels(backend: Backend) -> None:
+    class Guard(BudgetGuard):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [_level()]
+
+    guard = backend.instrument(Guard())
+    poll_levels()
+    assert _resources(backend) == {"usd": 4}
+    del guard
+
+
+def test_levels_may_be_mappings_and_what_is_none_is_left_out(backend: Backend) -> None:
+    guard = backend.instrument(
+        Told(lambda: iter([{"resource": "usd", "consumed": 1, "limit": 2}, "rubbish", None]))
+    )
+    poll_levels()
+    assert _resources(backend) == {"usd": 1}
+    del guard
+
+
+def test_an_endless_answer_ends(backend: Backend) -> None:
+    guard = backend.instrument(Told(lambda: (_level(f"r{number}") for number in itertools.count())))
+    poll_levels(20)
+    series = backend.series("budget.consumed")
+    assert 100 <= len(series) <= 1_800
+    assert "_other_" in {a["budget.resource"] for a, _ in series}
+    del guard
+
+
+def test_levels_that_fall_on_one_series_are_the_fullest_of_them_whole(backend: Backend) -> None:
+    guard = backend.instrument(
+        Told(
+            lambda: [
+                _level("usd", 90, 1_000, tenant="a", window="day", window_length=86_400),
+                _level("usd", 9, 10, tenant="b", window="day", window_length=3_600),
+                _level("usd", 500, None, tenant="c", window="day", window_length=60),
+            ]
+        ),
+        metric_labels=(),
+    )
+    poll_levels()
+    assert _resources(backend) == {"usd": 9}
+    assert _resources(backend, "budget.limit") == {"usd": 10}
+    assert _resources(backend, "budget.utilization") == {"usd": 0.9}
+    assert _resources(backend, "budget.window.length") == {"usd": 3_600}
+    del guard
+
+
+def test_two_windows_of_one_resource_are_two_series(backend: Backend) -> None:
+    guard = backend.instrument(
+        Told(lambda: [_level("usd", 95, 100, window="day"), _level("usd", 10, 100, window="month")])
+    )
+    poll_levels()
+    found = {a["budget.window"]: value for a, value in backend.series("budget.utilization")}
+    assert found == {"day": 0.95, "month": 0.1}
+    del guard
+
+
+@pytest.mark.parametrize("consumed", [-1.0, 1e308])
+def test_no_level_poisons_an_export(backend: Backend, consumed: float) -> None:
+    guard = backend.instrument(
+        Told(
+            lambda: [
+                _level("\ud800" if consumed < 0 else "x" * 1_000, consumed, 1e-308, unit=""),
+            ]
+        ),
+        name="\udfff",
+    )
+    poll_levels()
+    assert backend.encode()
+    for metric in ("budget.consumed", "budget.limit", "budget.utilization"):
+        for attributes, value in backend.series(metric):
+            assert 0 <= value < float("inf")
+            assert all(len(text) <= 256 for text in attributes.values())
+    del guard
+
+
+def test_guard_names_are_capped_on_gauges_too(backend: Backend) -> None:
+    guards = [
+        backend.instrument(Told(lambda: [_level()]), name=f"guard-{number}") for number in range(80)
+    ]
+    poll_levels(20)
+    names = {a["budget.guard.name"] for a, _ in backend.series("budget.consumed")}
+    assert len(names) <= 51
+    assert "_other_" in names
+    del guards
+
+
+def test_a_guard_that_is_gone_tells_nothing_any_more(backend: Backend) -> None:
+    guard = backend.instrument(Told(lambda: [_level()]))
+    poll_levels()
+    assert _resources(backend) == {"usd": 4}
+    del guard
+    gc.collect()
+    assert _resources(backend) == {}
+
+
+def test_an_answer_is_reported_while_it_is_fresh(clock: Clock) -> None:
+    answers: list[Any] = [[_level()]]
+    levels = Levels(Tallies(10), lambda *_: None)
+    guard = Told(lambda: answers.pop() if answers else _raise(RuntimeError("gone")))
+    levels.watch(guard, lambda wrapper: wrapper.budget_levels(), "g", ())
+    levels.poll(now=True)
+    clock.now += 59
+    levels.poll(now=True)  # fails: the last answer stands
+    assert len(levels.rows()) == 1
+    clock.now += 2
+    assert levels.rows() == {}
+
+
+def test_a_guard_is_not_asked_more_often_than_it_is_due(clock: Clock) -> None:
+    levels = Levels(Tallies(10), lambda *_: None)
+    guard = Told(list)
+    levels.watch(guard, lambda wrapper: wrapper.budget_levels(), "g", ())
+    for _ in range(5):
+        levels.poll()
+    assert len(guard.threads) == 1
+    clock.now += 5
+    levels.poll()
+    assert len(guard.threads) == 2
+
+
+def test_a_soft_limit_is_forgotten_after_five_minutes(backend: Backend, clock: Clock) -> None:
+    soft = {"decision": "soft", "resource": "usd", "consumed": 4, "limit": 5}
+    guard = backend.instrument(SyncScript(soft))
+    guard.check_before_llm("s", 1)
+    clock.now += 299
+    assert _resources(backend) == {"usd": 4}
+    clock.now += 2
+    assert _resources(backend) == {}
+
+
+def test_a_guard_that_tells_its_levels_has_no_gauges_of_soft_limits(backend: Backend) -> None:
+    inner = Told(lambda: [_level("cap", 4, 5)])
+    inner.answer = {"decision": "soft", "resource": "threshold", "consumed": 4, "limit": 4}
+    guard = backend.instrument(inner)
+    guard.check_before_llm("s", 1)
+    poll_levels()
+    assert _resources(backend) == {"cap": 4}
+
+
+def test_rotating_resources_do_not_fill_the_gauges(backend: Backend) -> None:
+    script = SyncScript()
+    guard = backend.instrument(script)
+    for number in range(1_000):
+        script.answer = {
+            "decision": "soft",
+            "resource": f"budget-{number}",
+            "consumed": 1,
+            "limit": 2,
+        }
+        guard.check_before_llm("s", 1)
+    series = backend.series("budget.consumed")
+    assert len(series) <= 101
+    assert not [a for a, _ in series if "otel.metric.overflow" in a]
+
+
+def test_every_gauge_of_the_schema_reads_a_field_of_its_own() -> None:
+    assert set(GAUGES) == {metric for metric in semconv.METRICS if metric.kind == "gauge"}
+    row = LevelRow(*range(len(fields(LevelRow))))
+    assert sorted(value_of(row) for value_of in GAUGES.values()) == list(range(len(GAUGES)))
