@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dashboards.builder import external as ext
-from dashboards.builder import parts as p
-from dashboards.builder import queries as q
+from dashboards.builder import collector_metrics, queries
+from dashboards.builder.labels import (
+    COMPONENT,
+    DECISION,
+    ENVIRONMENT,
+    ERROR_TYPE,
+    GUARD,
+    JOB,
+    OVERFLOWED,
+    POINT,
+)
 from dashboards.builder.model import (
     PER_SECOND,
     SECONDS,
@@ -13,20 +21,20 @@ from dashboards.builder.model import (
     Dashboard,
     Panel,
     Row,
-    Scope,
     Step,
     Target,
     Unit,
 )
+from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.shared_panels import legend, stat
 from dashboards.builder.thresholds import Thresholds
-from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from otel_budget import semconv
 
 UID = "otel-budget-health"
-_UNREADABLE = (sc.MALFORMED, sc.LATE)
+_UNREADABLE = (semconv.MALFORMED, semconv.LATE)
 
 
-def build(s: Scope, t: Thresholds) -> Dashboard:
+def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
     """The dashboard."""
     return Dashboard(
         uid=UID,
@@ -34,24 +42,30 @@ def build(s: Scope, t: Thresholds) -> Dashboard:
         description="Whether the guard answers, in time and readably, and whether its telemetry "
         "arrives. When this is not well, the other two dashboards cannot be trusted.",
         rows=(
-            Row(title="At a glance", panels=_glance(s)),
-            Row(title="Guard", panels=_guard(s, t)),
-            Row(title="Telemetry", panels=_telemetry(s)),
-            Row(title="Collector", panels=_collector(t)),
+            Row(title="At a glance", panels=_glance(scope)),
+            Row(title="Guard", panels=_guard(scope, thresholds)),
+            Row(title="Telemetry", panels=_telemetry(scope)),
+            Row(title="Collector", panels=_collector(thresholds)),
         ),
     )
 
 
-def _glance(s: Scope) -> list[Panel]:
-    decisions = p.counted(s, sc.METRIC_DECISIONS)
-    unreadable = p.counted(s, sc.METRIC_DECISIONS, p.one_of(sc.DECISION, _UNREADABLE))
-    stand_in = p.counted(
-        s, sc.METRIC_THRESHOLD_HITS, q.equals(sc.RESOURCE, sc.GUARD_UNAVAILABLE), p.SOFT
+def _glance(scope: Scope) -> list[Panel]:
+    decisions = scope.counted(semconv.METRIC_DECISIONS)
+    unreadable = scope.counted(
+        semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, _UNREADABLE)
     )
-    seen = q.by("max", (), f"timestamp({s.x(sc.METRIC_DECISIONS)})")
-    checked = q.by("sum", (), f"rate({s.x(sc.METRIC_DECISIONS)}[$__rate_interval])")
+    stand_in = scope.counted(
+        semconv.METRIC_THRESHOLD_HITS,
+        queries.equals(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE),
+        queries.SOFT,
+    )
+    seen = queries.by("max", (), f"timestamp({scope.select(semconv.METRIC_DECISIONS)})")
+    checked = queries.by(
+        "sum", (), f"rate({scope.select(semconv.METRIC_DECISIONS)}[$__rate_interval])"
+    )
 
-    def stat(
+    def number(
         key: str,
         title: str,
         expr: str,
@@ -61,13 +75,13 @@ def _glance(s: Scope) -> list[Panel]:
         step: float | None = 1,
     ) -> Panel:
         steps = () if step is None else (Step(step, "red"),)
-        return p.stat(key, title, expr, unit, description, steps=steps)
+        return stat(key, title, expr, unit, description, steps=steps)
 
-    def errors(metric: sc.Metric) -> str:
-        return q.or_zero(p.counted(s, metric), decisions)
+    def errors(metric: semconv.Metric) -> str:
+        return queries.or_zero(scope.counted(metric), decisions)
 
     return [
-        stat(
+        number(
             "checked",
             "Checks per second",
             checked,
@@ -76,34 +90,34 @@ def _glance(s: Scope) -> list[Panel]:
             unit=PER_SECOND,
             step=None,
         ),
-        stat(
+        number(
             "guard_errors",
             "Guard exceptions",
-            errors(sc.METRIC_GUARD_ERRORS),
+            errors(semconv.METRIC_GUARD_ERRORS),
             "In the selected time. Each is a call that was refused or went unguarded, as the host "
             "decides. The type is in the chart below.",
         ),
-        stat(
+        number(
             "unreadable",
             "Malformed and late answers",
-            q.or_zero(unreadable, decisions),
+            queries.or_zero(unreadable, decisions),
             "In the selected time. The runtime takes each for a refusal.",
         ),
-        stat(
+        number(
             "fail_open",
             "Let through unguarded",
-            q.or_zero(stand_in, decisions),
+            queries.or_zero(stand_in, decisions),
             "Calls that a gate let through in a failing guard's stead in the selected time. "
             "Nothing limited their spend.",
         ),
-        stat(
+        number(
             "telemetry_errors",
             "Telemetry errors",
-            errors(sc.METRIC_TELEMETRY_ERRORS),
+            errors(semconv.METRIC_TELEMETRY_ERRORS),
             "Failures of the telemetry itself in the selected time; none reached the host. The "
             "component is in the chart below, the cause in the host's log (once per kind).",
         ),
-        stat(
+        number(
             "age",
             "Age of the last datum",
             f"time() - {seen}",
@@ -115,21 +129,23 @@ def _glance(s: Scope) -> list[Panel]:
     ]
 
 
-def _guard(s: Scope, t: Thresholds) -> list[Panel]:
-    bucket = s.x(sc.METRIC_GUARD_DURATION, part="_bucket")
-    error_type = prometheus_label(sc.ERROR_TYPE)
-    trouble = s.x(sc.METRIC_DECISIONS, p.one_of(sc.DECISION, p.TROUBLE))
+def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
+    bucket = scope.select(semconv.METRIC_GUARD_DURATION, part="_bucket")
+    trouble = scope.select(
+        semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, queries.TROUBLE)
+    )
     return [
         Panel(
             key="latency",
             title="Time of the guard's answers",
             kind="lines",
-            description=f"Percentiles over all guards chosen. From {t.guard_slow_seconds:g} s on "
-            f"agents feel it; from {t.guard_late_seconds:g} s on an a3s runtime has given up. "
+            description="Percentiles over all guards chosen. From "
+            f"{thresholds.guard_slow_seconds:g} s on agents feel it; from "
+            f"{thresholds.guard_late_seconds:g} s on an a3s runtime has given up. "
             "Dots are single calls and link to their traces.",
             targets=tuple(
                 Target(
-                    expr=q.quantile(level, bucket, ()),
+                    expr=queries.quantile(level, bucket, ()),
                     legend=f"p{level * 100:g}",
                     exemplar=level == 0.99,
                 )
@@ -138,7 +154,7 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             unit=SECONDS,
             width=12,
             height=10,
-            steps=(Step(t.guard_slow_seconds, "orange"),),
+            steps=(Step(thresholds.guard_slow_seconds, "orange"),),
         ),
         Panel(
             key="latency_map",
@@ -146,7 +162,7 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             kind="heatmap",
             description="Where the answers lie. Two bands: a cache and its misses, or one of two "
             "guards is slow. (Perses draws, for each bound, the answers below it.)",
-            targets=(Target(expr=q.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
+            targets=(Target(expr=queries.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
             unit=SECONDS,
             width=12,
             height=10,
@@ -160,17 +176,17 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             targets=(
                 Target(
                     expr="histogram_quantile(0.95, "
-                    + q.by(
+                    + queries.by(
                         "sum",
-                        ("le", p.GUARD, p.POINT),
-                        q.total(bucket, p.RANGE),
+                        ("le", GUARD, POINT),
+                        queries.total(bucket, RANGE),
                     )
                     + ")",
-                    legend=f"{{{{{p.GUARD}}}}} {{{{{p.POINT}}}}}",
+                    legend=legend(GUARD, POINT),
                 ),
             ),
             unit=SECONDS,
-            steps=(Step(t.guard_slow_seconds, "orange"),),
+            steps=(Step(thresholds.guard_slow_seconds, "orange"),),
         ),
         Panel(
             key="errors",
@@ -180,13 +196,13 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             "TypeError and the like: a bug of the guard.",
             targets=(
                 Target(
-                    expr=q.by(
+                    expr=queries.by(
                         "sum",
-                        (p.GUARD, p.POINT, error_type),
-                        q.total(s.x(sc.METRIC_GUARD_ERRORS), p.STEP),
+                        (GUARD, POINT, ERROR_TYPE),
+                        queries.total(scope.select(semconv.METRIC_GUARD_ERRORS), STEP),
                     )
                     + " > 0",
-                    legend=f"{{{{{p.GUARD}}}}} {{{{{p.POINT}}}}} {{{{{error_type}}}}}",
+                    legend=legend(GUARD, POINT, ERROR_TYPE),
                 ),
             ),
         ),
@@ -199,18 +215,18 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             "away). The first three are alarms of their own.",
             targets=(
                 Target(
-                    expr=q.by("sum", (p.DECISION, p.POINT), q.total(trouble, p.STEP)) + " > 0",
-                    legend=f"{{{{{p.DECISION}}}}} {{{{{p.POINT}}}}}",
+                    expr=queries.by("sum", (DECISION, POINT), queries.total(trouble, STEP))
+                    + " > 0",
+                    legend=legend(DECISION, POINT),
                 ),
             ),
         ),
     ]
 
 
-def _telemetry(s: Scope) -> list[Panel]:
-    component, label = prometheus_label(sc.COMPONENT), prometheus_label(sc.LABEL)
-    decisions = s.x(sc.METRIC_DECISIONS)
-    services = (q.JOB, q.ENVIRONMENT)
+def _telemetry(scope: Scope) -> list[Panel]:
+    decisions = scope.select(semconv.METRIC_DECISIONS)
+    services = (JOB, ENVIRONMENT)
     return [
         Panel(
             key="ages",
@@ -220,8 +236,8 @@ def _telemetry(s: Scope) -> list[Panel]:
             "peace; a service that should run does not: put it on the list expected_services.",
             targets=(
                 Target(
-                    expr=f"time() - {q.last_sample(decisions, services, p.RANGE)}",
-                    legend=f"{{{{{q.JOB}}}}} {{{{{q.ENVIRONMENT}}}}}",
+                    expr=f"time() - {queries.last_sample(decisions, services, RANGE)}",
+                    legend=legend(JOB, ENVIRONMENT),
                 ),
             ),
             unit=SECONDS,
@@ -235,8 +251,8 @@ def _telemetry(s: Scope) -> list[Panel]:
             "label. Above 0: raise max_label_sets, or stop making labels of what is unbounded.",
             targets=(
                 Target(
-                    expr=p.counted_or_zero(s, label, sc.METRIC_LABEL_OVERFLOWS),
-                    legend=f"{{{{{label}}}}}",
+                    expr=scope.counted_or_zero(OVERFLOWED, semconv.METRIC_LABEL_OVERFLOWS),
+                    legend=legend(OVERFLOWED),
                 ),
             ),
             height=5,
@@ -249,8 +265,8 @@ def _telemetry(s: Scope) -> list[Panel]:
             description="In the selected time. The cause is in the host's log, once per kind.",
             targets=(
                 Target(
-                    expr=p.counted_or_zero(s, component, sc.METRIC_TELEMETRY_ERRORS),
-                    legend=f"{{{{{component}}}}}",
+                    expr=scope.counted_or_zero(COMPONENT, semconv.METRIC_TELEMETRY_ERRORS),
+                    legend=legend(COMPONENT),
                 ),
             ),
             height=5,
@@ -261,15 +277,15 @@ def _telemetry(s: Scope) -> list[Panel]:
 
 def _lost(places: tuple[str, ...]) -> str:
     return " or ".join(
-        q.marked(q.total(name, p.STEP), ext.SIGNAL, f"{where} {signal}")
+        queries.marked(queries.total(name, STEP), collector_metrics.SIGNAL, f"{where} {signal}")
         for where in places
-        for signal, name in ext.counters(where).items()
+        for signal, name in collector_metrics.counters(where).items()
     )
 
 
-def _collector(t: Thresholds) -> list[Panel]:
-    queue = f"{ext.QUEUE_SIZE} / {ext.QUEUE_CAPACITY}"
-    known = q.by("sum", (), ext.QUEUE_SIZE)
+def _collector(thresholds: Thresholds) -> list[Panel]:
+    queue = f"{collector_metrics.QUEUE_SIZE} / {collector_metrics.QUEUE_CAPACITY}"
+    known = queries.by("sum", (), collector_metrics.QUEUE_SIZE)
     return [
         Panel(
             key="queues",
@@ -280,14 +296,14 @@ def _collector(t: Thresholds) -> list[Panel]:
             "the Collector's own metrics.",
             targets=(
                 Target(
-                    expr=q.by("max", ("instance", "exporter"), queue),
+                    expr=queries.by("max", ("instance", "exporter"), queue),
                     legend="{{exporter}} at {{instance}}",
                 ),
             ),
             unit=SHARE,
             width=12,
             top=1,
-            steps=(Step(t.collector_queue, "orange"),),
+            steps=(Step(thresholds.collector_queue, "orange"),),
         ),
         Panel(
             key="lost",
@@ -297,8 +313,10 @@ def _collector(t: Thresholds) -> list[Panel]:
             "recover by themselves, spans and log events are gone. Queue too small, disk full, or "
             "a receiver that calls the data wrong: see the Collector's log.",
             targets=tuple(
-                Target(expr=q.or_zero(q.by("sum", (), _lost(places)), known), legend=what)
-                for what, places in ext.LOSSES.items()
+                Target(
+                    expr=queries.or_zero(queries.by("sum", (), _lost(places)), known), legend=what
+                )
+                for what, places in collector_metrics.LOSSES.items()
             ),
             width=12,
         ),

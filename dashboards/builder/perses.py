@@ -7,17 +7,14 @@ from typing import Any, Final
 
 from dashboards.builder.grafana import MIN_INTERVAL
 from dashboards.builder.model import (
-    ALL_VALUE,
-    JAEGER_DEFAULT,
     PER_SECOND,
-    VARIABLES,
     Dashboard,
     Panel,
-    Scope,
     Target,
     Unit,
     place,
 )
+from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, VARIABLES, Scope
 
 PROJECT: Final = "otel-budget"
 _COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a", "purple": "#7b4fa3"}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dashboards.builder import external as ext
+from dashboards.builder import alert_model, collector_metrics
 from dashboards.builder import queries as q
-from dashboards.builder import rule as r
+from dashboards.builder.labels import JOB
 from otel_budget import semconv as sc
 from otel_budget.semconv import Metric, prometheus_label
 
@@ -613,7 +613,7 @@ SPEND = (
 
 # -- guard ---------------------------------------------------------------------------------
 _POINT = {sc.DECISION_POINT: sc.POINT_LLM}
-_SERVICE = {q.JOB: "agents"}
+_SERVICE = {JOB: "agents"}
 _GUARD = {sc.GUARD_NAME: "RedisGuard", **_POINT}
 _RAISED = {**_GUARD, sc.ERROR_TYPE: "ConnectionError"}
 _ERRORS = series(sc.METRIC_GUARD_ERRORS, _RAISED)
@@ -779,7 +779,7 @@ _UNPRICED = {
     sc.REASON: sc.UNKNOWN_MODEL,
 }
 _UNCOUNTED = {sc.METRIC_MODEL: "claude-sonnet-4-5", sc.REASON: sc.NOT_REPORTED}
-_EXPECTED = f'{r.EXPECTED}{{job="shop"}}'
+_EXPECTED = f'{alert_model.EXPECTED}{{job="shop"}}'
 _ABSENT = Fired(
     labels={"job": "shop"}, value=1, summary="shop has sent no budget telemetry for 15m"
 )
@@ -787,9 +787,9 @@ _COLLECTOR = {"job": "otel-collector", "instance": "127.0.0.1:8888"}
 _AT_COLLECTOR = ",".join(f'{name}="{value}"' for name, value in _COLLECTOR.items())
 _LOST = [
     (name, signal, where.partition("_")[0])
-    for places in ext.LOSSES.values()
+    for places in collector_metrics.LOSSES.values()
     for where in places
-    for signal, name in ext.counters(where).items()
+    for signal, name in collector_metrics.counters(where).items()
 ]
 _COLLISION = Fired(
     labels={"job": "agents", "instance": "a"},
@@ -801,8 +801,8 @@ _COLLISION = Fired(
 def _queue(size: str) -> dict[str, str]:
     place = f'{_AT_COLLECTOR},exporter="otlp_grpc/jaeger",data_type="traces"'
     return {
-        f"{ext.QUEUE_SIZE}{{{place}}}": size,
-        f"{ext.QUEUE_CAPACITY}{{{place}}}": "1000x90",
+        f"{collector_metrics.QUEUE_SIZE}{{{place}}}": size,
+        f"{collector_metrics.QUEUE_CAPACITY}{{{place}}}": "1000x90",
     }
 
 
@@ -927,7 +927,7 @@ TELEMETRY = (
             at="12m",
             fires=(
                 Fired(
-                    labels={**_COLLECTOR, place: "otlp", ext.SIGNAL: signal},
+                    labels={**_COLLECTOR, place: "otlp", collector_metrics.SIGNAL: signal},
                     value=12,
                     summary=f"Collector 127.0.0.1:8888 loses {signal} at otlp",
                 ),
@@ -986,7 +986,7 @@ _NOTHING = {decision(sc.ALLOW): "1x90"}
 
 RECORDS = (
     RecordCase(
-        record=r.UTILIZATION,
+        record=alert_model.UTILIZATION,
         name="the fullest of two processes, each window by itself",
         series={
             _UTIL: "0.25x60",
@@ -996,16 +996,18 @@ RECORDS = (
         at="20m",
         values=((prom(DAY), 0.5), (prom(MONTH), 0.125)),
     ),
-    RecordCase(record=r.LIMIT, name="limit", series=_TWO, at="20m", values=((prom(DAY), 100),)),
     RecordCase(
-        record=r.WINDOW_LENGTH,
+        record=alert_model.LIMIT, name="limit", series=_TWO, at="20m", values=((prom(DAY), 100),)
+    ),
+    RecordCase(
+        record=alert_model.WINDOW_LENGTH,
         name="window length",
         series=_TWO,
         at="20m",
         values=((prom(DAY), 86400),),
     ),
     RecordCase(
-        record=r.WINDOW_REMAINING,
+        record=alert_model.WINDOW_REMAINING,
         name="an idle process still tells the old window",
         series={
             series(sc.METRIC_WINDOW_REMAINING, DAY): "60x60",
@@ -1015,7 +1017,7 @@ RECORDS = (
         values=((prom(DAY), 86000),),
     ),
     RecordCase(
-        record=r.CONSUMED,
+        record=alert_model.CONSUMED,
         name="without the reservations, the fuller of two processes",
         series={
             series(sc.METRIC_CONSUMED, DAY): "40 90 " * 40,
@@ -1025,24 +1027,24 @@ RECORDS = (
         values=((prom(DAY), 40),),
     ),
     RecordCase(
-        record=r.EXHAUSTION,
+        record=alert_model.EXHAUSTION,
         name="60 left at 40 in six hours",
         series=_TWO,
         at="20m",
         values=((prom(DAY), 32400),),
     ),
     RecordCase(
-        record=r.EXHAUSTION,
+        record=alert_model.EXHAUSTION,
         name="nothing is consumed, so there is no pace",
         series=window(DAY, "0x60", "64800x60"),
         at="20m",
     ),
     *(
         case
-        for name, seconds in r.BURN_WINDOWS.items()
+        for name, seconds in alert_model.BURN_WINDOWS.items()
         for case in (
             RecordCase(
-                record=r.burn(name),
+                record=alert_model.burn(name),
                 name=f"twice the even pace for {name}",
                 # 0.25 a minute of 180 in a day is twice the even pace.
                 series=window(DAY, "0+0.25x500", f"80000{_DOWN}", limit=180),
@@ -1050,7 +1052,7 @@ RECORDS = (
                 values=((prom(DAY), 2),),
             ),
             RecordCase(
-                record=r.burn(name),
+                record=alert_model.burn(name),
                 name="seen for too short a time",
                 series=window(DAY, "0+0.25x500", f"80000{_DOWN}", limit=180),
                 at=f"{seconds // 60 - 2}m",
@@ -1058,7 +1060,7 @@ RECORDS = (
         )
     ),
     RecordCase(
-        record=r.COST_1H,
+        record=alert_model.COST_1H,
         name="three one-shot jobs and a restart, to the cent",
         series={
             series(sc.METRIC_COST, _COST, instance="job1"): "_x20 0.75 _x100",
@@ -1073,12 +1075,12 @@ RECORDS = (
     *(
         RecordCase(record=record, name="nothing is told", series=_NOTHING, at="20m")
         for record in (
-            r.UTILIZATION,
-            r.LIMIT,
-            r.WINDOW_LENGTH,
-            r.WINDOW_REMAINING,
-            r.CONSUMED,
-            r.COST_1H,
+            alert_model.UTILIZATION,
+            alert_model.LIMIT,
+            alert_model.WINDOW_LENGTH,
+            alert_model.WINDOW_REMAINING,
+            alert_model.CONSUMED,
+            alert_model.COST_1H,
         )
     ),
 )

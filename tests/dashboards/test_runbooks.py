@@ -9,13 +9,17 @@ import pytest
 from promtool import ROOT
 from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
-from dashboards.builder import rule, rules, thresholds
+from dashboards.builder import alert_model, rule_groups, thresholds
 from dashboards.builder.queries import Names
 
 FOLDER = ROOT / "docs" / "runbooks"
-GROUPS = rules.groups(thresholds.load(), Names())
-ALERTS = {one.alert for g in GROUPS for one in g.rules if isinstance(one, rule.Alert)}
-RECORDS = {one.record for g in GROUPS for one in g.rules if isinstance(one, rule.Record)}
+GROUPS = rule_groups.groups(thresholds.load(), Names())
+ALERTS = {
+    rule.alert for group in GROUPS for rule in group.rules if isinstance(rule, alert_model.Alert)
+}
+RECORDS = {
+    rule.record for group in GROUPS for rule in group.rules if isinstance(rule, alert_model.Record)
+}
 SECTIONS = ["What it means", "How to look", "What to do", "When to ignore it"]
 
 

@@ -10,9 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboards.builder import queries as q
-from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from dashboards.builder.labels import (
+    AGENT,
+    GUARD,
+    JOB,
+    POINT,
+    PRINCIPAL,
+    RESOURCE,
+    TENANT,
+    WINDOW,
+)
 
 UTILIZATION: Final = "llm_budget:utilization:max"
 CONSUMED: Final = "llm_budget:consumed:settled"
@@ -31,12 +38,10 @@ WARNING: Final = "warning"
 #: than one missed export; it is also how long such an alert keeps firing after the last event.
 RECENT: Final = "10m"
 
-TENANT, AGENT, PRINCIPAL = (prometheus_label(a) for a in (sc.TENANT, sc.AGENT, sc.PRINCIPAL))
-RESOURCE = prometheus_label(sc.RESOURCE)
-POINT = prometheus_label(sc.DECISION_POINT)
-#: Seconds: what counts as a short window, and the shortest whose pace is looked at.
-DAY, SHORTEST = 2 * 86400, 6 * 3600
-AT_ONCE = "what it tells has already happened, and a job that has ended is gone in minutes."
+#: Seconds: the longest window that counts as short, and the shortest whose pace is looked at.
+SHORT_WINDOW: Final = 2 * 86400
+SHORTEST_WINDOW: Final = 6 * 3600
+AT_ONCE: Final = "what it tells has already happened, and a job that has ended is gone in minutes."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +93,8 @@ def who(*labels: str) -> str:
 
 WHO = who(TENANT, AGENT, PRINCIPAL)
 THE_BUDGET = (
-    f"{{{{ $labels.{RESOURCE} }}}}"
-    f"{{{{ with $labels.{prometheus_label(sc.WINDOW)} }}}} ({{{{ . }}}}){{{{ end }}}}"
+    f"{{{{ $labels.{RESOURCE} }}}}{{{{ with $labels.{WINDOW} }}}} ({{{{ . }}}}){{{{ end }}}}"
 )
-SERVICE = f"{{{{ or $labels.{q.JOB} `(unknown service)` }}}}"
-THE_GUARD = f"{{{{ or $labels.{prometheus_label(sc.GUARD_NAME)} `(unnamed)` }}}}"
+SERVICE = f"{{{{ or $labels.{JOB} `(unknown service)` }}}}"
+THE_GUARD = f"{{{{ or $labels.{GUARD} `(unnamed)` }}}}"
 THE_DECISIONS = f"the {{{{ $labels.{POINT} }}}} decisions"

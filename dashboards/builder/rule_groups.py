@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dashboards.builder import queries as q
-from dashboards.builder.budget_alerts import limits, spend
-from dashboards.builder.health_alerts import guard, telemetry
-from dashboards.builder.rule import (
+from dashboards.builder import queries
+from dashboards.builder.alert_model import (
     BURN_WINDOWS,
     CONSUMED,
     COST_1H,
     EXHAUSTION,
     EXPECTED,
     LIMIT,
-    TENANT,
     UTILIZATION,
     WINDOW_LENGTH,
     WINDOW_REMAINING,
@@ -20,12 +17,15 @@ from dashboards.builder.rule import (
     Record,
     burn,
 )
+from dashboards.builder.budget_alerts import limits, spend
+from dashboards.builder.health_alerts import guard, telemetry
+from dashboards.builder.labels import ENVIRONMENT, JOB, TENANT
 from dashboards.builder.thresholds import Thresholds
-from otel_budget import semconv as sc
+from otel_budget import semconv
 from otel_budget.semconv import Metric
 
 
-def groups(thresholds: Thresholds, names: q.Names) -> tuple[Group, ...]:
+def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
     """All rule groups.
 
     Args:
@@ -41,8 +41,8 @@ def groups(thresholds: Thresholds, names: q.Names) -> tuple[Group, ...]:
     )
 
 
-def _gauge(names: q.Names, metric: Metric) -> str:
-    return q.level(q.selector(names.of(metric)))
+def _gauge(names: queries.Names, metric: Metric) -> str:
+    return queries.level(queries.selector(names.of(metric)))
 
 
 def _grown(window: str) -> str:
@@ -53,39 +53,39 @@ def _grown(window: str) -> str:
     )
 
 
-def _records(t: Thresholds, names: q.Names) -> list[Record]:
-    consumed = q.selector(names.of(sc.METRIC_CONSUMED))
-    cost = q.total(q.selector(names.of(sc.METRIC_COST)), "1h")
+def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
+    consumed = queries.selector(names.of(semconv.METRIC_CONSUMED))
+    cost = queries.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")
     records = [
         Record(
             record=UTILIZATION,
-            expr=_gauge(names, sc.METRIC_UTILIZATION),
+            expr=_gauge(names, semconv.METRIC_UTILIZATION),
             because="Several processes tell the level of one budget: the fullest counts.",
         ),
         Record(
             record=LIMIT,
-            expr=_gauge(names, sc.METRIC_LIMIT),
+            expr=_gauge(names, semconv.METRIC_LIMIT),
             because="As above. A budget without limit has no utilization, so nothing fires on it.",
         ),
         Record(
             record=WINDOW_LENGTH,
-            expr=_gauge(names, sc.METRIC_WINDOW_LENGTH),
+            expr=_gauge(names, semconv.METRIC_WINDOW_LENGTH),
             because="As above.",
         ),
         Record(
             record=WINDOW_REMAINING,
-            expr=_gauge(names, sc.METRIC_WINDOW_REMAINING),
+            expr=_gauge(names, semconv.METRIC_WINDOW_REMAINING),
             because="As above. The largest, so that after a reset the new window counts.",
         ),
         Record(
             record=CONSUMED,
-            expr=q.level(f"min_over_time({consumed}[5m])"),
+            expr=queries.level(f"min_over_time({consumed}[5m])"),
             because="The lower edge of five minutes: a guard that reserves before a call and\n"
             "settles after it shows spikes that nobody has spent.",
         ),
         Record(
             record=EXHAUSTION,
-            expr=q.seconds_to_exhaustion(CONSUMED, LIMIT, WINDOW_LENGTH, WINDOW_REMAINING),
+            expr=queries.seconds_to_exhaustion(CONSUMED, LIMIT, WINDOW_LENGTH, WINDOW_REMAINING),
             because="At the pace of its own window; deriv() of a level is not a pace.",
         ),
     ]
@@ -101,7 +101,7 @@ def _records(t: Thresholds, names: q.Names) -> list[Record]:
     records.append(
         Record(
             record=COST_1H,
-            expr=q.by("sum", (q.ENVIRONMENT, TENANT), cost),
+            expr=queries.by("sum", (ENVIRONMENT, TENANT), cost),
             because="USD of the last hour, with jobs that were born and ended in it.",
         )
     )
@@ -109,9 +109,9 @@ def _records(t: Thresholds, names: q.Names) -> list[Record]:
         Record(
             record=EXPECTED,
             expr="vector(1)",
-            labels=((q.JOB, service),),
+            labels=((JOB, service),),
             because="A service whose silence is an alarm (expected_services).",
         )
-        for service in t.expected_services
+        for service in thresholds.expected_services
     ]
     return records
