@@ -1,7 +1,7 @@
-"""What a rule is, the names of the recorded series, and the words that alerts share.
+"""What a rule is, the names of the recorded series, and the text that alerts share.
 
-Every alert has a severity, a summary that can be read at night, a description with what to do
-first, and a `because`: the argument for its `for`, written as a comment into the YAML.
+Every alert has a severity, a summary that makes sense at night, a description with what to do
+first, and a `because`: the reason for its `for`, written into the YAML as a comment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ RECENT: Final = "10m"
 #: Seconds: the longest window that counts as short, and the shortest whose pace is looked at.
 SHORT_WINDOW: Final = 2 * 86400
 SHORTEST_WINDOW: Final = 6 * 3600
-AT_ONCE: Final = "what it tells has already happened, and a job that has ended is gone in minutes."
+AT_ONCE: Final = (
+    "what it reports has already happened, and the series of an ended job vanish in minutes."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """An alert rule; `because` is the argument for `for_` (how long it must hold before firing)."""
+    """An alert rule; `because` is the reason for `for_` (how long it must hold before firing)."""
 
     alert: str
     expr: str
@@ -77,7 +79,7 @@ class Group:
 
 
 def burn(window: str) -> str:
-    """The recorded burn rate over `window`: 1 is the even pace, the whole limit in its window."""
+    """The recorded burn rate over `window`: at 1, the limit lasts exactly for its window."""
     return f"llm_budget:burn_rate:{window}"
 
 

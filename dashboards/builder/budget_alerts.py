@@ -40,23 +40,23 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             expr=f"{capped} >= {thresholds.utilization_soft}",
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} is {{{{ $value | humanizePercentage }}}} used",
-            description="The guard refuses calls at 100 %. See when it will run out on the budget "
-            "overview; raise the limit, slow the agent, or let it run out knowingly.",
+            description="The guard refuses calls at 100 %. The budget overview shows when it "
+            "will run out. Raise the limit, slow the agent down, or let it run out deliberately.",
             for_="5m",
             keep_firing_for="5m",
-            because="a guard that reserves before a call dips above the threshold for seconds and\n"
-            "settles below it again; five minutes without a dip below is real.",
+            because="a guard that reserves before a call rises above the threshold for seconds "
+            "and\nsettles below it again; five minutes above it without a break are real.",
         ),
         Alert(
             alert="LLMBudgetSoftLimitCrossed",
-            # Where the guard tells the cap itself, LLMBudgetNearLimit knows better.
+            # Where the guard reports its cap, LLMBudgetNearLimit knows more.
             expr=f"{queries.by('sum', hit_labels, soft)}\n"
             f"unless on ({ENVIRONMENT}, {TENANT}, {RESOURCE}) {capped}",
             severity=WARNING,
             summary=f"{WHO}: soft limit of {{{{ $labels.{RESOURCE} }}}} crossed",
             description=f"{{{{ $value | humanize }}}} calls in {RECENT} went ahead above the soft "
-            "limit. The guard does not tell its cap, so how far away the refusal is cannot be said "
-            "here.",
+            "limit. The guard does not report its cap, so it is not known here how near a "
+            "refusal is.",
             because=AT_ONCE,
         ),
         Alert(
@@ -67,7 +67,7 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             f"resource {{{{ $labels.{RESOURCE} }}}}",
             description=f"Refusals in {RECENT}: {{{{ $value | humanize }}}}. This work stands "
             "still until the budget is raised, its window is reset, or the tool is allowed. The "
-            "denial's reason is on its span: search Jaeger for budget.decision=deny.",
+            "reason is on the denial's span: search Jaeger for budget.decision=deny.",
             because=AT_ONCE,
         ),
     ]
@@ -79,7 +79,6 @@ def spend(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     long = f"({WINDOW_LENGTH} > {SHORT_WINDOW})"
     usual = f"avg_over_time({COST_1H}[1d] offset 1h)"
     elapsed = queries.elapsed_share(WINDOW_LENGTH, WINDOW_REMAINING)
-    left_out = "Windows under six hours are left to LLMBudgetWillRunOut."
 
     def above(factor: float, *windows: str) -> str:
         return " and ".join(f"{burn(window)} > {factor}" for window in windows)
@@ -92,10 +91,12 @@ def spend(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=CRITICAL,
             summary=f"{WHO}: {THE_BUDGET} is being spent at {{{{ $value | humanize }}}} times the "
             "pace its limit allows",
-            description="So much in the last hour, and still so in the last ten minutes. Find the "
-            "agent and model on the drill-down dashboard. " + left_out,
+            description="This was the pace of the last hour, and still is the pace of the last "
+            "ten minutes. Find the agent and model on the drill-down dashboard. Windows under "
+            "six hours are covered by LLMBudgetWillRunOut.",
             for_="2m",
-            because="both windows smooth already; two minutes keep one evaluation from paging.",
+            because="both windows already smooth the pace; two minutes keep a single evaluation "
+            "from paging.",
         ),
         Alert(
             alert="LLMBudgetBurnSlow",
@@ -103,25 +104,27 @@ def spend(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} has been spent at {{{{ $value | humanize }}}} times the "
             "pace its limit allows for six hours",
-            description="Not an outburst but a new level: at this pace the budget ends long before "
-            "its window. Find what changed on the drill-down dashboard.",
+            description="Not a burst but a new level: at this pace the budget is used up long "
+            "before its window ends. Find what changed on the drill-down dashboard.",
             for_="15m",
-            because="a matter of days, so a quarter of an hour costs nothing and spares noise.",
+            because="this is a matter of days, so a quarter of an hour costs nothing and avoids "
+            "noise.",
         ),
         Alert(
             alert="LLMBudgetSpendSpike",
             expr=f"({COST_1H} > {thresholds.spike_factor} * {usual})"
             f" > {thresholds.spike_floor_usd}\n"
-            # Somebody new has no past to be compared with.
+            # A new tenant has no past to be compared with.
             f"and last_over_time({COST_1H}[1d] offset 6h)",
             severity=WARNING,
             summary=f"{who(TENANT)} spent {{{{ $value | printf `%.2f` }}}} USD in the last hour, "
             f"over {thresholds.spike_factor:g} times its usual",
-            description="Compared with the average hour in which this tenant spent anything during "
-            "the day before. It need not be wrong: a release, a new customer, a loop. The overview "
-            "shows which agent and model.",
+            description="Compared with the average hour in which this tenant spent anything "
+            "during the day before. It may be a loop, but also a release or a new customer. The "
+            "overview shows which agent and model.",
             for_="10m",
-            because="the hour smooths already; ten minutes keep one dear call from telling.",
+            because="the hour already smooths the spend; ten minutes keep one expensive call from "
+            "setting it off.",
         ),
         Alert(
             alert="LLMBudgetWillRunOut",
@@ -131,10 +134,10 @@ def spend(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} will run out in {{{{ $value | humanizeDuration }}}}, "
             "before its window ends",
-            description="If it goes on at the average pace of this window. Raise the limit, slow "
-            "the agent, or tell the tenant when it will stop.",
+            description="This assumes the average pace of this window. Raise the limit, slow "
+            "the agent down, or tell the tenant when its calls will stop.",
             for_="15m",
-            because="early in a window one dear call bends the forecast; a quarter of an hour of\n"
-            "the same answer is a trend, and the warning is about hours.",
+            because="early in a window one expensive call bends the forecast; a quarter of an "
+            "hour of\nthe same answer is a trend, and the warning comes hours ahead.",
         ),
     ]

@@ -90,22 +90,22 @@ def _glance(scope: Scope) -> list[Panel]:
             "Spend per priced call",
             f"{cost} / ((({calls}) - ({queries.or_zero(unpriced, calls)})) > 0)",
             Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 4)), 4),
-            "Mean USD of a call that could be priced. A rise without a rise in calls means longer "
-            "prompts or a dearer model.",
+            "Average USD of a call that could be priced. If it rises, prompts got longer or the "
+            "model more expensive.",
         ),
         stat(
             "tokens",
             "Tokens",
             scope.counted(semconv.METRIC_TOKENS),
             COUNT,
-            "All tokens in the selected time, cached ones included.",
+            "All tokens in the selected time, including cached ones.",
         ),
         stat(
             "soft_hits",
             "Soft limits crossed",
             queries.or_zero(scope.counted(hits, queries.SOFT), decisions),
             WHOLE,
-            "Calls that went ahead above a soft limit: the time to act is now.",
+            "Calls that went ahead above a soft limit: now is the time to act.",
         ),
         stat(
             "denials",
@@ -139,8 +139,8 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="utilization",
             title="Budgets over time",
             kind="lines",
-            description="Used share of each budget whose guard tells its cap. Saw teeth that fall "
-            "to 0 are windows that were reset; a flat line at 100 % is a tenant that stands still.",
+            description="Used share of each budget whose guard reports its cap. A fall to 0 is a "
+            "window that was reset; a flat line at 100 % is a tenant whose work stands still.",
             targets=(
                 Target(
                     expr=queries.level(
@@ -163,8 +163,9 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="levels",
             title="Used and limit of each budget",
             kind="table",
-            description="In the unit of the budget. The limit of a guard that tells no cap is the "
-            "soft limit that was crossed (source soft_limit). Sums over resources mean nothing.",
+            description="In the unit of the budget. For a guard that does not report its cap, "
+            "the limit is the soft limit that was crossed (source soft_limit). Sums over "
+            "resources are meaningless.",
             targets=(
                 Target(expr=queries.level(scope.select(semconv.METRIC_CONSUMED)), header="Used"),
                 Target(expr=queries.level(scope.select(semconv.METRIC_LIMIT)), header="Limit"),
@@ -207,7 +208,8 @@ def _tokens(scope: Scope) -> list[Panel]:
             title="Estimated and real prompt tokens",
             kind="lines",
             description="What the checks were told a prompt would take, and what the provider "
-            "counted, between two points of the chart. Failed calls have an estimate and no count.",
+            "counted, between two points of the chart. Failed calls have an estimate but no "
+            "count.",
             targets=(
                 Target(expr=estimated, legend="estimated"),
                 Target(expr=real, legend="real, cached included"),
@@ -218,8 +220,8 @@ def _tokens(scope: Scope) -> list[Panel]:
             key="estimate_ratio",
             title="Estimate in real prompt tokens",
             kind="stat",
-            description="100 % is a perfect estimate. Well below: the guard lets through calls "
-            "that are dearer than it thinks. Well above: it refuses too early, or many calls fail.",
+            description="100 % is a perfect estimate. Well below: the guard lets calls through "
+            "that use more than it expects. Well above: it refuses too early, or many calls fail.",
             targets=(Target(expr=ratio, legend="estimate"),),
             unit=SHARE,
             width=4,
@@ -228,9 +230,10 @@ def _tokens(scope: Scope) -> list[Panel]:
             key="uncounted",
             title="Calls without a usage",
             kind="gauges",
-            description="Model calls behind a gate that ended without usage in the selected time: "
-            "spend that nobody counts. not_reported: the provider or the host tells "
-            "none; abandoned: a stream was left; discarded: the call failed after it had told one.",
+            description="Model calls behind a gate that ended without usage in the selected "
+            "time: spend that nobody counts. not_reported: the provider or the host reported "
+            "none; abandoned: a stream was not read to its end; discarded: the call failed after "
+            "reporting its usage.",
             targets=(
                 Target(
                     expr=scope.counted_or_zero(
@@ -265,8 +268,8 @@ def _hits(scope: Scope) -> list[Panel]:
             key="hit_table",
             title="Soft limits and denials",
             kind="table",
-            description="By resource and tool in the selected time, and how long ago last. The "
-            "tenant's link opens Jaeger's search for its denials.",
+            description="Hits by resource and tool in the selected time, and how long ago the "
+            "last one was. The tenant's link opens Jaeger's search for its denials.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(hits, RANGE)) + " > 0",
@@ -301,8 +304,8 @@ def _traces(scope: Scope) -> list[Panel]:
             key="latency",
             title="Time of the guard's answers (95th percentile)",
             kind="lines",
-            description="Of the chosen services, all tenants (the histogram carries none). Each "
-            "dot is one call: it links to its trace.",
+            description="For the chosen services and all tenants (the histogram has no tenant). "
+            "Each dot is one call and links to its trace.",
             targets=(
                 Target(
                     expr=queries.quantile(0.95, bucket, (POINT,)),

@@ -16,7 +16,7 @@ from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, VARIABLES, Scope
 
 SCHEMA_VERSION: Final = 42
 TAG: Final = "otel-budget"
-#: Charts of counts per interval; also the default export interval of the SDK.
+#: The shortest interval of a chart: the default export interval of the SDK.
 MIN_INTERVAL: Final = "1m"
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _TYPES: Final = {
@@ -172,7 +172,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         "color": {
             "mode": "thresholds" if panel.kind in ("stat", "gauges", "table") else "palette-classic"
         },
-        # Nothing known is not 0.
+        # Unknown is not 0.
         "noValue": "no data",
     }
     if panel.kind != "table":
@@ -245,7 +245,7 @@ def _options(panel: Panel) -> dict[str, Any]:
 
 
 def _value_columns(panel: Panel) -> list[tuple[str, Target]]:
-    """What Grafana calls the value of each query in a table."""
+    """The column of each query's value in a table, by Grafana's name."""
     if len(panel.targets) == 1:
         return [("Value", panel.targets[0])]
     return [(f"Value #{_ref(i)}", target) for i, target in enumerate(panel.targets)]

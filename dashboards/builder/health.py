@@ -39,8 +39,8 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
     return Dashboard(
         uid=UID,
         title="LLM budgets: guard and pipeline health",
-        description="Whether the guard answers, in time and readably, and whether its telemetry "
-        "arrives. When this is not well, the other two dashboards cannot be trusted.",
+        description="Whether the guard gives readable answers in time, and whether its telemetry "
+        "arrives. When something is wrong here, the other two dashboards cannot be trusted.",
         rows=(
             Row(title="At a glance", panels=_glance(scope)),
             Row(title="Guard", panels=_guard(scope, thresholds)),
@@ -85,8 +85,8 @@ def _glance(scope: Scope) -> list[Panel]:
             "checked",
             "Checks per second",
             checked,
-            "Model and tool checks now. A fall to 0 with agents at work: the guard is no longer "
-            "asked, or its telemetry no longer arrives.",
+            "Model and tool checks now. If it falls to 0 while agents are at work, the guard is no "
+            "longer asked, or its telemetry no longer arrives.",
             unit=PER_SECOND,
             step=None,
         ),
@@ -94,20 +94,20 @@ def _glance(scope: Scope) -> list[Panel]:
             "guard_errors",
             "Guard exceptions",
             errors(semconv.METRIC_GUARD_ERRORS),
-            "In the selected time. Each is a call that was refused or went unguarded, as the host "
-            "decides. The type is in the chart below.",
+            "In the selected time. For each, the host refused a call or let it go ahead unguarded. "
+            "The type is in the chart below.",
         ),
         number(
             "unreadable",
             "Malformed and late answers",
             queries.or_zero(unreadable, decisions),
-            "In the selected time. The runtime takes each for a refusal.",
+            "In the selected time. The runtime treats each as a refusal.",
         ),
         number(
             "fail_open",
             "Let through unguarded",
             queries.or_zero(stand_in, decisions),
-            "Calls that a gate let through in a failing guard's stead in the selected time. "
+            "Calls in the selected time that a gate let through because the guard failed. "
             "Nothing limited their spend.",
         ),
         number(
@@ -121,8 +121,8 @@ def _glance(scope: Scope) -> list[Panel]:
             "age",
             "Age of the last datum",
             f"time() - {seen}",
-            "Of the youngest sample of any chosen service. Above two export intervals (60 s by "
-            "default): nothing runs, or nothing arrives.",
+            "Age of the newest sample of all chosen services. Above two export intervals (60 s "
+            "each by default), nothing runs, or nothing arrives.",
             unit=SECONDS,
             step=180,
         ),
@@ -139,10 +139,10 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="latency",
             title="Time of the guard's answers",
             kind="lines",
-            description="Percentiles over all guards chosen. From "
-            f"{thresholds.guard_slow_seconds:g} s on agents feel it; from "
-            f"{thresholds.guard_late_seconds:g} s on an a3s runtime has given up. "
-            "Dots are single calls and link to their traces.",
+            description="Percentiles over all guards of the chosen services. From "
+            f"{thresholds.guard_slow_seconds:g} s on, agents notice; from "
+            f"{thresholds.guard_late_seconds:g} s on, an a3s runtime has given up. Each dot is "
+            "one call and links to its trace.",
             targets=tuple(
                 Target(
                     expr=queries.quantile(level, bucket, ()),
@@ -160,8 +160,8 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="latency_map",
             title="Guard answers a second, by time taken",
             kind="heatmap",
-            description="Where the answers lie. Two bands: a cache and its misses, or one of two "
-            "guards is slow. (Perses draws, for each bound, the answers below it.)",
+            description="How the answers are spread. Two bands: a cache and its misses, or one "
+            "of two guards is slow. (Perses draws, for each bound, the answers below it.)",
             targets=(Target(expr=queries.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
             unit=SECONDS,
             width=12,
@@ -171,8 +171,8 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="latency_guard",
             title="95th percentile by guard and decision point",
             kind="gauges",
-            description="In the selected time. The slow one's store is usually the cause: see the "
-            "child spans of its traces.",
+            description="In the selected time. If one is slow, its store is usually the cause: "
+            "see the child spans of its traces.",
             targets=(
                 Target(
                     expr="histogram_quantile(0.95, "
@@ -192,8 +192,8 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="errors",
             title="Guard exceptions by type",
             kind="bars",
-            description="Between two points of the chart. ConnectionError and the like: its store. "
-            "TypeError and the like: a bug of the guard.",
+            description="Exceptions between two points of the chart. ConnectionError and the "
+            "like: the guard's store. TypeError and the like: a bug in the guard.",
             targets=(
                 Target(
                     expr=queries.by(
@@ -210,9 +210,9 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="trouble",
             title="Decisions that came to nothing",
             kind="bars",
-            description="Between two points of the chart: error (the guard raised), late (the "
-            "caller had given up), malformed (nobody can read it), cancelled (the caller went "
-            "away). The first three are alarms of their own.",
+            description="Decisions between two points of the chart: error (the guard raised), "
+            "late (the caller had given up), malformed (unreadable), cancelled (the caller went "
+            "away). The first three have alerts of their own.",
             targets=(
                 Target(
                     expr=queries.by("sum", (DECISION, POINT), queries.total(trouble, STEP))
@@ -232,8 +232,9 @@ def _telemetry(scope: Scope) -> list[Panel]:
             key="ages",
             title="Age of the last datum by service",
             kind="gauges",
-            description="Services seen in the selected time. A job that has ended grows old in "
-            "peace; a service that should run does not: put it on the list expected_services.",
+            description="Services seen in the selected time. That the age grows is normal for a "
+            "job that has ended, but not for a service that should be running: put such a "
+            "service on the list expected_services.",
             targets=(
                 Target(
                     expr=f"time() - {queries.last_sample(decisions, services, RANGE)}",
@@ -248,7 +249,7 @@ def _telemetry(scope: Scope) -> list[Panel]:
             title="Values beyond a label's cap",
             kind="gauges",
             description="How often a value was counted under _other_ in the selected time, by "
-            "label. Above 0: raise max_label_sets, or stop making labels of what is unbounded.",
+            "label. If above 0, raise max_label_sets, or stop using unbounded values as labels.",
             targets=(
                 Target(
                     expr=scope.counted_or_zero(OVERFLOWED, semconv.METRIC_LABEL_OVERFLOWS),
@@ -262,7 +263,8 @@ def _telemetry(scope: Scope) -> list[Panel]:
             key="telemetry_components",
             title="Telemetry errors by component",
             kind="gauges",
-            description="In the selected time. The cause is in the host's log, once per kind.",
+            description="Errors in the selected time. The cause is in the host's log, once per "
+            "kind.",
             targets=(
                 Target(
                     expr=scope.counted_or_zero(COMPONENT, semconv.METRIC_TELEMETRY_ERRORS),
@@ -291,9 +293,9 @@ def _collector(thresholds: Thresholds) -> list[Panel]:
             key="queues",
             title="Sending queues",
             kind="lines",
-            description="Share of each queue in use. Grows while its receiver is down or slow and "
-            "falls afterwards; full, telemetry is lost. Empty panel: Prometheus does not scrape "
-            "the Collector's own metrics.",
+            description="Used share of each queue. It grows while the queue's receiver is down "
+            "or slow, and falls afterwards; when it is full, telemetry is lost. If the panel is "
+            "empty, Prometheus does not scrape the Collector's own metrics.",
             targets=(
                 Target(
                     expr=queries.by("max", ("instance", "exporter"), queue),
@@ -309,9 +311,9 @@ def _collector(thresholds: Thresholds) -> list[Panel]:
             key="lost",
             title="Lost by the Collector",
             kind="bars",
-            description="Items between two points of the chart; always 0 in good times. Metrics "
-            "recover by themselves, spans and log events are gone. Queue too small, disk full, or "
-            "a receiver that calls the data wrong: see the Collector's log.",
+            description="Items between two points of the chart; 0 when all is well. Metrics "
+            "recover by themselves; spans and log events are gone. The queue is too small, the "
+            "disk is full, or a receiver rejects the data: see the Collector's log.",
             targets=tuple(
                 Target(
                     expr=queries.or_zero(queries.by("sum", (), _lost(places)), known), legend=what

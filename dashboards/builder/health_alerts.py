@@ -1,4 +1,4 @@
-"""Alerts about the guard and the telemetry: whether the others can be believed."""
+"""Alerts about the guard and the telemetry: whether the other alerts can be trusted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from otel_budget import semconv
 
 
 def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
-    """The guard raised, was late, malformed or slow, or a gate stands in for it."""
+    """The guard raised, was late, unreadable or slow, or a gate stood in for it."""
     decisions = names.of(semconv.METRIC_DECISIONS)
     hits = names.of(semconv.METRIC_THRESHOLD_HITS)
     service = (ENVIRONMENT, JOB)
@@ -68,19 +68,18 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=CRITICAL,
             summary=f"{SERVICE}: the budget guard answered too late at {THE_DECISIONS}",
             description=f"{{{{ $value | humanize }}}} times in {RECENT} the caller had given up "
-            "before the guard answered, and took it for a refusal. See the guard's latency on the "
-            "health dashboard.",
+            "before the guard answered, and treated that as a refusal. See the guard's latency "
+            "on the health dashboard.",
             because=AT_ONCE,
         ),
         Alert(
             alert="LLMBudgetGuardMalformed",
             expr=outcome(semconv.MALFORMED),
             severity=CRITICAL,
-            summary=f"{SERVICE}: the budget guard gave an answer nobody can read at "
-            f"{THE_DECISIONS}",
-            description=f"{{{{ $value | humanize }}}} times in {RECENT}. The runtime takes such an "
-            "answer for a refusal. The span's error.type says what was wrong with it; it is a bug "
-            "of the guard.",
+            summary=f"{SERVICE}: the budget guard gave an unreadable answer at {THE_DECISIONS}",
+            description=f"{{{{ $value | humanize }}}} times in {RECENT}. The runtime treats such "
+            "an answer as a refusal. It is a bug in the guard; the span's error.type says what "
+            "was wrong with the answer.",
             because=AT_ONCE,
         ),
         Alert(
@@ -90,8 +89,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary=f"{SERVICE}: budget guard {THE_GUARD} takes "
             f"{{{{ $value | humanizeDuration }}}} (95th percentile) at {THE_DECISIONS}",
-            description="Every model and tool call waits for it; at the caller's patience (5 s in "
-            "a3s) it becomes a refusal. Its store is usually the cause: see the child spans.",
+            description="Every model and tool call waits for it; beyond the caller's timeout (5 "
+            "s in a3s) it becomes a refusal. The cause is usually the guard's store: see the "
+            "child spans.",
             for_="10m",
             because="a store that fails over is slow for minutes; what lasts longer is a fault.",
         ),
@@ -110,8 +110,8 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=CRITICAL,
             summary=f"{SERVICE}: calls of {who(TENANT).lower()} are refused because the guard "
             "fails",
-            description=f"{{{{ $value | humanize }}}} calls in {RECENT} were refused in the "
-            "failing guard's stead. No budget is exhausted: repair the guard.",
+            description=f"{{{{ $value | humanize }}}} calls in {RECENT} were refused on behalf of "
+            "the failing guard. No budget is exhausted: repair the guard.",
             because=AT_ONCE,
         ),
     ]
@@ -139,9 +139,8 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary=f"{SERVICE}: calls of model {{{{ or $labels.{MODEL} `(unknown)` }}}} have no "
             f"price ({{{{ $labels.{REASON} }}}})",
-            description=f"{{{{ $value | humanize }}}} calls in {RECENT} are missing from every sum "
-            "of cost. A budget in USD that is counted with the same prices does not see them "
-            "either.",
+            description=f"{{{{ $value | humanize }}}} calls in {RECENT} are missing from every "
+            "cost total. A budget in USD that uses the same prices does not count them either.",
             because=AT_ONCE,
         ),
         Alert(
@@ -149,11 +148,11 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             expr=queries.by("sum", (ENVIRONMENT, JOB, MODEL, REASON), uncounted),
             severity=WARNING,
             summary=f"{SERVICE}: calls of model {{{{ or $labels.{MODEL} `(unknown)` }}}} ended "
-            f"without a usage ({{{{ $labels.{REASON} }}}})",
+            f"without usage ({{{{ $labels.{REASON} }}}})",
             description=f"{{{{ $value | humanize }}}} calls in {RECENT} were made and cost money, "
             "but neither the guard nor these metrics know how much.",
             for_="10m",
-            because="a stream that somebody left is everyday; ten minutes of it are a pattern.",
+            because="an abandoned stream is normal; ten minutes of them are a pattern.",
         ),
         Alert(
             alert="LLMBudgetInstanceCollision",
@@ -161,22 +160,23 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             + f" >= {thresholds.collision_resets}",
             severity=WARNING,
             summary=f"{SERVICE}: two processes report as instance {{{{ $labels.{INSTANCE} }}}}",
-            description="One counter fell {{ $value }} times in half an hour, as it does when two "
-            "processes write it in turn (or one restarts again and again). Every sum over them is "
+            description="One counter fell {{ $value }} times in half an hour, as it does when "
+            "two processes write it in turn (or one keeps restarting). Every sum over them is "
             "wrong. Leave service.instance.id unset: the SDK makes a unique one.",
-            because="half an hour of history is argument enough.",
+            because="half an hour of history is evidence enough.",
         ),
         Alert(
             alert="LLMBudgetTelemetryAbsent",
             expr=f"{EXPECTED}\nunless on ({JOB}) {last}",
             severity=CRITICAL,
             summary=f"{SERVICE} has sent no budget telemetry for {thresholds.absent_after}",
-            description="It is on the list of services that should (expected_services). Either it "
-            "does not run, or its telemetry does not arrive; then its spend goes unseen, and no "
-            "other alert about it can fire.",
+            description="It is on the list of services that should send some "
+            "(expected_services). Either it is not running, or its telemetry does not arrive; "
+            "then nobody sees its spend, and no other alert about it can fire.",
             for_="5m",
-            because=f"{thresholds.absent_after} of silence are in the expression; five more "
-            "outlast a\nrestart of Prometheus, whose first evaluations see an empty window.",
+            because=f"the expression already waits for {thresholds.absent_after} of silence; five "
+            "minutes more\noutlast a restart of Prometheus, whose first evaluations see an empty "
+            "window.",
         ),
         Alert(
             alert="LLMBudgetCollectorDropping",
@@ -195,10 +195,10 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary="Collector {{ $labels.instance }}: queue of {{ $labels.exporter }} is "
             "{{ $value | humanizePercentage }} full",
-            description="What it sends to does not keep up or does not answer. When the queue is "
+            description="What it sends to cannot keep up or does not answer. When the queue is "
             "full, telemetry is lost.",
             for_="10m",
-            because="a restart of Jaeger or Prometheus fills a queue for a few minutes and\n"
-            "empties it again; that is what the queue is for.",
+            because="a restart of Jaeger or Prometheus fills a queue for a few minutes, and "
+            "it\nempties again; that is what the queue is for.",
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit in both dialects.
+    """A unit, as Grafana and Perses write it.
 
     Attributes:
         grafana: Grafana's unit id.
@@ -25,7 +25,7 @@ class Unit:
 USD: Final = Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 2)), 2)
 SHARE: Final = Unit("percentunit", (("unit", "percent-decimal"), ("decimalPlaces", 1)), 1)
 COUNT: Final = Unit("short", (("unit", "decimal"), ("shortValues", True)))
-#: Counted things of which every single one matters.
+#: Counts in which every single one matters.
 WHOLE: Final = Unit("locale", (("unit", "decimal"), ("shortValues", False)), 0)
 SECONDS: Final = Unit("s", (("unit", "seconds"), ("decimalPlaces", 1)))
 PER_SECOND: Final = Unit("cps", (("unit", "counts/sec"), ("decimalPlaces", 2)))
@@ -36,7 +36,7 @@ Color = Literal["blue", "orange", "red", "purple"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From this value on, this colour. Values are always written beside it."""
+    """From this value on, this colour. The value itself is always shown, too."""
 
     value: float
     color: Color
@@ -52,7 +52,7 @@ class Target:
         header: In a table, the header of the value's column.
         unit: In a table, the unit of that column (else the panel's).
         exemplar: Whether to ask for exemplars, which link to traces.
-        color: A colour that its series have whatever else is shown; the legend names them too.
+        color: The fixed colour of its series; the legend names them, too.
     """
 
     expr: str
@@ -83,10 +83,10 @@ class Panel:
         key: Stable name, unique in the dashboard.
         kind: `lines` over time; `bars` counts per interval, stacked; `gauges` one bar per series
             now; `stat` one number now; `table` rows now.
-        description: What it says and what to do about it.
+        description: What it shows and what to do about it.
         columns: In a table, label -> header of the columns to show, in order.
-        hidden: In a table, labels that tell rows apart but are not shown.
-        legend_right: Whether the legend stands at the right, where more series have room.
+        hidden: In a table, labels that distinguish rows but are not shown.
+        legend_right: Whether the legend is on the right, where more series have room.
         steps: Thresholds, ascending.
         top: Largest value of the scale, if fixed.
     """

@@ -86,7 +86,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "spend_hour",
             "Spend, last hour",
             scope.counted(semconv.METRIC_COST, window="1h"),
-            f"USD in the last hour. Far above the usual: find the agent below. {spent}",
+            f"USD in the last hour. If far above the usual, find the agent below. {spent}",
         ),
         number(
             "spend_today",
@@ -104,8 +104,8 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "refused",
             "Refused calls",
             queries.or_zero(refused, scope.counted(semconv.METRIC_DECISIONS)),
-            "Model and tool calls refused in the selected time. More than 0: the table of denials "
-            "says whose, and for which resource.",
+            "Model and tool calls refused in the selected time. If more than 0, the table of "
+            "denials shows whose, and for which resource.",
             unit=WHOLE,
             steps=(Step(1, "red"),),
         ),
@@ -113,8 +113,9 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "unpriced",
             "Calls without a price",
             queries.share(scope.counted(semconv.METRIC_UNPRICED_CALLS), calls),
-            "Share of the recorded calls that add nothing to the cost, because their price is not "
-            "known. Above a few percent every USD figure here is too low: add the model's price.",
+            "Share of the recorded calls that add nothing to the cost, because their price is "
+            "unknown. Above a few percent, every USD figure here is too low: add the model's "
+            "price.",
             unit=SHARE,
             steps=(Step(thresholds.unpriced_share, "orange"),),
         ),
@@ -160,7 +161,7 @@ def _who(scope: Scope) -> list[Panel]:
             "spend_model",
             "Spend by model",
             MODEL,
-            "USD in the selected time. A dear model that could be a cheap one stands out here.",
+            "USD in the selected time. An expensive model where a cheap one would do stands out.",
         ),
     ]
 
@@ -179,11 +180,11 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="fullness",
             title="How full each budget is",
             kind="gauges",
-            description="Used share of each budget now; from "
-            f"{thresholds.utilization_soft:.0%} on orange, from {thresholds.utilization_hard:.0%} "
-            "on red: its calls are being refused. Of a guard that "
-            "tells no cap, the share of the soft limit it crossed. A budget without a limit has "
-            "no share and is not shown.",
+            description="Used share of each budget now; orange from "
+            f"{thresholds.utilization_soft:.0%} on, red from {thresholds.utilization_hard:.0%} "
+            "on, when its calls are refused. For a guard that does not report its cap, the share "
+            "of the soft limit that was crossed. A budget without a limit has no share and is "
+            "not shown.",
             targets=(
                 Target(expr=queries.level(used, BUDGET_OF_ONE_SOURCE), legend=BUDGET_LEGEND),
                 Target(
@@ -199,9 +200,10 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="exhaustion",
             title="When each budget runs out",
             kind="table",
-            description="At the average pace of its own window. It will be exhausted before it is "
-            "reset where 'runs out in' is less than 'reset in': raise the limit or slow the "
-            "agent. Only budgets whose guard tells cap and window; nothing used, no forecast.",
+            description="At the average pace of each budget's window. A budget will be exhausted "
+            "before its reset where 'runs out in' is less than 'reset in': raise the limit or "
+            "slow the agent down. Only budgets whose guard reports cap and window, and of which "
+            "something is used.",
             targets=(
                 Target(expr=queries.level(used, BUDGET_OF_ONE_SOURCE), header="Used", unit=SHARE),
                 Target(expr=scope.seconds_left(), header="Runs out in", unit=SECONDS),
@@ -230,9 +232,9 @@ def _decisions(scope: Scope) -> list[Panel]:
             key="decisions",
             title="Decisions by outcome",
             kind="bars",
-            description="Checks between two points of the chart, exactly. Refused: see the table "
-            "beside. No valid answer: the guard raised, was late or cannot be read, or the caller "
-            "went away; see the health dashboard.",
+            description="Exact number of checks between two points of the chart. Refused: see "
+            "the table beside it. No valid answer: the guard raised, was late or unreadable, or "
+            "the caller went away; see the health dashboard.",
             targets=(
                 Target(expr=checks(semconv.ALLOW), legend="allowed", color="blue"),
                 Target(
@@ -247,9 +249,9 @@ def _decisions(scope: Scope) -> list[Panel]:
             key="denials",
             title="Denials",
             kind="table",
-            description="What was refused in the selected time, whose, and how long ago last (to "
-            "the minute). The reason is on the span: the tenant's link opens Jaeger's search. "
-            "Raise the limit, or leave it: a refusal is a guard doing its job.",
+            description="What was refused in the selected time, to whom, and how long ago the "
+            "last time was (to the minute). The reason is on the span: the tenant's link opens "
+            "Jaeger's search. Raise the limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
@@ -285,9 +287,9 @@ def _tokens(scope: Scope) -> list[Panel]:
             key="token_mix",
             title="Tokens by type",
             kind="bars",
-            description="Tokens between two points of the chart, exactly. The types do not "
-            "overlap: cached prompt tokens are not in input. Much cache_write and little "
-            "cache_read means a cache that is paid for and not used.",
+            description="Exact number of tokens between two points of the chart. The types do "
+            "not overlap: cached prompt tokens are not in input. Much cache_write and little "
+            "cache_read means a cache that is paid for but not used.",
             targets=(
                 Target(
                     expr=queries.by("sum", (TOKEN_TYPE,), tokens) + " > 0",
@@ -300,8 +302,8 @@ def _tokens(scope: Scope) -> list[Panel]:
             key="tokens_model",
             title="Tokens by model",
             kind="gauges",
-            description="All tokens in the selected time, cached ones included; also of models "
-            "without a price.",
+            description="All tokens in the selected time, including cached ones and those of "
+            "models without a price.",
             targets=(
                 Target(
                     expr=scope.counted_by((MODEL,), semconv.METRIC_TOKENS), legend=legend(MODEL)
@@ -313,9 +315,9 @@ def _tokens(scope: Scope) -> list[Panel]:
             key="cache_share",
             title="Prompt tokens from the cache",
             kind="stat",
-            description="Share of the prompt tokens of the selected time that were read from the "
-            "provider's cache, at about a tenth of the price. Falls to 0 when a prompt's "
-            "beginning changes with every call.",
+            description="Share of the prompt tokens in the selected time that were read from the "
+            "provider's cache, at about a tenth of the price. It falls to 0 when the beginning "
+            "of the prompt changes with every call.",
             targets=(Target(expr=queries.share(read, prompt), legend="from the cache"),),
             unit=SHARE,
             width=6,

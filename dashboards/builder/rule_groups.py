@@ -1,4 +1,4 @@
-"""All rules: the groups, and the recorded series that alerts rest on."""
+"""All rules: the groups, and the recorded series that alerts build on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _gauge(names: queries.Names, metric: Metric) -> str:
 
 
 def _grown(window: str) -> str:
-    """How much of a budget was consumed in `window`, whether or not it was reset meanwhile."""
+    """How much of a budget was consumed in `window`, even if it was reset in between."""
     reset = f"({WINDOW_REMAINING} > {WINDOW_REMAINING} offset {window})"
     return (
         f"((({CONSUMED} - {CONSUMED} offset {window}) unless {reset}) or ({CONSUMED} and {reset}))"
@@ -60,12 +60,12 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         Record(
             record=UTILIZATION,
             expr=_gauge(names, semconv.METRIC_UTILIZATION),
-            because="Several processes tell the level of one budget: the fullest counts.",
+            because="Several processes report the level of one budget: the fullest counts.",
         ),
         Record(
             record=LIMIT,
             expr=_gauge(names, semconv.METRIC_LIMIT),
-            because="As above. A budget without limit has no utilization, so nothing fires on it.",
+            because="As above. A budget without a limit has no utilization, so no alert fires.",
         ),
         Record(
             record=WINDOW_LENGTH,
@@ -80,21 +80,21 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         Record(
             record=CONSUMED,
             expr=queries.level(f"min_over_time({consumed}[5m])"),
-            because="The lower edge of five minutes: a guard that reserves before a call and\n"
-            "settles after it shows spikes that nobody has spent.",
+            because="The minimum of five minutes: a guard that reserves before a call and\n"
+            "settles after it shows spikes that were never spent.",
         ),
         Record(
             record=EXHAUSTION,
             expr=queries.seconds_to_exhaustion(CONSUMED, LIMIT, WINDOW_LENGTH, WINDOW_REMAINING),
-            because="At the pace of its own window; deriv() of a level is not a pace.",
+            because="At the average pace of its window; deriv() of a level is not a pace.",
         ),
     ]
     records += [
         Record(
             record=burn(window),
             expr=f"{_grown(window)} / {LIMIT} * {WINDOW_LENGTH} / {seconds}",
-            because=f"Pace of the last {window}: 1 uses up exactly the limit in the window.\n"
-            "What was there before the first sample is not spent now; nor is a reset a refund.",
+            because=f"Pace of the last {window}: at 1 the limit lasts exactly for the window.\n"
+            "What was there before the first sample was not spent now, and a reset is no refund.",
         )
         for window, seconds in BURN_WINDOWS.items()
     ]
@@ -102,7 +102,7 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         Record(
             record=COST_1H,
             expr=queries.by("sum", (ENVIRONMENT, TENANT), cost),
-            because="USD of the last hour, with jobs that were born and ended in it.",
+            because="USD of the last hour, including jobs that started and ended in it.",
         )
     )
     records += [
@@ -110,7 +110,7 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
             record=EXPECTED,
             expr="vector(1)",
             labels=((JOB, service),),
-            because="A service whose silence is an alarm (expected_services).",
+            because="A service whose silence raises an alert (expected_services).",
         )
         for service in thresholds.expected_services
     ]

@@ -1,4 +1,4 @@
-"""Rules as the YAML that Prometheus reads, with the arguments as comments."""
+"""Rules as the YAML that Prometheus reads, with the reasons as comments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADER = """\
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as a block, so that a query can be read."""
+    """Writes text of several lines as a block, so that queries are readable."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -46,7 +46,7 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
     config = json.dumps({"prometheus": prometheus, "dashboards": titles}).encode()
 
     class Handler(BaseHTTPRequestHandler):
-        """Four kinds of path, and nothing else of the disk."""
+        """Serves four kinds of path, and nothing else from the disk."""
 
         def do_GET(self) -> None:
             path = urllib.parse.urlsplit(self.path).path

@@ -686,7 +686,7 @@ GUARD = (
     *_outcome_cases(
         "LLMBudgetGuardMalformed",
         sc.MALFORMED,
-        "agents: the budget guard gave an answer nobody can read at the llm decisions",
+        "agents: the budget guard gave an unreadable answer at the llm decisions",
     ),
     Case(
         alert="LLMBudgetGuardSlow",
@@ -841,7 +841,7 @@ TELEMETRY = (
             Fired(
                 labels={**_SERVICE, **prom(_UNCOUNTED)},
                 value=10,
-                summary="agents: calls of model claude-sonnet-4-5 ended without a usage "
+                summary="agents: calls of model claude-sonnet-4-5 ended without usage "
                 "(not_reported)",
             ),
         ),
