@@ -73,11 +73,12 @@ def by(function: str, labels: Sequence[str], expr: str) -> str:
 
 
 def total(counter: str, window: str) -> str:
-    """What a counter counted in the last `window`, exactly, also if it was born in it.
+    """What a counter counted in the last `window`, exactly, even if it was born in the window.
 
-    The difference to the last value before the window; where there is none (a process born in
-    the window) or where it is larger (a process restarted under the same instance id), the whole
-    value. Where a restart lies inside the window, ``increase()``, which alone can see it.
+    This is the difference to the last value before the window. Where there is none (a process
+    born in the window), or where it is larger (a process restarted under the same instance id),
+    it is the whole value. Where a restart lies inside the window, it is ``increase()``, because
+    nothing else can see it.
     """
     highest = f"max_over_time({counter}[{window}])"
     before = f"last_over_time({counter}[{MEMORY}] offset {window})"
@@ -105,7 +106,7 @@ def last_seen(counter: str, labels: Sequence[str], window: str) -> str:
     """When (Unix time in seconds, to the minute) a counter last rose within `window`."""
     rose = f"(({counter} - {counter} offset 1m) > 0 or ({counter} unless {counter} offset 1m) > 0)"
     now = f"({rose} * 0 + time())"
-    # The subquery's steps are whole minutes: what rose since the last one is seen by `now`.
+    # The subquery's steps are whole minutes; `now` sees what rose since the last one.
     return by("max", labels, f"{now} or max_over_time({now}[{window}:1m])")
 
 
@@ -116,7 +117,7 @@ def last_sample(series: str, labels: Sequence[str], window: str) -> str:
 
 
 def today(counter: str) -> str:
-    """What a counter counted since midnight UTC, also if it was born since or has ended.
+    """What a counter counted since midnight UTC, even if it was born since then or has ended.
 
     The highest value of the last day, of series seen since midnight, less the value at midnight.
     Five-minute steps hit midnight exactly, because Prometheus aligns them to the epoch.

@@ -93,7 +93,7 @@ def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
             "failed",
             "could not be sent during the check: " + _listed(failed),
             "a backend behind the collector is down, refuses the data, or its queue is full",
-            "look in the collector's log for the exporter named above",
+            "look in the collector's log for the exporter named",
         )
     if full:
         return Hop(
