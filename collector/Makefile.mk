@@ -1,10 +1,10 @@
 .PHONY: backends otelcol-sources stack faults
 
-## make backends  build the real Collector, Prometheus, Jaeger and Alertmanager (Go 1.26; ~15 min cold)
+## make backends  build the real Collector, Prometheus, Jaeger and Alertmanager (Go 1.26; ~15 min the first time)
 backends:
 	@$(PYTHON) -m collector.backends
 
-# Writes the Collector's main program anew after a change of collector/builder.yaml.
+# Regenerates the Collector's main program after a change to collector/builder.yaml.
 otelcol-sources:
 	GOTOOLCHAIN=local go run go.opentelemetry.io/collector/cmd/builder@v0.158.0 \
 	  --config collector/builder.yaml --skip-compilation
@@ -13,6 +13,6 @@ otelcol-sources:
 stack: $(VENV)/.installed backends
 	@$(BIN)/python -m collector.stack
 
-## make faults    the fault tests with outages of a minute (`make test` has short ones)
+## make faults    the fault tests with outages of a minute (`make test` has shorter ones)
 faults: $(VENV)/.installed backends
 	@OTEL_BUDGET_FAULT_SECONDS=60 $(BIN)/python -m pytest tests/backends/test_outages.py -s

@@ -1,1 +1,1 @@
-"""The pipeline behind otel-budget: configuration, the programs it runs on, and their harness."""
+"""The pipeline behind otel-budget: its configuration, its programs, and how to run them."""

@@ -43,13 +43,13 @@ class Program:
 
     @property
     def stamp(self) -> Path:
-        """Where the hash of what it was built from is kept."""
+        """Where the hash of its sources is kept."""
         return BIN / f".{self.name}.built"
 
 
-# `remove_all_sd` leaves the service discovery for clouds out of Prometheus: a shorter build.
+# `remove_all_sd` leaves cloud service discovery out of Prometheus, for a shorter build.
 _PROMETHEUS_TAGS = "netgo,remove_all_sd"
-#: In the order of building: what others wait for comes first.
+#: In build order: what is most needed comes first.
 PROGRAMS = (
     Program(
         "promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool", _PROMETHEUS_TAGS
@@ -68,11 +68,11 @@ PROGRAMS = (
 
 
 class BackendError(Exception):
-    """Something a person can mend; the message is one sentence that says how."""
+    """Something the user can fix; the message is one sentence that says how."""
 
 
 def missing(*names: str) -> list[str]:
-    """Which of the named programs (all, when none is named) have not been built."""
+    """Which of the named programs (or of all, if none is named) have not been built."""
     return [p.name for p in PROGRAMS if (not names or p.name in names) and not p.path.exists()]
 
 
@@ -82,7 +82,7 @@ def _flags(program: Program) -> list[str]:
 
 
 def fingerprint(program: Program) -> str:
-    """A hash of everything that decides what a build gives, the Go version aside."""
+    """A hash of everything that determines a build's result, except the Go version."""
     digest = hashlib.sha256(repr((program.package, _flags(program))).encode())
     for file in sorted((SOURCES / program.folder).iterdir()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -90,7 +90,7 @@ def fingerprint(program: Program) -> str:
 
 
 def up_to_date(program: Program) -> bool:
-    """Whether the built program is the one that the committed sources give."""
+    """Whether the program was built from the committed sources."""
     return (
         program.path.exists()
         and program.stamp.exists()
@@ -120,15 +120,15 @@ def check_go() -> None:
 
 
 def _environment() -> dict[str, str]:
-    # Every sum is committed, so a look-up would mean that one is missing: make that an error.
+    # Every sum is committed; if one is missing, the build must fail rather than look it up.
     return {**os.environ, "GOTOOLCHAIN": "local", "GOSUMDB": "off", "GOWORK": "off"}
 
 
 def build(program: Program) -> None:
-    """Build one program, printing how many packages are compiled every ten seconds.
+    """Build one program, and print every ten seconds how far it is.
 
     Raises:
-        BackendError: when the build fails; the end of the compiler's output is in the message.
+        BackendError: The build failed; the message has the end of the compiler's output.
     """
     BIN.mkdir(parents=True, exist_ok=True)
     program.stamp.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def build(program: Program) -> None:
             if not reader.is_alive():
                 break
             elapsed = time.monotonic() - started
-            _say(f"  {program.name}: {len(output)} steps, {elapsed:.0f} s")
+            _print(f"  {program.name}: {len(output)} steps, {elapsed:.0f} s")
         if process.wait() != 0:
             tail = "".join(output[-15:]).rstrip()
             raise BackendError(f"{program.name} could not be built:\n{tail}")
@@ -168,16 +168,16 @@ def build(program: Program) -> None:
     partial.replace(program.path)
     program.stamp.write_text(wanted)
     size = program.path.stat().st_size / 1e6
-    _say(f"  {program.name}: built in {time.monotonic() - started:.0f} s, {size:.0f} MB")
+    _print(f"  {program.name}: built in {time.monotonic() - started:.0f} s, {size:.0f} MB")
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build what is not up to date; the exit code says whether all of it is there."""
+    """Build what is not up to date; the exit code is 0 if everything is built."""
     parser = argparse.ArgumentParser(prog="make backends", description=main.__doc__)
     parser.add_argument("names", nargs="*", help="programs to build (default: all)")
     names = parser.parse_args(arguments).names
@@ -185,15 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if unknown:
             known = ", ".join(p.name for p in PROGRAMS)
-            raise BackendError(f"No program is called {sorted(unknown)[0]!r}; there are {known}.")
+            raise BackendError(f"There is no program {sorted(unknown)[0]!r}; choose from {known}.")
         todo = [p for p in PROGRAMS if (not names or p.name in names) and not up_to_date(p)]
         if not todo:
-            _say("The backends are up to date.")
+            _print("The backends are up to date.")
             return 0
         check_go()
-        _say(
+        _print(
             f"Building {', '.join(p.name for p in todo)} into {BIN.relative_to(ROOT)} "
-            "(all of them cold: about 15 minutes on two cores) ..."
+            "(all of them for the first time: about 15 minutes on two cores) ..."
         )
         for program in todo:
             build(program)
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped; what was built stays built.\n")
+        sys.stderr.write("Stopped; what has been built is kept.\n")
         return 130
     return 0
 

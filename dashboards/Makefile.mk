@@ -9,7 +9,7 @@ dashboards-web: $(VENV)/.installed
 	@dashboards/web/setup.sh --no-browser
 	@$(BIN)/python -m dashboards.web.serve --prometheus $(PROMETHEUS)
 
-## make pictures  draw the pictures of the documentation anew (needs backends and Chromium)
+## make pictures  redraw the pictures of the documentation (needs backends and Chromium)
 pictures: $(VENV)/.installed backends
 	@dashboards/web/setup.sh
 	@PYTHONPATH=tests:tests/dashboards $(BIN)/python -m pictures

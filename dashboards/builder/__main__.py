@@ -20,9 +20,9 @@ def main(argv: list[str] | None = None) -> int:
         description="Write the Grafana and Perses dashboards and the Prometheus rules.",
         epilog="example: python -m dashboards.builder --no-suffixes --out /tmp/for-mimir",
     )
-    parser.add_argument("--out", type=Path, default=output.ROOT, help="directory to write below")
+    parser.add_argument("--out", type=Path, default=output.ROOT, help="directory to write to")
     parser.add_argument(
-        "--thresholds", type=Path, default=thresholds.DEFAULT_FILE, help="file of the thresholds"
+        "--thresholds", type=Path, default=thresholds.DEFAULT_FILE, help="file with the thresholds"
     )
     parser.add_argument(
         "--no-suffixes",
@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         help="for backends that name metrics without unit and type (budget_cost, not "
         "budget_cost_USD_total)",
     )
-    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a file is out of date"
+    )
     options = parser.parse_args(argv)
     try:
         files = output.files(thresholds.load(options.thresholds), suffixes=not options.no_suffixes)

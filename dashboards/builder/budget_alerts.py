@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards.builder import queries as q
-from dashboards.builder.rule import (
-    AGENT,
+from dashboards.builder import queries
+from dashboards.builder.alert_model import (
     AT_ONCE,
     COST_1H,
     CRITICAL,
-    DAY,
     EXHAUSTION,
-    POINT,
-    PRINCIPAL,
     RECENT,
-    RESOURCE,
-    SHORTEST,
-    TENANT,
+    SHORT_WINDOW,
+    SHORTEST_WINDOW,
     THE_BUDGET,
     UTILIZATION,
     WARNING,
@@ -26,117 +21,123 @@ from dashboards.builder.rule import (
     burn,
     who,
 )
+from dashboards.builder.labels import AGENT, ENVIRONMENT, POINT, PRINCIPAL, RESOURCE, TENANT
 from dashboards.builder.thresholds import Thresholds
-from otel_budget import semconv as sc
+from otel_budget import semconv
 
 
-def limits(t: Thresholds, names: q.Names) -> list[Alert]:
+def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     """Near the limit, a soft limit crossed, refused."""
-    cap = q.equals(sc.SOURCE, sc.SOURCE_GUARD)
-    hits = names.of(sc.METRIC_THRESHOLD_HITS)
-    not_gate = q.differs(sc.RESOURCE, sc.GUARD_UNAVAILABLE)
-    hit_labels = (q.ENVIRONMENT, TENANT, AGENT, PRINCIPAL, RESOURCE)
-    soft = q.happened(q.selector(hits, q.equals(sc.KIND, sc.KIND_SOFT), not_gate), RECENT)
-    hard = q.happened(q.selector(hits, q.equals(sc.KIND, sc.KIND_HARD), not_gate), RECENT)
-    capped = f"{UTILIZATION}{{{cap}}}"
+    hits = names.of(semconv.METRIC_THRESHOLD_HITS)
+    not_gate = queries.differs(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE)
+    hit_labels = (ENVIRONMENT, TENANT, AGENT, PRINCIPAL, RESOURCE)
+    soft = queries.happened(queries.selector(hits, queries.SOFT, not_gate), RECENT)
+    hard = queries.happened(queries.selector(hits, queries.HARD, not_gate), RECENT)
+    capped = f"{UTILIZATION}{{{queries.CAP}}}"
     return [
         Alert(
             alert="LLMBudgetNearLimit",
-            expr=f"{capped} >= {t.utilization_soft}",
+            expr=f"{capped} >= {thresholds.utilization_soft}",
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} is {{{{ $value | humanizePercentage }}}} used",
-            description="The guard refuses calls at 100 %. See when it will run out on the budget "
-            "overview; raise the limit, slow the agent, or let it run out knowingly.",
+            description="The guard refuses calls at 100 %. The budget overview shows when it "
+            "will run out. Raise the limit, slow the agent down, or let it run out deliberately.",
             for_="5m",
             keep_firing_for="5m",
-            because="a guard that reserves before a call dips above the threshold for seconds and\n"
-            "settles below it again; five minutes without a dip below is real.",
+            because="a guard that reserves before a call rises above the threshold for seconds "
+            "and\nsettles below it again; five minutes above it without a break are real.",
         ),
         Alert(
             alert="LLMBudgetSoftLimitCrossed",
-            # Where the guard tells the cap itself, LLMBudgetNearLimit knows better.
-            expr=f"{q.by('sum', hit_labels, soft)}\n"
-            f"unless on ({q.ENVIRONMENT}, {TENANT}, {RESOURCE}) {capped}",
+            # Where the guard reports its cap, LLMBudgetNearLimit knows more.
+            expr=f"{queries.by('sum', hit_labels, soft)}\n"
+            f"unless on ({ENVIRONMENT}, {TENANT}, {RESOURCE}) {capped}",
             severity=WARNING,
             summary=f"{WHO}: soft limit of {{{{ $labels.{RESOURCE} }}}} crossed",
             description=f"{{{{ $value | humanize }}}} calls in {RECENT} went ahead above the soft "
-            "limit. The guard does not tell its cap, so how far away the refusal is cannot be said "
-            "here.",
+            "limit. The guard does not report its cap, so it is not known here how near a "
+            "refusal is.",
             because=AT_ONCE,
         ),
         Alert(
             alert="LLMBudgetDenied",
-            expr=q.by("sum", (*hit_labels, POINT), hard),
+            expr=queries.by("sum", (*hit_labels, POINT), hard),
             severity=CRITICAL,
             summary=f"{WHO}: {{{{ $labels.{POINT} }}}} calls refused, "
             f"resource {{{{ $labels.{RESOURCE} }}}}",
             description=f"Refusals in {RECENT}: {{{{ $value | humanize }}}}. This work stands "
             "still until the budget is raised, its window is reset, or the tool is allowed. The "
-            "denial's reason is on its span: search Jaeger for budget.decision=deny.",
+            "reason is on the denial's span: search Jaeger for budget.decision=deny.",
             because=AT_ONCE,
         ),
     ]
 
 
-def spend(t: Thresholds, names: q.Names) -> list[Alert]:
+def spend(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     """Spent too fast, far above the usual, about to run out."""
-    day = f"({WINDOW_LENGTH} >= {SHORTEST} <= {DAY})"
-    longer = f"({WINDOW_LENGTH} > {DAY})"
+    short = f"({WINDOW_LENGTH} >= {SHORTEST_WINDOW} <= {SHORT_WINDOW})"
+    long = f"({WINDOW_LENGTH} > {SHORT_WINDOW})"
     usual = f"avg_over_time({COST_1H}[1d] offset 1h)"
-    short = "Windows under six hours are left to LLMBudgetWillRunOut."
+    elapsed = queries.elapsed_share(WINDOW_LENGTH, WINDOW_REMAINING)
+
+    def above(factor: float, *windows: str) -> str:
+        return " and ".join(f"{burn(window)} > {factor}" for window in windows)
+
     return [
         Alert(
             alert="LLMBudgetBurnFast",
-            expr=f"({burn('1h')} > {t.burn_day_factor} and {burn('10m')} > {t.burn_day_factor}"
-            f" and {day})\n"
-            f"or ({burn('1h')} > {t.burn_fast_factor} and {burn('10m')} > {t.burn_fast_factor}"
-            f" and {longer})",
+            expr=f"({above(thresholds.burn_day_factor, '1h', '10m')} and {short})\n"
+            f"or ({above(thresholds.burn_fast_factor, '1h', '10m')} and {long})",
             severity=CRITICAL,
             summary=f"{WHO}: {THE_BUDGET} is being spent at {{{{ $value | humanize }}}} times the "
             "pace its limit allows",
-            description="So much in the last hour, and still so in the last ten minutes. Find the "
-            "agent and model on the drill-down dashboard. " + short,
+            description="This was the pace of the last hour, and still is the pace of the last "
+            "ten minutes. Find the agent and model on the drill-down dashboard. Windows under "
+            "six hours are covered by LLMBudgetWillRunOut.",
             for_="2m",
-            because="both windows smooth already; two minutes keep one evaluation from paging.",
+            because="both windows already smooth the pace; two minutes keep a single evaluation "
+            "from paging.",
         ),
         Alert(
             alert="LLMBudgetBurnSlow",
-            expr=f"{burn('6h')} > {t.burn_slow_factor} and {burn('30m')} > {t.burn_slow_factor}"
-            f" and {longer}",
+            expr=f"{above(thresholds.burn_slow_factor, '6h', '30m')} and {long}",
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} has been spent at {{{{ $value | humanize }}}} times the "
             "pace its limit allows for six hours",
-            description="Not an outburst but a new level: at this pace the budget ends long before "
-            "its window. Find what changed on the drill-down dashboard.",
+            description="Not a burst but a new level: at this pace the budget is used up long "
+            "before its window ends. Find what changed on the drill-down dashboard.",
             for_="15m",
-            because="a matter of days, so a quarter of an hour costs nothing and spares noise.",
+            because="this is a matter of days, so a quarter of an hour costs nothing and avoids "
+            "noise.",
         ),
         Alert(
             alert="LLMBudgetSpendSpike",
-            expr=f"({COST_1H} > {t.spike_factor} * {usual}) > {t.spike_floor_usd}\n"
-            # Somebody new has no past to be compared with.
+            expr=f"({COST_1H} > {thresholds.spike_factor} * {usual})"
+            f" > {thresholds.spike_floor_usd}\n"
+            # A new tenant has no past to be compared with.
             f"and last_over_time({COST_1H}[1d] offset 6h)",
             severity=WARNING,
             summary=f"{who(TENANT)} spent {{{{ $value | printf `%.2f` }}}} USD in the last hour, "
-            f"over {t.spike_factor:g} times its usual",
-            description="Compared with the average hour in which this tenant spent anything during "
-            "the day before. It need not be wrong: a release, a new customer, a loop. The overview "
-            "shows which agent and model.",
+            f"over {thresholds.spike_factor:g} times its usual",
+            description="Compared with the average hour in which this tenant spent anything "
+            "during the day before. It may be a loop, but also a release or a new customer. The "
+            "overview shows which agent and model.",
             for_="10m",
-            because="the hour smooths already; ten minutes keep one dear call from telling.",
+            because="the hour already smooths the spend; ten minutes keep one expensive call from "
+            "setting it off.",
         ),
         Alert(
             alert="LLMBudgetWillRunOut",
             expr=f"({EXHAUSTION} > 0) < {WINDOW_REMAINING}\n"
-            f"and {q.elapsed_share(WINDOW_LENGTH, WINDOW_REMAINING)} >= {t.forecast_elapsed}\n"
-            f"and {UTILIZATION} >= {t.forecast_utilization}",
+            f"and {elapsed} >= {thresholds.forecast_elapsed}\n"
+            f"and {UTILIZATION} >= {thresholds.forecast_utilization}",
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} will run out in {{{{ $value | humanizeDuration }}}}, "
             "before its window ends",
-            description="If it goes on at the average pace of this window. Raise the limit, slow "
-            "the agent, or tell the tenant when it will stop.",
+            description="This assumes the average pace of this window. Raise the limit, slow "
+            "the agent down, or tell the tenant when its calls will stop.",
             for_="15m",
-            because="early in a window one dear call bends the forecast; a quarter of an hour of\n"
-            "the same answer is a trend, and the warning is about hours.",
+            because="early in a window one expensive call bends the forecast; a quarter of an "
+            "hour of\nthe same answer is a trend, and the warning comes hours ahead.",
         ),
     ]

@@ -2,103 +2,122 @@
 
 from __future__ import annotations
 
-from dashboards.builder import parts as p
-from dashboards.builder import queries as q
-from dashboards.builder.model import (
+from dashboards.builder import queries
+from dashboards.builder.labels import (
     AGENT,
-    COUNT,
+    BUDGET_OF_ONE_SOURCE,
+    ENVIRONMENT,
+    GUARD,
+    JOB,
+    KIND,
     MODEL,
+    POINT,
+    REASON,
     RESOURCE,
+    SOURCE,
+    TENANT,
+    TOKEN_TYPE,
+    TOOL,
+    UNIT,
+)
+from dashboards.builder.model import (
+    COUNT,
     SECONDS,
     SHARE,
-    TENANT,
     USD,
     WHOLE,
     Dashboard,
     Panel,
     Row,
-    Scope,
     Step,
     Target,
     Unit,
 )
+from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.shared_panels import (
+    BUDGET_COLUMNS,
+    BUDGET_LEGEND,
+    ROW_DENIALS,
+    legend,
+    stat,
+)
 from dashboards.builder.thresholds import Thresholds
-from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from otel_budget import semconv
 
 UID = "otel-budget-drilldown"
+_COST, _TOKENS = semconv.SESSION_COST, semconv.SESSION_TOKENS
 _SESSIONS = f"""\
-Spend per session is on the spans, not in a metric: `{sc.SESSION_COST}` and
-`{sc.SESSION_TOKENS}` are the session's running totals. Choose one service and one tenant above,
+Spend per session is on the spans, not in a metric: `{_COST}` and
+`{_TOKENS}` are the session's running totals. Choose one service and one tenant above,
 then open Jaeger:
 
 - [decisions of this tenant](${{jaeger}}/search?service=${{service}}&tags=\
-%7B%22{sc.TENANT}%22%3A%22${{tenant}}%22%7D): the last usage span of a session has its total
+%7B%22{semconv.TENANT}%22%3A%22${{tenant}}%22%7D): the last usage span of a session has its total
 - [denials of this tenant](${{jaeger}}/search?service=${{service}}&tags=\
-%7B%22{sc.TENANT}%22%3A%22${{tenant}}%22%2C%22{sc.DECISION}%22%3A%22{sc.DENY}%22%7D)
+%7B%22{semconv.TENANT}%22%3A%22${{tenant}}%22%2C%22{semconv.DECISION}%22%3A%22{semconv.DENY}%22%7D)
 
-To see one session, search for the tag `{sc.SESSION_ID}=<id>`.
+To see one session, search for the tag `{semconv.SESSION_ID}=<id>`.
 """
 
 
-def build(s: Scope, t: Thresholds) -> Dashboard:
+def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
     """The dashboard."""
     return Dashboard(
         uid=UID,
         title="LLM budgets: drill-down",
         description="Choose a tenant or an agent above: its spend, budgets, hits and traces.",
         rows=(
-            Row(title="At a glance", panels=_glance(s)),
-            Row(title="Budgets and spend", panels=_spend(s, t)),
-            Row(title="Tokens", panels=_tokens(s)),
-            Row(title="Soft limits and denials", panels=_hits(s)),
-            Row(title="Traces", panels=_traces(s)),
+            Row(title="At a glance", panels=_glance(scope)),
+            Row(title="Budgets and spend", panels=_spend(scope, thresholds)),
+            Row(title="Tokens", panels=_tokens(scope)),
+            Row(title="Soft limits and denials", panels=_hits(scope)),
+            Row(title="Traces", panels=_traces(scope)),
         ),
     )
 
 
-def _glance(s: Scope) -> list[Panel]:
-    cost, calls = p.counted(s, sc.METRIC_COST), p.counted(s, sc.METRIC_CALLS)
-    unpriced = p.counted(s, sc.METRIC_UNPRICED_CALLS)
-    decisions = p.counted(s, sc.METRIC_DECISIONS)
-    hits = sc.METRIC_THRESHOLD_HITS
+def _glance(scope: Scope) -> list[Panel]:
+    cost, calls = scope.counted(semconv.METRIC_COST), scope.counted(semconv.METRIC_CALLS)
+    unpriced = scope.counted(semconv.METRIC_UNPRICED_CALLS)
+    decisions = scope.counted(semconv.METRIC_DECISIONS)
+    hits = semconv.METRIC_THRESHOLD_HITS
 
     return [
-        p.stat("cost", "Spend", cost, USD, "USD in the selected time, priced calls only."),
-        p.stat("calls", "Model calls", calls, WHOLE, "Recorded (successful) model calls."),
-        p.stat(
+        stat("cost", "Spend", cost, USD, "USD in the selected time, priced calls only."),
+        stat("calls", "Model calls", calls, WHOLE, "Recorded (successful) model calls."),
+        stat(
             "cost_per_call",
             "Spend per priced call",
-            f"{cost} / ((({calls}) - ({q.or_zero(unpriced, calls)})) > 0)",
+            f"{cost} / ((({calls}) - ({queries.or_zero(unpriced, calls)})) > 0)",
             Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 4)), 4),
-            "Mean USD of a call that could be priced. A rise without a rise in calls means longer "
-            "prompts or a dearer model.",
+            "Average USD of a call that could be priced. If it rises, prompts got longer or the "
+            "model more expensive.",
         ),
-        p.stat(
+        stat(
             "tokens",
             "Tokens",
-            p.counted(s, sc.METRIC_TOKENS),
+            scope.counted(semconv.METRIC_TOKENS),
             COUNT,
-            "All tokens in the selected time, cached ones included.",
+            "All tokens in the selected time, including cached ones.",
         ),
-        p.stat(
+        stat(
             "soft_hits",
             "Soft limits crossed",
-            q.or_zero(p.counted(s, hits, p.SOFT), decisions),
+            queries.or_zero(scope.counted(hits, queries.SOFT), decisions),
             WHOLE,
-            "Calls that went ahead above a soft limit: the time to act is now.",
+            "Calls that went ahead above a soft limit: now is the time to act.",
         ),
-        p.stat(
+        stat(
             "denials",
             "Refused calls",
-            q.or_zero(p.counted(s, hits, p.HARD), decisions),
+            queries.or_zero(scope.counted(hits, queries.HARD), decisions),
             WHOLE,
             "Model and tool calls refused in the selected time.",
         ),
     ]
 
 
-def _spend(s: Scope, t: Thresholds) -> list[Panel]:
+def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
     def hourly(key: str, title: str, label: str) -> Panel:
         return Panel(
             key=key,
@@ -107,8 +126,8 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
             description="At each point the USD of the hour before it.",
             targets=(
                 Target(
-                    expr=p.counted_by(s, (label,), sc.METRIC_COST, window="1h"),
-                    legend=f"{{{{{label}}}}}",
+                    expr=scope.counted_by((label,), semconv.METRIC_COST, window="1h"),
+                    legend=legend(label),
                 ),
             ),
             unit=USD,
@@ -120,18 +139,23 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
             key="utilization",
             title="Budgets over time",
             kind="lines",
-            description="Used share of each budget whose guard tells its cap. Saw teeth that fall "
-            "to 0 are windows that were reset; a flat line at 100 % is a tenant that stands still.",
+            description="Used share of each budget whose guard reports its cap. A fall to 0 is a "
+            "window that was reset; a flat line at 100 % is a tenant whose work stands still.",
             targets=(
                 Target(
-                    expr=q.level(s.x(sc.METRIC_UTILIZATION, p.CAP), p.BUDGET_LABELS),
-                    legend=p.BUDGET_LEGEND,
+                    expr=queries.level(
+                        scope.select(semconv.METRIC_UTILIZATION, queries.CAP), BUDGET_OF_ONE_SOURCE
+                    ),
+                    legend=BUDGET_LEGEND,
                 ),
             ),
             unit=SHARE,
             width=24,
             legend_right=True,
-            steps=(Step(t.utilization_soft, "orange"), Step(t.utilization_hard, "red")),
+            steps=(
+                Step(thresholds.utilization_soft, "orange"),
+                Step(thresholds.utilization_hard, "red"),
+            ),
         ),
         hourly("cost_model", "Spend in the hour before, by model", MODEL),
         hourly("cost_agent", "Spend in the hour before, by agent", AGENT),
@@ -139,42 +163,44 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
             key="levels",
             title="Used and limit of each budget",
             kind="table",
-            description="In the unit of the budget. The limit of a guard that tells no cap is the "
-            "soft limit that was crossed (source soft_limit). Sums over resources mean nothing.",
+            description="In the unit of the budget. For a guard that does not report its cap, "
+            "the limit is the soft limit that was crossed (source soft_limit). Sums over "
+            "resources are meaningless.",
             targets=(
-                Target(expr=q.level(s.x(sc.METRIC_CONSUMED)), header="Used"),
-                Target(expr=q.level(s.x(sc.METRIC_LIMIT)), header="Limit"),
+                Target(expr=queries.level(scope.select(semconv.METRIC_CONSUMED)), header="Used"),
+                Target(expr=queries.level(scope.select(semconv.METRIC_LIMIT)), header="Limit"),
             ),
             columns=(
-                *p.BUDGET_COLUMNS,
-                (p.GUARD, "Guard"),
-                (prometheus_label(sc.UNIT), "Unit"),
-                (prometheus_label(sc.SOURCE), "Source"),
+                *BUDGET_COLUMNS,
+                (GUARD, "Guard"),
+                (UNIT, "Unit"),
+                (SOURCE, "Source"),
             ),
-            hidden=(q.ENVIRONMENT,),
+            hidden=(ENVIRONMENT,),
             width=24,
             height=6,
         ),
     ]
 
 
-def _tokens(s: Scope) -> list[Panel]:
-    token_type = prometheus_label(sc.TOKEN_TYPE)
-    not_output = q.differs(sc.TOKEN_TYPE, sc.TOKENS_OUTPUT)
-    reason = prometheus_label(sc.REASON)
-    estimated = p.counted(s, sc.METRIC_ESTIMATED_TOKENS, window=p.STEP)
-    real = p.counted(s, sc.METRIC_TOKENS, not_output, window=p.STEP)
-    ratio = q.share(
-        p.counted(s, sc.METRIC_ESTIMATED_TOKENS), p.counted(s, sc.METRIC_TOKENS, not_output)
+def _tokens(scope: Scope) -> list[Panel]:
+    not_output = queries.differs(semconv.TOKEN_TYPE, semconv.TOKENS_OUTPUT)
+    estimated = scope.counted(semconv.METRIC_ESTIMATED_TOKENS, window=STEP)
+    real = scope.counted(semconv.METRIC_TOKENS, not_output, window=STEP)
+    ratio = queries.share(
+        scope.counted(semconv.METRIC_ESTIMATED_TOKENS),
+        scope.counted(semconv.METRIC_TOKENS, not_output),
     )
-    tokens = q.by("sum", (token_type,), q.total(s.x(sc.METRIC_TOKENS), p.STEP))
+    tokens = queries.by(
+        "sum", (TOKEN_TYPE,), queries.total(scope.select(semconv.METRIC_TOKENS), STEP)
+    )
     return [
         Panel(
             key="token_types",
             title="Tokens by type",
             kind="bars",
             description="Tokens between two points of the chart; the types do not overlap.",
-            targets=(Target(expr=tokens + " > 0", legend=f"{{{{{token_type}}}}}"),),
+            targets=(Target(expr=tokens + " > 0", legend=legend(TOKEN_TYPE)),),
             width=7,
         ),
         Panel(
@@ -182,7 +208,8 @@ def _tokens(s: Scope) -> list[Panel]:
             title="Estimated and real prompt tokens",
             kind="lines",
             description="What the checks were told a prompt would take, and what the provider "
-            "counted, between two points of the chart. Failed calls have an estimate and no count.",
+            "counted, between two points of the chart. Failed calls have an estimate but no "
+            "count.",
             targets=(
                 Target(expr=estimated, legend="estimated"),
                 Target(expr=real, legend="real, cached included"),
@@ -193,8 +220,8 @@ def _tokens(s: Scope) -> list[Panel]:
             key="estimate_ratio",
             title="Estimate in real prompt tokens",
             kind="stat",
-            description="100 % is a perfect estimate. Well below: the guard lets through calls "
-            "that are dearer than it thinks. Well above: it refuses too early, or many calls fail.",
+            description="100 % is a perfect estimate. Well below: the guard lets calls through "
+            "that use more than it expects. Well above: it refuses too early, or many calls fail.",
             targets=(Target(expr=ratio, legend="estimate"),),
             unit=SHARE,
             width=4,
@@ -203,15 +230,16 @@ def _tokens(s: Scope) -> list[Panel]:
             key="uncounted",
             title="Calls without a usage",
             kind="gauges",
-            description="Model calls behind a gate that ended without usage in the selected time: "
-            "spend that nobody counts. not_reported: the provider or the host tells "
-            "none; abandoned: a stream was left; discarded: the call failed after it had told one.",
+            description="Model calls behind a gate that ended without usage in the selected "
+            "time: spend that nobody counts. not_reported: the provider or the host reported "
+            "none; abandoned: a stream was not read to its end; discarded: the call failed after "
+            "reporting its usage.",
             targets=(
                 Target(
-                    expr=p.counted_or_zero(
-                        s, reason, sc.METRIC_CALLS_WITHOUT_USAGE, known=sc.METRIC_CALLS
+                    expr=scope.counted_or_zero(
+                        REASON, semconv.METRIC_CALLS_WITHOUT_USAGE, known=semconv.METRIC_CALLS
                     ),
-                    legend=f"{{{{{reason}}}}}",
+                    legend=legend(REASON),
                 ),
             ),
             width=6,
@@ -220,10 +248,10 @@ def _tokens(s: Scope) -> list[Panel]:
     ]
 
 
-def _hits(s: Scope) -> list[Panel]:
-    hits = s.x(sc.METRIC_THRESHOLD_HITS)
-    over_time = q.by("sum", (p.KIND, RESOURCE), q.total(hits, p.STEP))
-    labels = (q.JOB, TENANT, AGENT, p.KIND, RESOURCE, p.POINT, p.TOOL)
+def _hits(scope: Scope) -> list[Panel]:
+    hits = scope.select(semconv.METRIC_THRESHOLD_HITS)
+    over_time = queries.by("sum", (KIND, RESOURCE), queries.total(hits, STEP))
+    labels = (JOB, TENANT, AGENT, KIND, RESOURCE, POINT, TOOL)
     return [
         Panel(
             key="hits",
@@ -232,7 +260,7 @@ def _hits(s: Scope) -> list[Panel]:
             description="Hits between two points of the chart. Soft: the call went ahead. Hard: "
             "it was refused.",
             targets=(
-                Target(expr=over_time + " > 0", legend=f"{{{{{p.KIND}}}}}: {{{{{RESOURCE}}}}}"),
+                Target(expr=over_time + " > 0", legend=f"{legend(KIND)}: {legend(RESOURCE)}"),
             ),
             width=10,
         ),
@@ -240,48 +268,48 @@ def _hits(s: Scope) -> list[Panel]:
             key="hit_table",
             title="Soft limits and denials",
             kind="table",
-            description="By resource and tool in the selected time, and how long ago last. The "
-            "tenant's link opens Jaeger's search for its denials.",
+            description="Hits by resource and tool in the selected time, and how long ago the "
+            "last one was. The tenant's link opens Jaeger's search for its denials.",
             targets=(
                 Target(
-                    expr=q.by("sum", labels, q.total(hits, p.RANGE)) + " > 0",
+                    expr=queries.by("sum", labels, queries.total(hits, RANGE)) + " > 0",
                     header="Hits",
                     unit=WHOLE,
                 ),
                 Target(
-                    expr=f"time() - {q.last_seen(hits, labels, p.RANGE)}",
+                    expr=f"time() - {queries.last_seen(hits, labels, RANGE)}",
                     header="Last seen",
                     unit=SECONDS,
                 ),
             ),
             columns=(
-                (q.JOB, "Service"),
+                (JOB, "Service"),
                 (TENANT, "Tenant"),
                 (AGENT, "Agent"),
-                (p.KIND, "Kind"),
+                (KIND, "Kind"),
                 (RESOURCE, "Resource"),
-                (p.POINT, "Check"),
-                (p.TOOL, "Tool"),
+                (POINT, "Check"),
+                (TOOL, "Tool"),
             ),
             width=14,
-            links=(p.ROW_DENIALS,),
+            links=(ROW_DENIALS,),
         ),
     ]
 
 
-def _traces(s: Scope) -> list[Panel]:
-    bucket = s.x(sc.METRIC_GUARD_DURATION, part="_bucket")
+def _traces(scope: Scope) -> list[Panel]:
+    bucket = scope.select(semconv.METRIC_GUARD_DURATION, part="_bucket")
     return [
         Panel(
             key="latency",
             title="Time of the guard's answers (95th percentile)",
             kind="lines",
-            description="Of the chosen services, all tenants (the histogram carries none). Each "
-            "dot is one call: it links to its trace.",
+            description="For the chosen services and all tenants (the histogram has no tenant). "
+            "Each dot is one call and links to its trace.",
             targets=(
                 Target(
-                    expr=q.quantile(0.95, bucket, (p.POINT,)),
-                    legend=f"{{{{{p.POINT}}}}}",
+                    expr=queries.quantile(0.95, bucket, (POINT,)),
+                    legend=legend(POINT),
                     exemplar=True,
                 ),
             ),

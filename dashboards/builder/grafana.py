@@ -6,20 +6,17 @@ import json
 from typing import Any, Final
 
 from dashboards.builder.model import (
-    ALL_VALUE,
-    JAEGER_DEFAULT,
-    VARIABLES,
     Dashboard,
     Panel,
-    Scope,
     Target,
     Unit,
     place,
 )
+from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, VARIABLES, Scope
 
 SCHEMA_VERSION: Final = 42
 TAG: Final = "otel-budget"
-#: Charts of counts per interval; also the default export interval of the SDK.
+#: The shortest interval of a chart: the default export interval of the SDK.
 MIN_INTERVAL: Final = "1m"
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _TYPES: Final = {
@@ -134,7 +131,10 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "datasource": _DATASOURCE,
         "interval": MIN_INTERVAL,
         "targets": [_target(panel, target, i) for i, target in enumerate(panel.targets)],
-        "fieldConfig": {"defaults": _defaults(panel) | {"links": links}, "overrides": _over(panel)},
+        "fieldConfig": {
+            "defaults": _defaults(panel) | {"links": links},
+            "overrides": _overrides(panel),
+        },
         "options": _options(panel),
         "transformations": _transformations(panel),
     }
@@ -172,7 +172,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         "color": {
             "mode": "thresholds" if panel.kind in ("stat", "gauges", "table") else "palette-classic"
         },
-        # Nothing known is not 0.
+        # Unknown is not 0.
         "noValue": "no data",
     }
     if panel.kind != "table":
@@ -245,7 +245,7 @@ def _options(panel: Panel) -> dict[str, Any]:
 
 
 def _value_columns(panel: Panel) -> list[tuple[str, Target]]:
-    """What Grafana calls the value of each query in a table."""
+    """The column of each query's value in a table, by Grafana's name."""
     if len(panel.targets) == 1:
         return [("Value", panel.targets[0])]
     return [(f"Value #{_ref(i)}", target) for i, target in enumerate(panel.targets)]
@@ -254,7 +254,7 @@ def _value_columns(panel: Panel) -> list[tuple[str, Target]]:
 def _transformations(panel: Panel) -> list[dict[str, Any]]:
     if panel.kind != "table":
         return []
-    names = dict(panel.columns) | {name: t.header for name, t in _value_columns(panel)}
+    names = dict(panel.columns) | {name: target.header for name, target in _value_columns(panel)}
     organize = {
         "id": "organize",
         "options": {
@@ -266,7 +266,7 @@ def _transformations(panel: Panel) -> list[dict[str, Any]]:
     return [{"id": "merge", "options": {}}, organize] if len(panel.targets) > 1 else [organize]
 
 
-def _over(panel: Panel) -> list[dict[str, Any]]:
+def _overrides(panel: Panel) -> list[dict[str, Any]]:
     overrides: list[dict[str, Any]] = []
     if panel.kind == "table":
         for index, (_, target) in enumerate(_value_columns(panel)):

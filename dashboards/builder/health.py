@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dashboards.builder import external as ext
-from dashboards.builder import parts as p
-from dashboards.builder import queries as q
+from dashboards.builder import collector_metrics, queries
+from dashboards.builder.labels import (
+    COMPONENT,
+    DECISION,
+    ENVIRONMENT,
+    ERROR_TYPE,
+    GUARD,
+    JOB,
+    OVERFLOWED,
+    POINT,
+)
 from dashboards.builder.model import (
     PER_SECOND,
     SECONDS,
@@ -13,45 +21,51 @@ from dashboards.builder.model import (
     Dashboard,
     Panel,
     Row,
-    Scope,
     Step,
     Target,
     Unit,
 )
+from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.shared_panels import legend, stat
 from dashboards.builder.thresholds import Thresholds
-from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from otel_budget import semconv
 
 UID = "otel-budget-health"
-_UNREADABLE = (sc.MALFORMED, sc.LATE)
+_UNREADABLE = (semconv.MALFORMED, semconv.LATE)
 
 
-def build(s: Scope, t: Thresholds) -> Dashboard:
+def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
     """The dashboard."""
     return Dashboard(
         uid=UID,
         title="LLM budgets: guard and pipeline health",
-        description="Whether the guard answers, in time and readably, and whether its telemetry "
-        "arrives. When this is not well, the other two dashboards cannot be trusted.",
+        description="Whether the guard gives readable answers in time, and whether its telemetry "
+        "arrives. When something is wrong here, the other two dashboards cannot be trusted.",
         rows=(
-            Row(title="At a glance", panels=_glance(s)),
-            Row(title="Guard", panels=_guard(s, t)),
-            Row(title="Telemetry", panels=_telemetry(s)),
-            Row(title="Collector", panels=_collector(t)),
+            Row(title="At a glance", panels=_glance(scope)),
+            Row(title="Guard", panels=_guard(scope, thresholds)),
+            Row(title="Telemetry", panels=_telemetry(scope)),
+            Row(title="Collector", panels=_collector(thresholds)),
         ),
     )
 
 
-def _glance(s: Scope) -> list[Panel]:
-    decisions = p.counted(s, sc.METRIC_DECISIONS)
-    unreadable = p.counted(s, sc.METRIC_DECISIONS, p.one_of(sc.DECISION, _UNREADABLE))
-    stand_in = p.counted(
-        s, sc.METRIC_THRESHOLD_HITS, q.equals(sc.RESOURCE, sc.GUARD_UNAVAILABLE), p.SOFT
+def _glance(scope: Scope) -> list[Panel]:
+    decisions = scope.counted(semconv.METRIC_DECISIONS)
+    unreadable = scope.counted(
+        semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, _UNREADABLE)
     )
-    seen = q.by("max", (), f"timestamp({s.x(sc.METRIC_DECISIONS)})")
-    checked = q.by("sum", (), f"rate({s.x(sc.METRIC_DECISIONS)}[$__rate_interval])")
+    stand_in = scope.counted(
+        semconv.METRIC_THRESHOLD_HITS,
+        queries.equals(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE),
+        queries.SOFT,
+    )
+    seen = queries.by("max", (), f"timestamp({scope.select(semconv.METRIC_DECISIONS)})")
+    checked = queries.by(
+        "sum", (), f"rate({scope.select(semconv.METRIC_DECISIONS)}[$__rate_interval])"
+    )
 
-    def stat(
+    def number(
         key: str,
         title: str,
         expr: str,
@@ -61,75 +75,77 @@ def _glance(s: Scope) -> list[Panel]:
         step: float | None = 1,
     ) -> Panel:
         steps = () if step is None else (Step(step, "red"),)
-        return p.stat(key, title, expr, unit, description, steps=steps)
+        return stat(key, title, expr, unit, description, steps=steps)
 
-    def errors(metric: sc.Metric) -> str:
-        return q.or_zero(p.counted(s, metric), decisions)
+    def errors(metric: semconv.Metric) -> str:
+        return queries.or_zero(scope.counted(metric), decisions)
 
     return [
-        stat(
+        number(
             "checked",
             "Checks per second",
             checked,
-            "Model and tool checks now. A fall to 0 with agents at work: the guard is no longer "
-            "asked, or its telemetry no longer arrives.",
+            "Model and tool checks now. If it falls to 0 while agents are at work, the guard is no "
+            "longer asked, or its telemetry no longer arrives.",
             unit=PER_SECOND,
             step=None,
         ),
-        stat(
+        number(
             "guard_errors",
             "Guard exceptions",
-            errors(sc.METRIC_GUARD_ERRORS),
-            "In the selected time. Each is a call that was refused or went unguarded, as the host "
-            "decides. The type is in the chart below.",
+            errors(semconv.METRIC_GUARD_ERRORS),
+            "In the selected time. For each, the host refused a call or let it go ahead unguarded. "
+            "The type is in the chart below.",
         ),
-        stat(
+        number(
             "unreadable",
             "Malformed and late answers",
-            q.or_zero(unreadable, decisions),
-            "In the selected time. The runtime takes each for a refusal.",
+            queries.or_zero(unreadable, decisions),
+            "In the selected time. The runtime treats each as a refusal.",
         ),
-        stat(
+        number(
             "fail_open",
             "Let through unguarded",
-            q.or_zero(stand_in, decisions),
-            "Calls that a gate let through in a failing guard's stead in the selected time. "
+            queries.or_zero(stand_in, decisions),
+            "Calls in the selected time that a gate let through because the guard failed. "
             "Nothing limited their spend.",
         ),
-        stat(
+        number(
             "telemetry_errors",
             "Telemetry errors",
-            errors(sc.METRIC_TELEMETRY_ERRORS),
+            errors(semconv.METRIC_TELEMETRY_ERRORS),
             "Failures of the telemetry itself in the selected time; none reached the host. The "
             "component is in the chart below, the cause in the host's log (once per kind).",
         ),
-        stat(
+        number(
             "age",
             "Age of the last datum",
             f"time() - {seen}",
-            "Of the youngest sample of any chosen service. Above two export intervals (60 s by "
-            "default): nothing runs, or nothing arrives.",
+            "Age of the newest sample of all chosen services. Above two export intervals (60 s "
+            "each by default), nothing runs, or nothing arrives.",
             unit=SECONDS,
             step=180,
         ),
     ]
 
 
-def _guard(s: Scope, t: Thresholds) -> list[Panel]:
-    bucket = s.x(sc.METRIC_GUARD_DURATION, part="_bucket")
-    error_type = prometheus_label(sc.ERROR_TYPE)
-    trouble = s.x(sc.METRIC_DECISIONS, p.one_of(sc.DECISION, p.TROUBLE))
+def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
+    bucket = scope.select(semconv.METRIC_GUARD_DURATION, part="_bucket")
+    trouble = scope.select(
+        semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, queries.TROUBLE)
+    )
     return [
         Panel(
             key="latency",
             title="Time of the guard's answers",
             kind="lines",
-            description=f"Percentiles over all guards chosen. From {t.guard_slow_seconds:g} s on "
-            f"agents feel it; from {t.guard_late_seconds:g} s on an a3s runtime has given up. "
-            "Dots are single calls and link to their traces.",
+            description="Percentiles over all guards of the chosen services. From "
+            f"{thresholds.guard_slow_seconds:g} s on, agents notice; from "
+            f"{thresholds.guard_late_seconds:g} s on, an a3s runtime has given up. Each dot is "
+            "one call and links to its trace.",
             targets=tuple(
                 Target(
-                    expr=q.quantile(level, bucket, ()),
+                    expr=queries.quantile(level, bucket, ()),
                     legend=f"p{level * 100:g}",
                     exemplar=level == 0.99,
                 )
@@ -138,15 +154,15 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             unit=SECONDS,
             width=12,
             height=10,
-            steps=(Step(t.guard_slow_seconds, "orange"),),
+            steps=(Step(thresholds.guard_slow_seconds, "orange"),),
         ),
         Panel(
             key="latency_map",
             title="Guard answers a second, by time taken",
             kind="heatmap",
-            description="Where the answers lie. Two bands: a cache and its misses, or one of two "
-            "guards is slow. (Perses draws, for each bound, the answers below it.)",
-            targets=(Target(expr=q.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
+            description="How the answers are spread. Two bands: a cache and its misses, or one "
+            "of two guards is slow. (Perses draws, for each bound, the answers below it.)",
+            targets=(Target(expr=queries.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
             unit=SECONDS,
             width=12,
             height=10,
@@ -155,38 +171,38 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             key="latency_guard",
             title="95th percentile by guard and decision point",
             kind="gauges",
-            description="In the selected time. The slow one's store is usually the cause: see the "
-            "child spans of its traces.",
+            description="In the selected time. If one is slow, its store is usually the cause: "
+            "see the child spans of its traces.",
             targets=(
                 Target(
                     expr="histogram_quantile(0.95, "
-                    + q.by(
+                    + queries.by(
                         "sum",
-                        ("le", p.GUARD, p.POINT),
-                        q.total(bucket, p.RANGE),
+                        ("le", GUARD, POINT),
+                        queries.total(bucket, RANGE),
                     )
                     + ")",
-                    legend=f"{{{{{p.GUARD}}}}} {{{{{p.POINT}}}}}",
+                    legend=legend(GUARD, POINT),
                 ),
             ),
             unit=SECONDS,
-            steps=(Step(t.guard_slow_seconds, "orange"),),
+            steps=(Step(thresholds.guard_slow_seconds, "orange"),),
         ),
         Panel(
             key="errors",
             title="Guard exceptions by type",
             kind="bars",
-            description="Between two points of the chart. ConnectionError and the like: its store. "
-            "TypeError and the like: a bug of the guard.",
+            description="Exceptions between two points of the chart. ConnectionError and the "
+            "like: the guard's store. TypeError and the like: a bug in the guard.",
             targets=(
                 Target(
-                    expr=q.by(
+                    expr=queries.by(
                         "sum",
-                        (p.GUARD, p.POINT, error_type),
-                        q.total(s.x(sc.METRIC_GUARD_ERRORS), p.STEP),
+                        (GUARD, POINT, ERROR_TYPE),
+                        queries.total(scope.select(semconv.METRIC_GUARD_ERRORS), STEP),
                     )
                     + " > 0",
-                    legend=f"{{{{{p.GUARD}}}}} {{{{{p.POINT}}}}} {{{{{error_type}}}}}",
+                    legend=legend(GUARD, POINT, ERROR_TYPE),
                 ),
             ),
         ),
@@ -194,34 +210,35 @@ def _guard(s: Scope, t: Thresholds) -> list[Panel]:
             key="trouble",
             title="Decisions that came to nothing",
             kind="bars",
-            description="Between two points of the chart: error (the guard raised), late (the "
-            "caller had given up), malformed (nobody can read it), cancelled (the caller went "
-            "away). The first three are alarms of their own.",
+            description="Decisions between two points of the chart: error (the guard raised), "
+            "late (the caller had given up), malformed (unreadable), cancelled (the caller went "
+            "away). The first three have alerts of their own.",
             targets=(
                 Target(
-                    expr=q.by("sum", (p.DECISION, p.POINT), q.total(trouble, p.STEP)) + " > 0",
-                    legend=f"{{{{{p.DECISION}}}}} {{{{{p.POINT}}}}}",
+                    expr=queries.by("sum", (DECISION, POINT), queries.total(trouble, STEP))
+                    + " > 0",
+                    legend=legend(DECISION, POINT),
                 ),
             ),
         ),
     ]
 
 
-def _telemetry(s: Scope) -> list[Panel]:
-    component, label = prometheus_label(sc.COMPONENT), prometheus_label(sc.LABEL)
-    decisions = s.x(sc.METRIC_DECISIONS)
-    services = (q.JOB, q.ENVIRONMENT)
+def _telemetry(scope: Scope) -> list[Panel]:
+    decisions = scope.select(semconv.METRIC_DECISIONS)
+    services = (JOB, ENVIRONMENT)
     return [
         Panel(
             key="ages",
             title="Age of the last datum by service",
             kind="gauges",
-            description="Services seen in the selected time. A job that has ended grows old in "
-            "peace; a service that should run does not: put it on the list expected_services.",
+            description="Services seen in the selected time. That the age grows is normal for a "
+            "job that has ended, but not for a service that should be running: put such a "
+            "service on the list expected_services.",
             targets=(
                 Target(
-                    expr=f"time() - {q.last_sample(decisions, services, p.RANGE)}",
-                    legend=f"{{{{{q.JOB}}}}} {{{{{q.ENVIRONMENT}}}}}",
+                    expr=f"time() - {queries.last_sample(decisions, services, RANGE)}",
+                    legend=legend(JOB, ENVIRONMENT),
                 ),
             ),
             unit=SECONDS,
@@ -232,11 +249,11 @@ def _telemetry(s: Scope) -> list[Panel]:
             title="Values beyond a label's cap",
             kind="gauges",
             description="How often a value was counted under _other_ in the selected time, by "
-            "label. Above 0: raise max_label_sets, or stop making labels of what is unbounded.",
+            "label. If above 0, raise max_label_sets, or stop using unbounded values as labels.",
             targets=(
                 Target(
-                    expr=p.counted_or_zero(s, label, sc.METRIC_LABEL_OVERFLOWS),
-                    legend=f"{{{{{label}}}}}",
+                    expr=scope.counted_or_zero(OVERFLOWED, semconv.METRIC_LABEL_OVERFLOWS),
+                    legend=legend(OVERFLOWED),
                 ),
             ),
             height=5,
@@ -246,11 +263,12 @@ def _telemetry(s: Scope) -> list[Panel]:
             key="telemetry_components",
             title="Telemetry errors by component",
             kind="gauges",
-            description="In the selected time. The cause is in the host's log, once per kind.",
+            description="Errors in the selected time. The cause is in the host's log, once per "
+            "kind.",
             targets=(
                 Target(
-                    expr=p.counted_or_zero(s, component, sc.METRIC_TELEMETRY_ERRORS),
-                    legend=f"{{{{{component}}}}}",
+                    expr=scope.counted_or_zero(COMPONENT, semconv.METRIC_TELEMETRY_ERRORS),
+                    legend=legend(COMPONENT),
                 ),
             ),
             height=5,
@@ -261,44 +279,46 @@ def _telemetry(s: Scope) -> list[Panel]:
 
 def _lost(places: tuple[str, ...]) -> str:
     return " or ".join(
-        q.marked(q.total(name, p.STEP), ext.SIGNAL, f"{where} {signal}")
+        queries.marked(queries.total(name, STEP), collector_metrics.SIGNAL, f"{where} {signal}")
         for where in places
-        for signal, name in ext.counters(where).items()
+        for signal, name in collector_metrics.counters(where).items()
     )
 
 
-def _collector(t: Thresholds) -> list[Panel]:
-    queue = f"{ext.QUEUE_SIZE} / {ext.QUEUE_CAPACITY}"
-    known = q.by("sum", (), ext.QUEUE_SIZE)
+def _collector(thresholds: Thresholds) -> list[Panel]:
+    queue = f"{collector_metrics.QUEUE_SIZE} / {collector_metrics.QUEUE_CAPACITY}"
+    known = queries.by("sum", (), collector_metrics.QUEUE_SIZE)
     return [
         Panel(
             key="queues",
             title="Sending queues",
             kind="lines",
-            description="Share of each queue in use. Grows while its receiver is down or slow and "
-            "falls afterwards; full, telemetry is lost. Empty panel: Prometheus does not scrape "
-            "the Collector's own metrics.",
+            description="Used share of each queue. It grows while the queue's receiver is down "
+            "or slow, and falls afterwards; when it is full, telemetry is lost. If the panel is "
+            "empty, Prometheus does not scrape the Collector's own metrics.",
             targets=(
                 Target(
-                    expr=q.by("max", ("instance", "exporter"), queue),
+                    expr=queries.by("max", ("instance", "exporter"), queue),
                     legend="{{exporter}} at {{instance}}",
                 ),
             ),
             unit=SHARE,
             width=12,
             top=1,
-            steps=(Step(t.collector_queue, "orange"),),
+            steps=(Step(thresholds.collector_queue, "orange"),),
         ),
         Panel(
             key="lost",
             title="Lost by the Collector",
             kind="bars",
-            description="Items between two points of the chart; always 0 in good times. Metrics "
-            "recover by themselves, spans and log events are gone. Queue too small, disk full, or "
-            "a receiver that calls the data wrong: see the Collector's log.",
+            description="Items between two points of the chart; 0 when all is well. Metrics "
+            "recover by themselves; spans and log events are gone. The queue is too small, the "
+            "disk is full, or a receiver rejects the data: see the Collector's log.",
             targets=tuple(
-                Target(expr=q.or_zero(q.by("sum", (), _lost(places)), known), legend=what)
-                for what, places in ext.LOSSES.items()
+                Target(
+                    expr=queries.or_zero(queries.by("sum", (), _lost(places)), known), legend=what
+                )
+                for what, places in collector_metrics.LOSSES.items()
             ),
             width=12,
         ),

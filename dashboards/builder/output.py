@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from dashboards.builder import drilldown, grafana, health, overview, perses, rules, rules_yaml
-from dashboards.builder.model import Dashboard, Scope
+from dashboards.builder import drilldown, grafana, health, overview, perses, rule_groups, rules_yaml
+from dashboards.builder.model import Dashboard
 from dashboards.builder.queries import Names
+from dashboards.builder.scope import Scope
 from dashboards.builder.thresholds import Thresholds
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -28,7 +29,7 @@ def files(thresholds: Thresholds, *, suffixes: bool = True) -> dict[str, str]:
     """
     names = Names(suffixes)
     written = {}
-    for group in rules.groups(thresholds, names):
+    for group in rule_groups.groups(thresholds, names):
         text = rules_yaml.render(group, thresholds.runbook_base)
         written[f"collector/prometheus/rules/{group.name}.yml"] = text
     scope = Scope(names)

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-from dashboards.builder import parts as p
-from dashboards.builder import queries as q
-from dashboards.builder.model import (
+from dashboards.builder import queries
+from dashboards.builder.labels import (
     AGENT,
+    BUDGET_OF_ONE_SOURCE,
+    ENVIRONMENT,
+    GUARD,
+    JOB,
     MODEL,
+    POINT,
     RESOURCE,
+    TENANT,
+    TOKEN_TYPE,
+    TOOL,
+    UNIT,
+)
+from dashboards.builder.model import (
     SECONDS,
     SHARE,
-    TENANT,
     USD,
     WHOLE,
     Dashboard,
     Panel,
     Row,
-    Scope,
     Step,
     Target,
     Unit,
 )
+from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.shared_panels import (
+    BUDGET_COLUMNS,
+    BUDGET_LEGEND,
+    ROW_DENIALS,
+    legend,
+    stat,
+)
 from dashboards.builder.thresholds import Thresholds
-from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from otel_budget import semconv
 
 UID = "otel-budget-overview"
 
 
-def build(s: Scope, t: Thresholds) -> Dashboard:
+def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
     """The dashboard."""
     return Dashboard(
         uid=UID,
         title="LLM budgets: overview",
         description="Who spends what, which budget is about to run out, what was refused and why.",
         rows=(
-            Row(title="Spend", panels=_spend(s, t)),
-            Row(title="Who spends", panels=_who(s)),
-            Row(title="Budgets", panels=_budgets(s, t)),
-            Row(title="Decisions", panels=_decisions(s)),
-            Row(title="Tokens", panels=_tokens(s)),
+            Row(title="Spend", panels=_spend(scope, thresholds)),
+            Row(title="Who spends", panels=_who(scope)),
+            Row(title="Budgets", panels=_budgets(scope, thresholds)),
+            Row(title="Decisions", panels=_decisions(scope)),
+            Row(title="Tokens", panels=_tokens(scope)),
         ),
     )
 
 
-def _spend(s: Scope, t: Thresholds) -> list[Panel]:
-    calls = p.counted(s, sc.METRIC_CALLS)
-    refused = p.counted(s, sc.METRIC_THRESHOLD_HITS, p.HARD)
+def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
+    calls = scope.counted(semconv.METRIC_CALLS)
+    refused = scope.counted(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
     spent = "Priced calls only: see the share without a price."
 
-    def stat(
+    def number(
         key: str,
         title: str,
         expr: str,
@@ -58,69 +73,70 @@ def _spend(s: Scope, t: Thresholds) -> list[Panel]:
         unit: Unit = USD,
         steps: tuple[Step, ...] = (),
     ) -> Panel:
-        return p.stat(key, title, expr, unit, description, steps=steps)
+        return stat(key, title, expr, unit, description, steps=steps)
 
     return [
-        stat(
+        number(
             "spend_rate",
             "Spend per hour, now",
-            f"{p.counted(s, sc.METRIC_COST, window='10m')} * 6",
+            f"{scope.counted(semconv.METRIC_COST, window='10m')} * 6",
             f"USD an hour at the pace of the last ten minutes. {spent}",
         ),
-        stat(
+        number(
             "spend_hour",
             "Spend, last hour",
-            p.counted(s, sc.METRIC_COST, window="1h"),
-            f"USD in the last hour. Far above the usual: find the agent below. {spent}",
+            scope.counted(semconv.METRIC_COST, window="1h"),
+            f"USD in the last hour. If far above the usual, find the agent below. {spent}",
         ),
-        stat(
+        number(
             "spend_today",
             "Spend today (UTC)",
-            q.by("sum", (), q.today(s.x(sc.METRIC_COST))),
+            queries.by("sum", (), queries.today(scope.select(semconv.METRIC_COST))),
             f"USD since midnight UTC, whatever time is selected. {spent}",
         ),
-        stat(
+        number(
             "spend_range",
             "Spend, selected time",
-            p.counted(s, sc.METRIC_COST),
+            scope.counted(semconv.METRIC_COST),
             f"USD in the selected time. {spent}",
         ),
-        stat(
+        number(
             "refused",
             "Refused calls",
-            q.or_zero(refused, p.counted(s, sc.METRIC_DECISIONS)),
-            "Model and tool calls refused in the selected time. More than 0: the table of denials "
-            "says whose, and for which resource.",
+            queries.or_zero(refused, scope.counted(semconv.METRIC_DECISIONS)),
+            "Model and tool calls refused in the selected time. If more than 0, the table of "
+            "denials shows whose, and for which resource.",
             unit=WHOLE,
             steps=(Step(1, "red"),),
         ),
-        stat(
+        number(
             "unpriced",
             "Calls without a price",
-            q.share(p.counted(s, sc.METRIC_UNPRICED_CALLS), calls),
-            "Share of the recorded calls that add nothing to the cost, because their price is not "
-            "known. Above a few percent every USD figure here is too low: add the model's price.",
+            queries.share(scope.counted(semconv.METRIC_UNPRICED_CALLS), calls),
+            "Share of the recorded calls that add nothing to the cost, because their price is "
+            "unknown. Above a few percent, every USD figure here is too low: add the model's "
+            "price.",
             unit=SHARE,
-            steps=(Step(t.unpriced_share, "orange"),),
+            steps=(Step(thresholds.unpriced_share, "orange"),),
         ),
     ]
 
 
-def _who(s: Scope) -> list[Panel]:
+def _who(scope: Scope) -> list[Panel]:
     def spend(key: str, title: str, label: str, description: str) -> Panel:
-        expr = p.counted_by(s, (label,), sc.METRIC_COST)
+        expr = scope.counted_by((label,), semconv.METRIC_COST)
         return Panel(
             key=key,
             title=title,
             kind="gauges",
             description=description,
-            targets=(Target(expr=expr, legend=f"{{{{{label}}}}}"),),
+            targets=(Target(expr=expr, legend=legend(label)),),
             unit=USD,
             width=8,
             height=7,
         )
 
-    hourly = p.counted_by(s, (TENANT,), sc.METRIC_COST, window="1h")
+    hourly = scope.counted_by((TENANT,), semconv.METRIC_COST, window="1h")
     return [
         Panel(
             key="spend_over_time",
@@ -128,7 +144,7 @@ def _who(s: Scope) -> list[Panel]:
             kind="lines",
             description="At each point the USD of the hour before it. A step up that stays is a "
             "new level; see the drill-down for the agent and model behind it.",
-            targets=(Target(expr=hourly, legend=f"{{{{{TENANT}}}}}"),),
+            targets=(Target(expr=hourly, legend=legend(TENANT)),),
             unit=USD,
             width=24,
             height=7,
@@ -145,29 +161,35 @@ def _who(s: Scope) -> list[Panel]:
             "spend_model",
             "Spend by model",
             MODEL,
-            "USD in the selected time. A dear model that could be a cheap one stands out here.",
+            "USD in the selected time. An expensive model where a cheap one would do stands out.",
         ),
     ]
 
 
-def _budgets(s: Scope, t: Thresholds) -> list[Panel]:
-    steps = (Step(t.utilization_soft, "orange"), Step(t.utilization_hard, "red"))
-    used = s.x(sc.METRIC_UTILIZATION, p.CAP)
-    soft = s.x(sc.METRIC_UTILIZATION, q.equals(sc.SOURCE, sc.SOURCE_SOFT_LIMIT))
-    remaining = q.level(s.x(sc.METRIC_WINDOW_REMAINING, p.CAP), p.BUDGET_LABELS)
+def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
+    steps = (Step(thresholds.utilization_soft, "orange"), Step(thresholds.utilization_hard, "red"))
+    used = scope.select(semconv.METRIC_UTILIZATION, queries.CAP)
+    soft = scope.select(
+        semconv.METRIC_UTILIZATION, queries.equals(semconv.SOURCE, semconv.SOURCE_SOFT_LIMIT)
+    )
+    remaining = queries.level(
+        scope.select(semconv.METRIC_WINDOW_REMAINING, queries.CAP), BUDGET_OF_ONE_SOURCE
+    )
     return [
         Panel(
             key="fullness",
             title="How full each budget is",
             kind="gauges",
-            description=f"Used share of each budget now; from {t.utilization_soft:.0%} on orange, "
-            f"from {t.utilization_hard:.0%} on red: its calls are being refused. Of a guard that "
-            "tells no cap, the share of the soft limit it crossed. A budget without a limit has "
-            "no share and is not shown.",
+            description="Used share of each budget now; orange from "
+            f"{thresholds.utilization_soft:.0%} on, red from {thresholds.utilization_hard:.0%} "
+            "on, when its calls are refused. For a guard that does not report its cap, the share "
+            "of the soft limit that was crossed. A budget without a limit has no share and is "
+            "not shown.",
             targets=(
-                Target(expr=q.level(used, p.BUDGET_LABELS), legend=p.BUDGET_LEGEND),
+                Target(expr=queries.level(used, BUDGET_OF_ONE_SOURCE), legend=BUDGET_LEGEND),
                 Target(
-                    expr=q.level(soft, p.BUDGET_LABELS), legend=f"{p.BUDGET_LEGEND} (soft limit)"
+                    expr=queries.level(soft, BUDGET_OF_ONE_SOURCE),
+                    legend=f"{BUDGET_LEGEND} (soft limit)",
                 ),
             ),
             unit=SHARE,
@@ -178,43 +200,48 @@ def _budgets(s: Scope, t: Thresholds) -> list[Panel]:
             key="exhaustion",
             title="When each budget runs out",
             kind="table",
-            description="At the average pace of its own window. It will be exhausted before it is "
-            "reset where 'runs out in' is less than 'reset in': raise the limit or slow the "
-            "agent. Only budgets whose guard tells cap and window; nothing used, no forecast.",
+            description="At the average pace of each budget's window. A budget will be exhausted "
+            "before its reset where 'runs out in' is less than 'reset in': raise the limit or "
+            "slow the agent down. Only budgets whose guard reports cap and window, and of which "
+            "something is used.",
             targets=(
-                Target(expr=q.level(used, p.BUDGET_LABELS), header="Used", unit=SHARE),
-                Target(expr=p.seconds_left(s), header="Runs out in", unit=SECONDS),
+                Target(expr=queries.level(used, BUDGET_OF_ONE_SOURCE), header="Used", unit=SHARE),
+                Target(expr=scope.seconds_left(), header="Runs out in", unit=SECONDS),
                 Target(expr=remaining, header="Reset in", unit=SECONDS),
             ),
-            columns=p.BUDGET_COLUMNS,
-            hidden=(q.ENVIRONMENT, p.GUARD, prometheus_label(sc.UNIT)),
+            columns=BUDGET_COLUMNS,
+            hidden=(ENVIRONMENT, GUARD, UNIT),
             width=14,
             steps=steps,
         ),
     ]
 
 
-def _decisions(s: Scope) -> list[Panel]:
-    denied = s.x(sc.METRIC_THRESHOLD_HITS, p.HARD)
-    labels = (q.JOB, TENANT, AGENT, RESOURCE, p.POINT, p.TOOL)
+def _decisions(scope: Scope) -> list[Panel]:
+    denied = scope.select(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
+    labels = (JOB, TENANT, AGENT, RESOURCE, POINT, TOOL)
 
     def checks(*outcomes: str) -> str:
-        return p.counted(s, sc.METRIC_DECISIONS, p.one_of(sc.DECISION, outcomes), window=p.STEP)
+        return scope.counted(
+            semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, outcomes), window=STEP
+        )
 
-    seen = f"time() - {q.last_seen(denied, labels, p.RANGE)}"
+    seen = f"time() - {queries.last_seen(denied, labels, RANGE)}"
     return [
         Panel(
             key="decisions",
             title="Decisions by outcome",
             kind="bars",
-            description="Checks between two points of the chart, exactly. Refused: see the table "
-            "beside. No valid answer: the guard raised, was late or cannot be read, or the caller "
-            "went away; see the health dashboard.",
+            description="Exact number of checks between two points of the chart. Refused: see "
+            "the table beside it. No valid answer: the guard raised, was late or unreadable, or "
+            "the caller went away; see the health dashboard.",
             targets=(
-                Target(expr=checks(sc.ALLOW), legend="allowed", color="blue"),
-                Target(expr=checks(sc.SOFT_LIMIT), legend="above a soft limit", color="orange"),
-                Target(expr=checks(sc.DENY), legend="refused", color="red"),
-                Target(expr=checks(*p.TROUBLE), legend="no valid answer", color="purple"),
+                Target(expr=checks(semconv.ALLOW), legend="allowed", color="blue"),
+                Target(
+                    expr=checks(semconv.SOFT_LIMIT), legend="above a soft limit", color="orange"
+                ),
+                Target(expr=checks(semconv.DENY), legend="refused", color="red"),
+                Target(expr=checks(*queries.TROUBLE), legend="no valid answer", color="purple"),
             ),
             width=10,
         ),
@@ -222,48 +249,51 @@ def _decisions(s: Scope) -> list[Panel]:
             key="denials",
             title="Denials",
             kind="table",
-            description="What was refused in the selected time, whose, and how long ago last (to "
-            "the minute). The reason is on the span: the tenant's link opens Jaeger's search. "
-            "Raise the limit, or leave it: a refusal is a guard doing its job.",
+            description="What was refused in the selected time, to whom, and how long ago the "
+            "last time was (to the minute). The reason is on the span: the tenant's link opens "
+            "Jaeger's search. Raise the limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
-                    expr=q.by("sum", labels, q.total(denied, p.RANGE)) + " > 0",
+                    expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
                     header="Refused",
                     unit=WHOLE,
                 ),
                 Target(expr=seen, header="Last seen", unit=SECONDS),
             ),
             columns=(
-                (q.JOB, "Service"),
+                (JOB, "Service"),
                 (TENANT, "Tenant"),
                 (AGENT, "Agent"),
                 (RESOURCE, "Resource"),
-                (p.POINT, "Check"),
-                (p.TOOL, "Tool"),
+                (POINT, "Check"),
+                (TOOL, "Tool"),
             ),
             width=14,
-            links=(p.ROW_DENIALS,),
+            links=(ROW_DENIALS,),
         ),
     ]
 
 
-def _tokens(s: Scope) -> list[Panel]:
-    token_type = prometheus_label(sc.TOKEN_TYPE)
-    read = p.counted(s, sc.METRIC_TOKENS, q.equals(sc.TOKEN_TYPE, sc.TOKENS_CACHE_READ))
-    prompt = p.counted(s, sc.METRIC_TOKENS, q.differs(sc.TOKEN_TYPE, sc.TOKENS_OUTPUT))
-    tokens = q.total(s.x(sc.METRIC_TOKENS), p.STEP)
+def _tokens(scope: Scope) -> list[Panel]:
+    read = scope.counted(
+        semconv.METRIC_TOKENS, queries.equals(semconv.TOKEN_TYPE, semconv.TOKENS_CACHE_READ)
+    )
+    prompt = scope.counted(
+        semconv.METRIC_TOKENS, queries.differs(semconv.TOKEN_TYPE, semconv.TOKENS_OUTPUT)
+    )
+    tokens = queries.total(scope.select(semconv.METRIC_TOKENS), STEP)
     return [
         Panel(
             key="token_mix",
             title="Tokens by type",
             kind="bars",
-            description="Tokens between two points of the chart, exactly. The types do not "
-            "overlap: cached prompt tokens are not in input. Much cache_write and little "
-            "cache_read means a cache that is paid for and not used.",
+            description="Exact number of tokens between two points of the chart. The types do "
+            "not overlap: cached prompt tokens are not in input. Much cache_write and little "
+            "cache_read means a cache that is paid for but not used.",
             targets=(
                 Target(
-                    expr=q.by("sum", (token_type,), tokens) + " > 0",
-                    legend=f"{{{{{token_type}}}}}",
+                    expr=queries.by("sum", (TOKEN_TYPE,), tokens) + " > 0",
+                    legend=legend(TOKEN_TYPE),
                 ),
             ),
             width=10,
@@ -272,10 +302,12 @@ def _tokens(s: Scope) -> list[Panel]:
             key="tokens_model",
             title="Tokens by model",
             kind="gauges",
-            description="All tokens in the selected time, cached ones included; also of models "
-            "without a price.",
+            description="All tokens in the selected time, including cached ones and those of "
+            "models without a price.",
             targets=(
-                Target(expr=p.counted_by(s, (MODEL,), sc.METRIC_TOKENS), legend=f"{{{{{MODEL}}}}}"),
+                Target(
+                    expr=scope.counted_by((MODEL,), semconv.METRIC_TOKENS), legend=legend(MODEL)
+                ),
             ),
             width=8,
         ),
@@ -283,10 +315,10 @@ def _tokens(s: Scope) -> list[Panel]:
             key="cache_share",
             title="Prompt tokens from the cache",
             kind="stat",
-            description="Share of the prompt tokens of the selected time that were read from the "
-            "provider's cache, at about a tenth of the price. Falls to 0 when a prompt's "
-            "beginning changes with every call.",
-            targets=(Target(expr=q.share(read, prompt), legend="from the cache"),),
+            description="Share of the prompt tokens in the selected time that were read from the "
+            "provider's cache, at about a tenth of the price. It falls to 0 when the beginning "
+            "of the prompt changes with every call.",
+            targets=(Target(expr=queries.share(read, prompt), legend="from the cache"),),
             unit=SHARE,
             width=6,
         ),

@@ -7,17 +7,14 @@ from typing import Any, Final
 
 from dashboards.builder.grafana import MIN_INTERVAL
 from dashboards.builder.model import (
-    ALL_VALUE,
-    JAEGER_DEFAULT,
     PER_SECOND,
-    VARIABLES,
     Dashboard,
     Panel,
-    Scope,
     Target,
     Unit,
     place,
 )
+from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, VARIABLES, Scope
 
 PROJECT: Final = "otel-budget"
 _COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a", "purple": "#7b4fa3"}
@@ -141,7 +138,7 @@ def _chart(panel: Panel) -> dict[str, Any]:
     palette = "auto" if panel.kind == "heatmap" else "categorical"
     visual: dict[str, Any] = {"palette": {"mode": palette}}
     visual |= {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
-    # Of a heatmap the bounds carry the unit; drawn as lines, the values are answers a second.
+    # A heatmap's unit is that of its bounds; drawn as lines, the values are answers per second.
     unit = PER_SECOND if panel.kind == "heatmap" else panel.unit
     axis: dict[str, Any] = {"format": _format(unit), "min": 0}
     if panel.top is not None:

@@ -1,4 +1,4 @@
-"""Rules as the YAML that Prometheus reads, with the arguments as comments."""
+"""Rules as the YAML that Prometheus reads, with the reasons as comments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import promql_parser
 import yaml
 
-from dashboards.builder.rule import Alert, Group, Record
+from dashboards.builder.alert_model import Alert, Group, Record
 
 _HEADER = """\
 # Written by `make dashboards` from dashboards/builder and dashboards/thresholds.toml.
@@ -17,7 +17,7 @@ _HEADER = """\
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes text of several lines as a block, so that a query can be read."""
+    """Writes text of several lines as a block, so that queries are readable."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -9,7 +9,7 @@ await build({
   format: "esm",
   target: "es2022",
   jsx: "automatic",
-  // Without "browser" and "module" first, copies of React Query come twice and do not meet.
+  // Without "browser" and "module" first, two copies of React Query are bundled that share nothing.
   mainFields: ["browser", "module", "main"],
   define: { global: "globalThis", "process.env.NODE_ENV": '"production"' },
   loader: { ".woff": "file", ".woff2": "file" },

@@ -1,4 +1,4 @@
-// Opens dashboards in Chromium and judges what they asked and were answered:
+// Opens dashboards in Chromium and checks their queries and the answers:
 //
 //   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?}]}'
 //
@@ -13,7 +13,7 @@ const LATENESS = 15_000;
 const WIDTH = 1600;
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-// A query as it may be asked: every variable stands for anything.
+// A query as the page may send it: every variable matches anything.
 const asPattern = (query) =>
   new RegExp("^" + query.trim().split(/\$\w+/).map(escape).join("[\\s\\S]*?") + "$");
 
@@ -47,7 +47,7 @@ async function judge(page, dashboard, seen, before, variable) {
     const left = query.match(/\$\w+/);
     if (left) problems.push(`${left[0]} was not filled in: ${query.slice(0, 120)}`);
   }
-  const alerts = await page.$$eval('[role="alert"]', (all) => all.map((one) => one.textContent));
+  const alerts = await page.$$eval('[role="alert"]', (all) => all.map((alert) => alert.textContent));
   for (const text of alerts) if (text.trim()) problems.push(`the page says: ${text.trim()}`);
   return { problems: [...new Set(problems)], asked: wanted.length };
 }
@@ -61,7 +61,7 @@ async function settle(page, panels) {
   await page.waitForNetworkIdle({ idleTime: 1000, timeout: PATIENCE });
 }
 
-// A slow machine asks late: what is missing is waited for before it is called a problem.
+// On a slow machine queries come late: wait for what is missing before calling it a problem.
 async function judgePatiently(judgement) {
   const deadline = Date.now() + LATENESS;
   for (;;) {
@@ -83,7 +83,7 @@ async function choose(page, title, value) {
 
 async function picture(page, path) {
   const bottom = await page.$$eval('[data-testid="panel"]', (all) =>
-    Math.max(...all.map((one) => one.getBoundingClientRect().bottom)),
+    Math.max(...all.map((panel) => panel.getBoundingClientRect().bottom)),
   );
   await page.setViewport({ width: WIDTH, height: Math.ceil(bottom) + 16 });
   await new Promise((done) => setTimeout(done, 1200)); // charts draw again after a resize
@@ -123,8 +123,8 @@ try {
         await choose(page, choice.title, choice.value);
         await settle(page, panels);
         await judgePatiently(() => judge(page, dashboard, seen, before, choice.variable));
-        const told = seen.filter(({ query }) => query.includes(choice.value)).length;
-        if (told === 0) problems.push(`choosing ${choice.value} changed no query`);
+        const affected = seen.filter(({ query }) => query.includes(choice.value)).length;
+        if (affected === 0) problems.push(`choosing ${choice.value} changed no query`);
       }
       const judged = await judgePatiently(() =>
         judge(page, dashboard, seen, before, choice?.variable),

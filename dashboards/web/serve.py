@@ -46,7 +46,7 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
     config = json.dumps({"prometheus": prometheus, "dashboards": titles}).encode()
 
     class Handler(BaseHTTPRequestHandler):
-        """Four kinds of path, and nothing else of the disk."""
+        """Serves four kinds of path, and nothing else from the disk."""
 
         def do_GET(self) -> None:
             path = urllib.parse.urlsplit(self.path).path
@@ -76,7 +76,7 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: a person at the terminal wants the address alone."""
+            """Logs nothing, so that the terminal shows only the address."""
 
     return Handler
 
@@ -86,8 +86,8 @@ def serving(prometheus: str, *, port: int = 0, dashboards: Path = DASHBOARDS) ->
     """Serve the page on loopback while the block runs.
 
     Args:
-        prometheus: Base URL of the Prometheus that the browser asks.
-        port: 0 is any free one.
+        prometheus: Base URL of the Prometheus that the browser queries.
+        port: 0 chooses any free one.
         dashboards: Folder of Perses dashboards.
 
     Yields:

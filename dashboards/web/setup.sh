@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the browser check needs beyond Python: the page's packages, the built page, and Debian's
-# Chromium. CI runs it; --no-browser leaves Chromium to you. Does nothing when all is there.
+# Chromium. CI runs it; --no-browser leaves Chromium to you. Does nothing if everything is there.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -32,7 +32,7 @@ from otel_budget.verify import expected, inspection
 
 
 class CanaryGuard(SyncBudgetGuard):
-    """Warns at the first check and refuses at the second."""
+    """Answers the first check with a soft limit and the second with a denial."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
@@ -55,18 +55,21 @@ class CanaryGuard(SyncBudgetGuard):
         return Deny(resource=expected.RESOURCE, reason=expected.REASON)
 
 
-def main(report: Path, tenant: str, seconds: float, setup: str = "") -> None:
-    """Run the canary and write the report; a failing set-up is part of the report."""
-    told: dict[str, Any] = {"pid": os.getpid(), "events": os.environ.get(EVENTS_VARIABLE, "both")}
+def main(file: Path, tenant: str, seconds: float, setup: str = "") -> None:
+    """Run the canary and write its report; a set-up that fails is reported there, too."""
+    report: dict[str, Any] = {
+        "pid": os.getpid(),
+        "events": os.environ.get(EVENTS_VARIABLE, "both"),
+    }
     try:
         _set_up(setup)
     except BaseException as error:
-        told["error"] = f"{type(error).__name__}: {error}"
+        report["error"] = f"{type(error).__name__}: {error}"
     else:
-        told |= _decide_and_flush(tenant, seconds)
-    temporary = report.with_suffix(".partial")
-    temporary.write_text(json.dumps(told))
-    temporary.replace(report)
+        report |= _decide_and_flush(tenant, seconds)
+    temporary = file.with_suffix(".partial")
+    temporary.write_text(json.dumps(report))
+    temporary.replace(file)
 
 
 def _set_up(setup: str) -> None:
@@ -84,8 +87,8 @@ def _set_up(setup: str) -> None:
 
 
 def _decide_and_flush(tenant: str, seconds: float) -> dict[str, Any]:
-    found = inspection.providers()
-    watch = inspection.Watch(found)
+    providers = inspection.providers()
+    watch = inspection.Watch(providers)
     guard = CanaryGuard()
     observed = instrument(
         guard,
@@ -105,10 +108,10 @@ def _decide_and_flush(tenant: str, seconds: float) -> dict[str, Any]:
         observed.record_after_llm(session, usage)
         observed.check_before_llm(session, expected.ESTIMATED_TOKENS)
     calls = time.monotonic() - started
-    # One thread for each signal: a hung one holds up neither the others nor the report.
+    # One thread per signal, so that one that hangs delays neither the others nor the report.
     threads = [
         threading.Thread(target=provider.force_flush, daemon=True)
-        for provider in found.values()
+        for provider in providers.values()
         if hasattr(provider, "force_flush")
     ]
     deadline = time.monotonic() + seconds
@@ -120,13 +123,13 @@ def _decide_and_flush(tenant: str, seconds: float) -> dict[str, Any]:
         "session": session,
         "calls_seconds": calls,
         "spans": guard.spans,
-        "signals": inspection.describe(found),
+        "signals": inspection.describe(providers),
         "exports": watch.exports,
-        "said": watch.said,
+        "logged": watch.logged,
     }
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), *sys.argv[4:])
-    # Whatever still hangs, and the set-up's own exit handlers, would only take time.
+    # Exit handlers, and whatever still hangs, would only take time.
     os._exit(0)

@@ -1,11 +1,11 @@
-"""The Collector's hop: its health, and what its own metrics say of refusals and queues."""
+"""The Collector's hop: its health, and what its own metrics say about refusals and queues."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-from otel_budget.verify import ask
+from otel_budget.verify import http
 from otel_budget.verify.hop import Hop
 
 _LINE = re.compile(r"^(otelcol_\w+?)(?:\{(.*)\})?\s+([-+0-9.eE]+)$")
@@ -15,7 +15,7 @@ _FAILED = re.compile(r"otelcol_exporter_(enqueue|send)_failed_")
 
 @dataclass
 class Metrics:
-    """The Collector's own metrics at one time: value by name and labels."""
+    """The Collector's own metrics at one moment: value by name and labels."""
 
     values: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class Metrics:
         }
 
     def full_queues(self, share: float = 0.8) -> list[str]:
-        """The queues that are fuller than `share`."""
+        """The queues that are more than `share` full."""
         full = []
         for (name, labels), size in self.values.items():
             capacity = self.values.get((name.replace("_size", "_capacity"), labels), 0.0)
@@ -49,25 +49,31 @@ class Metrics:
 
 def metrics(url: str) -> Metrics:
     """The Collector's metrics now. Raises OSError."""
-    return Metrics.parse(ask.get(url).decode(errors="replace"))
+    return Metrics.parse(http.get(url).decode(errors="replace"))
 
 
 def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
-    """The Collector's hop, given its health and metrics addresses and the metrics before."""
+    """The Collector's hop.
+
+    Args:
+        health: URL of its health_check extension.
+        url: URL of its own metrics.
+        before: Its metrics before the canary.
+    """
     name = "collector healthy"
     if not health and not url:
         return Hop(name, "skipped", "pass --collector-health URL and --collector-metrics URL")
     if health:
         try:
-            ask.get(health)
+            http.get(health)
         except (OSError, ValueError) as error:
-            return ask.unreachable("the collector", "--collector-health", health, error).hop(name)
+            return http.unreachable("the collector", "--collector-health", health, error).hop(name)
     if not url:
-        return Hop(name, "passed", f"{health} is well; its queues were not looked at")
+        return Hop(name, "passed", f"{health} is healthy; its queues were not checked")
     try:
         after = metrics(url)
     except (OSError, ValueError) as error:
-        return ask.unreachable(
+        return http.unreachable(
             "the collector's metrics endpoint", "--collector-metrics", url, error
         ).hop(name)
     before = before or Metrics()
@@ -77,17 +83,17 @@ def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
         return Hop(
             name,
             "failed",
-            "refused meanwhile: " + _listed(refused),
-            "the memory limiter is at its limit, or a pipeline's end refuses",
+            "refused during the check: " + _listed(refused),
+            "the memory limiter is at its limit, or the end of a pipeline refuses data",
             "raise limit_mib, or add collectors",
         )
     if failed:
         return Hop(
             name,
             "failed",
-            "could not be sent meanwhile: " + _listed(failed),
+            "could not be sent during the check: " + _listed(failed),
             "a backend behind the collector is down, refuses the data, or its queue is full",
-            "look at the collector's log for the exporter named",
+            "look in the collector's log for the exporter named",
         )
     if full:
         return Hop(
@@ -95,7 +101,7 @@ def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
             "failed",
             "queues nearly full: " + ", ".join(full),
             "a backend behind the collector is slow or down",
-            "mend the backend; the queue then empties by itself",
+            "fix the backend; the queue then empties by itself",
         )
     return Hop(name, "passed", "nothing refused, nothing failed, queues have room")
 

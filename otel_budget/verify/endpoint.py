@@ -1,4 +1,4 @@
-"""Why an export failed: what answers at the endpoint, and what the exporter was told."""
+"""Why an export failed: what answers at the endpoint, and what the exporter logged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from otel_budget.verify.hop import Problem
 
-_PATIENCE: Final = 3.0
+_TIMEOUT: Final = 3.0
 _GRPC_STATUS: Final = {
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
@@ -33,12 +33,12 @@ def answers(host: str, port: int) -> str:
     answers) and ``other``.
     """
     try:
-        with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+        with socket.create_connection((host, port), timeout=_TIMEOUT) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             reply = b""
             while len(reply) < 512 and (part := connection.recv(512)):
                 reply += part
-                if reply[3:4] == b"\x04":  # a frame: nothing more comes by itself
+                if reply[3:4] == b"\x04":  # a frame: the server now waits for us
                     break
     except ConnectionRefusedError:
         return "refused"
@@ -57,7 +57,7 @@ def answers(host: str, port: int) -> str:
 
 def _accepts(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=_PATIENCE).close()
+        socket.create_connection((host, port), timeout=_TIMEOUT).close()
     except OSError:
         return False
     return True
@@ -68,7 +68,7 @@ def _speaks_tls(host: str, port: int) -> bool:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((host, port), timeout=_PATIENCE) as connection,
+            socket.create_connection((host, port), timeout=_TIMEOUT) as connection,
             context.wrap_socket(connection, server_hostname=host),
         ):
             return True
@@ -76,66 +76,67 @@ def _speaks_tls(host: str, port: int) -> bool:
         return False
 
 
-def problem(signal: str, endpoint: str, protocol: str, said: Iterable[str]) -> Problem:
+def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) -> Problem:
     """The likely cause and remedy of a failed export to `endpoint`.
 
     Args:
         signal: ``traces``, ``metrics`` or ``logs``.
         endpoint: A URL.
         protocol: ``http/protobuf`` or ``grpc``.
-        said: What the SDK's exporters logged, which holds the answer's status.
+        logged: What the SDK's exporters logged; it has the status of the answer.
     """
     url = urlsplit(endpoint)
     secure = url.scheme == "https"
     host = url.hostname or "localhost"
     port = url.port or (443 if secure else 80)
     where = f"{host}:{port}"
-    found = answers(host, port)
+    listener = answers(host, port)
     detail = f"{endpoint} by {protocol}"
-    wrong_place = _wrong_place(where, found, secure, protocol)
+    wrong_place = _wrong_place(where, listener, secure, protocol)
     if wrong_place is not None:
         return Problem(detail, *wrong_place)
-    words = [line for line in said if any(word in line.lower() for word in _WORDS[signal])]
-    status = _status(words)
+    lines = [line for line in logged if any(word in line.lower() for word in _WORDS[signal])]
+    status = _status(lines)
     if status is not None:
         detail += f" answered {status}"
     if status in (401, 403):
         return Problem(
             detail,
-            "the collector wants a token that was not sent, or another one",
+            "the collector wants a token, and none or a wrong one was sent",
             "set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20<token>",
         )
     if status == 404:
         return Problem(
             detail,
-            f"the collector has no {signal} pipeline behind this receiver, or the path is another",
+            f"the collector has no {signal} pipeline behind this receiver, or the path is wrong",
             f"add `service.pipelines.{signal}` with the otlp receiver to the collector's "
             f"configuration; with http/protobuf {_VARIABLE} is without /v1/{signal}",
         )
     if status in (429, 502, 503, 504):
         return Problem(
             detail,
-            "the collector refuses data for now: its memory limit or a queue is reached, or what "
-            "is behind it does not answer",
+            "the collector refuses data for now: it is at its memory limit, a queue is full, or "
+            "what is behind it does not answer",
             "look at the collector's log and at otelcol_processor_memory_limiter_refused_*",
         )
     if secure:
         return Problem(
-            f"{detail}: {_last(words)}",
-            "TLS is spoken there, but the certificate is not trusted or one of the client's is "
-            "asked for",
-            "set OTEL_EXPORTER_OTLP_CERTIFICATE to the authority's file" + _overriding(protocol),
+            f"{detail}: {_last(lines)}",
+            "the endpoint speaks TLS, but the certificate is not trusted, or it asks for a client "
+            "certificate",
+            "set OTEL_EXPORTER_OTLP_CERTIFICATE to the certificate authority's file"
+            + _overriding(protocol),
         )
     return Problem(
-        f"{detail}: {_last(words)}",
+        f"{detail}: {_last(lines)}",
         "the endpoint answers, but not as an OTLP receiver",
         f"check {_VARIABLE} and the collector's log",
     )
 
 
-def _wrong_place(where: str, found: str, secure: bool, protocol: str) -> tuple[str, str] | None:
-    """Cause and remedy where something else listens than what the exporter speaks."""
-    match found:
+def _wrong_place(where: str, listener: str, secure: bool, protocol: str) -> tuple[str, str] | None:
+    """Cause and remedy where the exporter does not speak what listens there."""
+    match listener:
         case "refused" | "unreachable":
             return (
                 f"nothing listens on {where}",
@@ -143,7 +144,7 @@ def _wrong_place(where: str, found: str, secure: bool, protocol: str) -> tuple[s
                 "http/protobuf, 4317 that of grpc)",
             )
         case "unknown_host":
-            return f"the host of {where} is not known", f"correct {_VARIABLE}"
+            return f"the host of {where} is unknown", f"correct {_VARIABLE}"
         case "silent":
             return (
                 f"{where} accepts connections and never answers",
@@ -175,15 +176,15 @@ def _wrong_place(where: str, found: str, secure: bool, protocol: str) -> tuple[s
 
 
 def _overriding(protocol: str) -> str:
-    # The HTTP exporter uses requests, which puts these before what the exporter was given.
+    # The HTTP exporter uses requests, to which these matter more than the exporter's own file.
     names = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)]
     if protocol == "grpc" or not names:
         return ""
-    return f", and unset {' and '.join(names)}, which the HTTP exporter reads before it"
+    return f", and unset {' and '.join(names)}, which the HTTP exporter reads first"
 
 
-def _status(words: list[str]) -> int | None:
-    for line in reversed(words):
+def _status(lines: list[str]) -> int | None:
+    for line in reversed(lines):
         grpc = re.search(r"StatusCode\.([A-Z_]+)", line)
         if grpc and grpc[1] in _GRPC_STATUS:
             return _GRPC_STATUS[grpc[1]]
@@ -196,7 +197,7 @@ def _status(words: list[str]) -> int | None:
     return None
 
 
-def _last(words: list[str]) -> str:
-    """The most telling of the exporter's words: the reason of a retry, not that it ended."""
-    reasons = [line for line in words if line.startswith("Transient error")] or words
+def _last(lines: list[str]) -> str:
+    """The most telling line of the log: why the exporter retried, not that it gave up."""
+    reasons = [line for line in lines if line.startswith("Transient error")] or lines
     return reasons[-1][:300] if reasons else "the export failed"

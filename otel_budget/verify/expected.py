@@ -24,7 +24,7 @@ COST: Final = (INPUT_TOKENS * INPUT_RATE + OUTPUT_TOKENS * OUTPUT_RATE) / 1e6
 _LLM: Final = {semconv.DECISION_POINT: semconv.POINT_LLM}
 _CALL: Final = {semconv.METRIC_MODEL: MODEL, semconv.METRIC_PROVIDER: PROVIDER}
 
-#: Metric, attributes beside the tenant, and the value in each process.
+#: Metric, attributes besides the tenant, and the value in each process.
 VALUES: Final[tuple[tuple[semconv.Metric, dict[str, str], float], ...]] = (
     (semconv.METRIC_DECISIONS, _LLM | {semconv.DECISION: semconv.SOFT_LIMIT}, 1),
     (semconv.METRIC_DECISIONS, _LLM | {semconv.DECISION: semconv.DENY}, 1),

@@ -1,4 +1,4 @@
-"""What a process has set up, read off the providers; nothing of the SDK is imported for it."""
+"""What a process has set up, read from its providers without importing the SDK."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Exporting = dict[str, list[dict[str, Any]]]
 
 def providers() -> dict[str, Any]:
     """The global providers that were set, by signal."""
-    found = {
+    by_signal = {
         "traces": trace.get_tracer_provider(),
         "metrics": metrics.get_meter_provider(),
         "logs": _logs.get_logger_provider(),
     }
     return {
         signal: provider
-        for signal, provider in found.items()
+        for signal, provider in by_signal.items()
         if "Proxy" not in (name := type(provider).__name__) and "NoOp" not in name
     }
 
@@ -48,14 +48,14 @@ def exporter_of(processor: Any) -> Any:
     return None
 
 
-def describe(found: dict[str, Any]) -> dict[str, Any]:
-    """By signal: resource, processors and exporters, and what matters of each, as JSON."""
+def describe(by_signal: dict[str, Any]) -> dict[str, Any]:
+    """By signal, as JSON: resource, processors, exporters, sampler and temporality."""
     description: dict[str, Any] = {}
-    for signal, provider in found.items():
+    for signal, provider in by_signal.items():
         resource = getattr(provider, "resource", None) or getattr(
             getattr(provider, "_sdk_config", None), "resource", None
         )
-        one = description[signal] = {
+        entry = description[signal] = {
             "provider": type(provider).__name__,
             "resource": {k: str(v) for k, v in getattr(resource, "attributes", {}).items()},
             "processors": [type(p).__name__ for p in processors(signal, provider)],
@@ -66,9 +66,9 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
             ],
         }
         if signal == "traces" and hasattr(provider, "sampler"):
-            one["sampler"] = provider.sampler.get_description()
+            entry["sampler"] = provider.sampler.get_description()
         if signal == "metrics":
-            one["temporality"] = sorted(
+            entry["temporality"] = sorted(
                 {
                     value.name.lower()
                     for reader in processors(signal, provider)
@@ -80,7 +80,7 @@ def describe(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _exporter(exporter: Any) -> dict[str, Any]:
-    inner = getattr(exporter, "_exporter", exporter)  # ours wrap one
+    inner = getattr(exporter, "_exporter", exporter)  # ours wrap another
     module = type(inner).__module__
     endpoint = getattr(inner, "_endpoint", None)
     if endpoint is None:
@@ -97,26 +97,26 @@ def _exporter(exporter: Any) -> dict[str, Any]:
 
 
 class Watch:
-    """Notes every export: its outcome, its time, and whether it ran on the guarded thread.
+    """Records every export: outcome, time, and whether it ran on the guarded thread.
 
     Args:
-        found: What `providers` returned.
+        by_signal: What `providers` returned.
     """
 
-    def __init__(self, found: dict[str, Any]) -> None:
-        self.exports: Exporting = {signal: [] for signal in found}
-        self.said: list[str] = []
+    def __init__(self, by_signal: dict[str, Any]) -> None:
+        self.exports: Exporting = {signal: [] for signal in by_signal}
+        self.logged: list[str] = []
         self._guarded: int | None = None
-        for signal, provider in found.items():
+        for signal, provider in by_signal.items():
             for processor in processors(signal, provider):
                 exporter = exporter_of(processor)
                 if exporter is not None:
                     exporter.export = self._watched(signal, exporter.export)
-        # The gRPC exporters share a logger whose filter passes on one signal's error only.
+        # The gRPC exporters share a logger whose filter passes only the first signal's error.
         for name in logging.root.manager.loggerDict:
             if name.startswith("opentelemetry."):
                 logging.getLogger(name).filters.clear()
-        logging.getLogger("opentelemetry").addHandler(_Keeper(self.said))
+        logging.getLogger("opentelemetry").addHandler(_LineHandler(self.logged))
 
     def __enter__(self) -> None:
         self._guarded = threading.get_ident()
@@ -145,11 +145,11 @@ class Watch:
         return watched
 
 
-class _Keeper(logging.Handler):
-    def __init__(self, said: list[str]) -> None:
+class _LineHandler(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = said
+        self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._said) < 100:
-            self._said.append(record.getMessage())
+        if len(self._lines) < 100:
+            self._lines.append(record.getMessage())

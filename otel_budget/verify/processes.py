@@ -16,21 +16,21 @@ from otel_budget.verify import endpoint
 from otel_budget.verify.hop import Hop, Problem
 
 Report = dict[str, Any]
-#: Seconds in which an application's exporters have to be done, beside a start of Python.
+#: Seconds for an application's exporters to finish, and for Python to start.
 FLUSH: Final = 12.0
 _START: Final = 60.0
 _NAMES: Final = {"traces": "traces sent", "metrics": "metrics sent", "logs": "log events sent"}
 
 
 def run_canaries(tenant: str, setup: str, environment: Mapping[str, str]) -> list[Report]:
-    """Let two fresh processes decide at the same time, and return what they report.
+    """Run two canaries at the same time, each in a fresh process, and return their reports.
 
     Raises:
         Problem: One of them ended without a report.
     """
-    # A service of its own, so that the canary is nobody else's spend.
+    # A service of its own, so that nobody else is charged for the canary.
     variables = {**environment, "OTEL_SERVICE_NAME": "otel-budget-verify"}
-    # Shorter than the default of 10 s: one try that fails is enough here.
+    # Shorter than the default of 10 s: one failed attempt is enough here.
     variables.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
     with tempfile.TemporaryDirectory(prefix="otel-budget-verify-") as folder:
         files = [Path(folder) / f"{number}.json" for number in (1, 2)]
@@ -60,17 +60,17 @@ def run_canaries(tenant: str, setup: str, environment: Mapping[str, str]) -> lis
                 process.communicate()
         for file, error in zip(files, errors, strict=True):
             if not file.exists():
-                last = error.strip().splitlines()[-1:] or ["it said nothing"]
+                last = error.strip().splitlines()[-1:] or ["it printed nothing"]
                 raise Problem(
                     f"the canary's process ended early: {last[0]}",
                     "the set-up ended the process",
-                    "run it by itself and mend what it says",
+                    "run it by itself and fix what it reports",
                 )
         return [json.loads(file.read_text()) for file in files]
 
 
 def set_up(report: Report, setup: str) -> Hop:
-    """Whether there is an SDK, how it samples and adds up."""
+    """Whether there is an SDK, how it samples, and how its counters add up."""
     name = "SDK set up"
     if "error" in report:
         return Hop(
@@ -78,10 +78,10 @@ def set_up(report: Report, setup: str) -> Hop:
             "failed",
             report["error"],
             f"{setup or 'otel_budget.sdk.configure()'} raised an exception",
-            "mend what the message says" + (f"; {setup} is called without arguments" * bool(setup)),
+            "fix what the message says" + (f"; {setup} is called without arguments" * bool(setup)),
         )
     signals = report["signals"]
-    if not any(one["exporters"] for one in signals.values()):
+    if not any(described["exporters"] for described in signals.values()):
         return Hop(
             name,
             "failed",
@@ -91,7 +91,9 @@ def set_up(report: Report, setup: str) -> Hop:
             "set OTEL_EXPORTER_OTLP_ENDPOINT, or name your set-up with --setup",
         )
     anonymous = [
-        signal for signal, one in signals.items() if not _instance(one) and one["exporters"]
+        signal
+        for signal, described in signals.items()
+        if not _instance(described) and described["exporters"]
     ]
     if anonymous:
         return Hop(
@@ -99,15 +101,15 @@ def set_up(report: Report, setup: str) -> Hop:
             "failed",
             f"no service.instance.id on {', '.join(anonymous)}",
             "the resource was made by hand, without the SDK's detectors; the series of two "
-            "processes would be one, and totals too low",
-            "make it with Resource.create(...), or add a service.instance.id that is new in each "
-            "process",
+            "processes would become one, and totals too low",
+            "make it with Resource.create(...), or add a service.instance.id that is unique to "
+            "each process",
         )
     parts = [f"{', '.join(signals)}", f"service {_service(signals)}"]
     if "metrics" in signals:
         parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
     if "sampler" in signals.get("traces", {}):
-        # Of a parent-based sampler the root's is what says how much is kept.
+        # How much a parent-based sampler keeps is decided by its root.
         sampler = signals["traces"]["sampler"]
         root = re.match(r"ParentBased\{root:([^,]+)", sampler)
         parts.append(f"sampled by {root[1] if root else sampler}")
@@ -124,10 +126,10 @@ def identity(reports: list[Report]) -> Hop:
     return Hop(
         name,
         "failed",
-        f"both processes are {_instance(first[shared[0]])!r} ({', '.join(shared)})",
+        f"both processes have the id {_instance(first[shared[0]])!r} ({', '.join(shared)})",
         "service.instance.id is set to a constant, in OTEL_RESOURCE_ATTRIBUTES or in the set-up: "
         "the series of all processes overwrite each other, and totals are too low",
-        "leave it away (the SDK makes one for each process), or make it new in each process",
+        "leave it unset (the SDK makes one for each process), or make it unique to each process",
     )
 
 
@@ -135,13 +137,13 @@ def call_path(report: Report) -> Hop:
     """Whether an exporter ever ran on the thread that asked the guard."""
     name = "calls not blocked"
     blocking = {
-        signal: [one for one in exports if one["blocked_the_caller"]]
+        signal: [export for export in exports if export["blocked_the_caller"]]
         for signal, exports in report["exports"].items()
     }
     for signal, exports in blocking.items():
         if exports:
             used = ", ".join(report["signals"][signal]["processors"])
-            waited = sum(one.get("seconds", 0.0) for one in exports)
+            waited = sum(export.get("seconds", 0.0) for export in exports)
             return Hop(
                 name,
                 "failed",
@@ -158,21 +160,21 @@ def call_path(report: Report) -> Hop:
 def sent(report: Report, signal: str) -> Hop:
     """Whether the endpoint accepted a signal."""
     name = _NAMES[signal]
-    one = report["signals"].get(signal)
-    if one is None or not one["processors"]:
+    described = report["signals"].get(signal)
+    if described is None or not described["processors"]:
         variable = f"OTEL_{signal.upper()}_EXPORTER"
-        return Hop(name, "skipped", f"nothing exports {signal} ({variable}, or your set-up)")
+        return Hop(name, "skipped", f"nothing exports {signal} (see {variable} or your set-up)")
     exports = report["exports"][signal]
-    where = next((e for e in one["exporters"] if "endpoint" in e), None)
+    where = next((exporter for exporter in described["exporters"] if "endpoint" in exporter), None)
     target = f"{where['endpoint']} by {where['protocol']}" if where else ", ".join(
-        e["exporter"] for e in one["exporters"]
+        exporter["exporter"] for exporter in described["exporters"]
     )  # fmt: skip
     if not exports:
         reason = "nothing was exported"
         if signal == "logs" and report["events"] == "span":
             reason = "OTEL_PYTHON_BUDGET_EVENTS is span, so there are no log events"
         elif signal == "traces" and not any(span["sampled"] for span in report["spans"]):
-            reason = f"the sampler ({one.get('sampler')}) took neither of the canary's traces"
+            reason = f"the sampler ({described.get('sampler')}) kept neither of the canary's traces"
         return Hop(name, "skipped", reason)
     if exports[-1]["result"] == "SUCCESS":
         return Hop(name, "passed", target, seconds=exports[-1]["seconds"])
@@ -181,10 +183,10 @@ def sent(report: Report, signal: str) -> Hop:
             name,
             "failed",
             f"{target} answered {exports[-1]['result']}",
-            "the exporter is not an OTLP one of the SDK's, so the cause is not known",
+            "the exporter is not one of the SDK's OTLP exporters, so the cause is unknown",
             "look at what it logs",
         )
-    hop = endpoint.problem(signal, where["endpoint"], where["protocol"], report["said"]).hop(name)
+    hop = endpoint.problem(signal, where["endpoint"], where["protocol"], report["logged"]).hop(name)
     return replace(hop, seconds=exports[-1].get("seconds", FLUSH))
 
 

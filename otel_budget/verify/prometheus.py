@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 
 from otel_budget import semconv
-from otel_budget.verify import ask, expected
+from otel_budget.verify import expected, http
 from otel_budget.verify.hop import Hop, Problem
 
 _NAME = "metrics in Prometheus"
@@ -25,13 +25,13 @@ def check(url: str | None, tenant: str, *, delta: bool, processes: int, wait: fl
         tenant: The canary's.
         delta: Whether the application exports deltas.
         processes: How many distinct instances sent the canary.
-        wait: Seconds until it is missing.
+        wait: Seconds until what has not arrived counts as missing.
     """
     if url is None:
         return Hop(_NAME, "skipped", "pass --prometheus URL")
     url = url.rstrip("/")
     try:
-        series = ask.until(
+        series = http.until(
             lambda: _series(url, f'{{{_TENANT}="{tenant}"}}'),
             lambda found: not _missing(found, processes),
             wait,
@@ -42,12 +42,12 @@ def check(url: str | None, tenant: str, *, delta: bool, processes: int, wait: fl
             return Hop(_NAME, "passed", f"{names} metrics, exact, of {processes} processes")
         problem = _why(url, tenant, delta, series, missing, processes)
     except (OSError, ValueError, KeyError) as error:
-        problem = ask.unreachable("Prometheus", "--prometheus", url, error)
+        problem = http.unreachable("Prometheus", "--prometheus", url, error)
     return problem.hop(_NAME)
 
 
 def _series(url: str, selector: str) -> Series:
-    answer = ask.get_json(f"{url}/api/v1/query", {"query": selector})
+    answer = http.get_json(f"{url}/api/v1/query", {"query": selector})
     return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
 
 
@@ -58,18 +58,18 @@ def _values(series: Series, metric: semconv.Metric, attributes: dict[str, str]) 
 
 
 def _missing(series: Series, processes: int) -> list[str]:
-    """What is not there as it should be, as sentences."""
+    """What is missing or wrong, each in a few words."""
     wrong = []
     for metric, attributes, value in expected.VALUES:
         values = _values(series, metric, attributes)
         name = metric.prometheus_name()
-        # Every series is one process's. Of two that share an instance id only one is seen.
+        # Each process has its own series; of two that share an instance id, only one is seen.
         if not values:
-            wrong.append(f"{name} is not there")
+            wrong.append(f"{name} is missing")
         elif len(values) != processes:
-            wrong.append(f"{name} is there {len(values)} times, for {processes} processes")
-        elif not all(math.isclose(one, value) for one in values):
-            shown = ", ".join(f"{one:g}" for one in values)
+            wrong.append(f"{name} has {len(values)} series for {processes} processes")
+        elif not all(math.isclose(found, value) for found in values):
+            shown = ", ".join(f"{found:g}" for found in values)
             wrong.append(f"{name} is {shown} instead of {value:g}")
     return list(dict.fromkeys(wrong))
 
@@ -80,7 +80,7 @@ def _why(  # noqa: PLR0917
     detail = missing[0] + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
     names = {labels["__name__"] for labels, _ in series}
     if not series:
-        # A backend that keeps the dots keeps those of the labels, too.
+        # A backend that keeps the dots in names keeps them in labels, too.
         dotted = _series(url, f'{{"{semconv.TENANT}"="{tenant}"}}')
         names = {labels["__name__"] for labels, _ in dotted}
     bare = {m.prometheus_name(suffixes=False) for m, _, _ in expected.VALUES} | {
@@ -90,7 +90,7 @@ def _why(  # noqa: PLR0917
     other_names = sorted(names & (bare - good))
     if other_names:
         return Problem(
-            f"the canary is there as {other_names[0]}",
+            f"the canary arrived as {other_names[0]}",
             "this backend names metrics without the suffixes of unit and type, so the shipped "
             "queries, dashboards and alerts find nothing",
             f"set translation_strategy to {_SUFFIXES} (Prometheus: under otlp; Collector: in "
@@ -111,12 +111,13 @@ def _why(  # noqa: PLR0917
     if len(found) < processes:
         return Problem(
             detail,
-            "the two processes fell on one series: the instance is not among the labels",
-            "by OTLP Prometheus makes it of service.instance.id; for a scrape set honor_labels",
+            "the two processes share one series: the instance is not among the labels",
+            "with OTLP, Prometheus makes it from service.instance.id; with a scrape, set "
+            "honor_labels",
         )
     return Problem(
         detail,
-        "some of the values did not arrive, or something between changes them",
+        "some of the values did not arrive, or something on the way changes them",
         "look at what the pipeline filters, aggregates and renames",
     )
 
@@ -131,9 +132,9 @@ def _nothing_arrived(url: str, detail: str) -> Problem:
         )
     return Problem(
         detail,
-        "the collector took the metrics and they have not come through yet, or its metrics "
+        "the collector accepted the metrics, but they have not arrived yet, or its metrics "
         "pipeline leads elsewhere",
-        "look at the collector's log for its metrics exporter; for a scrape wait longer with "
+        "look in the collector's log for its metrics exporter; with a scrape, wait longer with "
         "--timeout",
     )
 

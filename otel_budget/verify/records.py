@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_budget import semconv
-from otel_budget.verify import ask
+from otel_budget.verify import http
 from otel_budget.verify.hop import Hop
 
 _JAEGER = "trace in Jaeger"
@@ -21,31 +21,31 @@ def check_jaeger(url: str | None, denials: list[dict[str, Any]], wait: float) ->
     Args:
         url: Jaeger's base URL.
         denials: ``trace_id``, ``span_id`` and ``sampled`` of each denial.
-        wait: Seconds until it is missing.
+        wait: Seconds until what has not arrived counts as missing.
     """
     if url is None:
         return Hop(_JAEGER, "skipped", "pass --jaeger URL")
     url = url.rstrip("/")
-    sampled = [one for one in denials if one["sampled"]]
+    sampled = [denial for denial in denials if denial["sampled"]]
     if not sampled:
-        return Hop(_JAEGER, "skipped", "the sampler took none of the canary's traces")
+        return Hop(_JAEGER, "skipped", "the sampler kept none of the canary's traces")
     try:
-        spans = ask.until(
-            lambda: [_span(url, one) for one in sampled],
+        spans = http.until(
+            lambda: [_span(url, denial) for denial in sampled],
             lambda found: all(span is not None and _has_event(span) for span in found),
             wait,
         )
     except (OSError, ValueError, KeyError) as error:
-        return ask.unreachable("Jaeger", "--jaeger", url, error).hop(_JAEGER)
+        return http.unreachable("Jaeger", "--jaeger", url, error).hop(_JAEGER)
     if any(span is None for span in spans):
         return Hop(
             _JAEGER,
             "failed",
-            f"span {sampled[0]['span_id']} of trace {sampled[0]['trace_id']} is not there",
-            "the collector took it and sends traces elsewhere, or a tail sampler dropped it: a "
-            "denial that comes after its trace was judged is lost there",
-            "look at the collector's log for its traces exporter; with tail sampling let denials "
-            "pass it by, as collector/overlays/tail-sampling.yaml does",
+            f"span {sampled[0]['span_id']} of trace {sampled[0]['trace_id']} was not found",
+            "the collector accepted it but sends traces elsewhere, or a tail sampler dropped it: "
+            "a denial that comes after its trace was judged is lost there",
+            "look in the collector's log for its traces exporter; with tail sampling, let denials "
+            "bypass the sampler, as collector/overlays/tail-sampling.yaml does",
         )
     if not all(span is not None and _has_event(span) for span in spans):
         return Hop(
@@ -60,9 +60,9 @@ def check_jaeger(url: str | None, denials: list[dict[str, Any]], wait: float) ->
 
 def _span(url: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
     try:
-        answer = ask.get_json(f"{url}/api/traces/{wanted['trace_id']}")
+        answer = http.get_json(f"{url}/api/traces/{wanted['trace_id']}")
     except urllib.error.HTTPError as error:
-        if error.code == 404:  # it does not know the trace, yet
+        if error.code == 404:  # Jaeger does not have the trace yet
             return None
         raise
     for trace in answer["data"] or ():
@@ -86,9 +86,9 @@ def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: flo
     """The denial's log event, for each process, found by its span."""
     if file is None:
         return Hop(_AUDIT, "skipped", "pass --audit-file PATH")
-    wanted = {one["span_id"] for one in denials}
+    wanted = {denial["span_id"] for denial in denials}
     try:
-        found = ask.until(lambda: wanted & _span_ids(file), lambda ids: ids == wanted, wait)
+        found = http.until(lambda: wanted & _span_ids(file), lambda ids: ids == wanted, wait)
     except OSError as error:
         return Hop(
             _AUDIT,
@@ -102,8 +102,8 @@ def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: flo
             _AUDIT,
             "failed",
             f"{len(wanted - found)} of {len(wanted)} denials are not in {file}",
-            "the collector took the log events and its logs pipeline leads elsewhere, or filters "
-            "them",
+            "the collector accepted the log events, but its logs pipeline leads elsewhere, or "
+            "filters them",
             f"keep records whose event name is {semconv.LOG_EVENT_THRESHOLD_HIT}, as "
             "collector/config.yaml does",
         )
@@ -114,7 +114,7 @@ def _span_ids(file: Path) -> set[str]:
     """The spans of the threshold events in the file."""
     try:
         lines = file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:  # it is made with the first event
+    except FileNotFoundError:  # it is created with the first event
         if not file.parent.is_dir():
             raise
         return set()

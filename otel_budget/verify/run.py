@@ -23,7 +23,7 @@ def _new_tenant() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What the user told of the pipeline. What is None is skipped.
+    """What the user named of the pipeline; the hop to what is None is skipped.
 
     Attributes:
         setup: ``package.module:callable`` that sets telemetry up; empty for the variables.
@@ -32,7 +32,7 @@ class Pipeline:
         prometheus: Base URL.
         jaeger: Base URL.
         audit_file: Where the Collector writes threshold events.
-        timeout: Seconds for which a backend is asked until something counts as missing.
+        timeout: Seconds until something counts as missing in a backend.
         tenant: The canary's, unique.
     """
 
@@ -100,7 +100,7 @@ def _behind_the_endpoint(
             yield timed(check(), started)
         else:
             yield Hop(_BEHIND[signal], "skipped", f"not reached: {arrived[signal].name}")
-    # Last, because what it failed to send it knows only by now.
+    # Last, because only by now it knows what it failed to send.
     started = time.monotonic()
     yield timed(
         collector.check(pipeline.collector_health, pipeline.collector_metrics, before), started

@@ -105,4 +105,4 @@ def test_an_unknown_name_is_answered_with_the_known_ones(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert backends.main(["three"]) == 1
-    assert capsys.readouterr().err == "No program is called 'three'; there are one, two.\n"
+    assert capsys.readouterr().err == "There is no program 'three'; choose from one, two.\n"

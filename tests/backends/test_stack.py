@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from collector import backends, stack
-from collector.stack import Stack, StackError, free_addresses
+from collector import backends
+from collector.stack import Stack, StackError, free_addresses, services
 from dashboards.web import serve
 from support import probes
 from support.paths import ROOT
@@ -148,7 +148,9 @@ def test_a_program_that_does_not_start_shows_its_last_words(directory: Path) -> 
 
 def test_a_malformed_address_is_refused_in_one_sentence() -> None:
     for value in ("nonsense", "127.0.0.1:", "127.0.0.1:70000"):
-        with pytest.raises(StackError, match=r"^OTELCOL_HEALTH='.*' is no address; write host:"):
+        with pytest.raises(
+            StackError, match=r"^OTELCOL_HEALTH='.*' is not an address; write host:"
+        ):
             Stack.default_addresses({"OTELCOL_HEALTH": value})
     defaults = Stack.default_addresses({"JAEGER_METRICS_PORT": "1234"})
     assert defaults["JAEGER_METRICS_PORT"] == "127.0.0.1:1234"
@@ -159,6 +161,6 @@ def test_without_the_programs_it_says_how_to_build_them(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "BIN", directory)
-    monkeypatch.setattr(stack, "BIN", directory)
+    monkeypatch.setattr(services, "BIN", directory)
     with pytest.raises(StackError, match=r"otelcol is not built; run `make backends`\.$"):
         Stack(directory / "stack", programs=["otelcol"]).start()

@@ -320,7 +320,7 @@ def test_verify_finds_a_pipeline_that_strips_the_instance(
     """
     stack = start_stack(overlays=[overlay(directory, strips)])
     hops = failed(verify(stack, wait=4), "metrics in Prometheus")
-    assert "fell on one series" in hops["metrics in Prometheus"]["cause"]
+    assert "share one series" in hops["metrics in Prometheus"]["cause"]
 
 
 SIMPLE = """

@@ -151,9 +151,7 @@ def test_only_exact_values_of_every_process_pass() -> None:
     assert prometheus._missing(series("a"), 1) == []
     assert len(prometheus._missing(series("a"), 2)) >= 9
     assert len(prometheus._missing(series("a") + series("b", factor=1.001), 2)) >= 9
-    assert prometheus._missing(both[:-1], 2) == [
-        "budget_utilization is there 1 times, for 2 processes"
-    ]
+    assert prometheus._missing(both[:-1], 2) == ["budget_utilization has 1 series for 2 processes"]
 
 
 def test_endpoint_tells_what_answers_at_a_port() -> None:

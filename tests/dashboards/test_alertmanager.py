@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from collector.stack import free_addresses
-from dashboards.builder import rule, rules, thresholds
+from dashboards.builder import alert_model, rule_groups, thresholds
 from dashboards.builder.queries import Names
 from otel_budget import semconv as sc
 from promtool import backend
@@ -23,8 +23,8 @@ from support.paths import ROOT
 from support.probes import eventually, get_json
 
 CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
-GROUPS = rules.groups(thresholds.load(), Names())
-ALERTS = [one for g in GROUPS for one in g.rules if isinstance(one, rule.Alert)]
+GROUPS = rule_groups.groups(thresholds.load(), Names())
+ALERTS = [rule for group in GROUPS for rule in group.rules if isinstance(rule, alert_model.Alert)]
 
 
 def amtool(*arguments: str) -> str:
@@ -46,9 +46,9 @@ def test_amtool_accepts_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.alert)
-def test_every_alert_reaches_the_receiver_of_its_severity(alert: rule.Alert) -> None:
+def test_every_alert_reaches_the_receiver_of_its_severity(alert: alert_model.Alert) -> None:
     labels = {"alertname": alert.alert, "severity": alert.severity}
-    told = {rule.CRITICAL: "page", rule.WARNING: "team"}[alert.severity]
+    told = {alert_model.CRITICAL: "page", alert_model.WARNING: "team"}[alert.severity]
     assert route(labels) == [told]
     tenant = prom({sc.TENANT: "example"})
     assert route(labels | tenant) == ["tenant-example", told]

@@ -12,7 +12,7 @@ from typing import Any
 
 import history
 from collector.stack import PROGRAMS, Stack
-from dashboards.builder import external as ext
+from dashboards.builder import collector_metrics
 from promtool import backend
 from support.probes import eventually, get_json, query
 
@@ -57,17 +57,23 @@ def test_what_is_given_up_or_does_not_fit_is_counted_and_told() -> None:
         def firing() -> set[tuple[str | None, str | None]]:
             alerts = get_json(f"{stack.prometheus}/api/v1/alerts")["data"]["alerts"]
             return {
-                (alert["labels"].get("exporter"), alert["labels"].get(ext.SIGNAL))
+                (alert["labels"].get("exporter"), alert["labels"].get(collector_metrics.SIGNAL))
                 for alert in alerts
                 if alert["labels"]["alertname"] == "LLMBudgetCollectorDropping"
             }
 
         expected = {("otlp_http/prometheus", "metric_points"), ("otlp_grpc/jaeger", "spans")}
         assert eventually(firing, lambda found: expected <= found, timeout=60) >= expected
-        full = query(stack.prometheus, f"max({ext.QUEUE_SIZE} / {ext.QUEUE_CAPACITY})")
+        full = query(
+            stack.prometheus,
+            f"max({collector_metrics.QUEUE_SIZE} / {collector_metrics.QUEUE_CAPACITY})",
+        )
         assert 0.8 < full[0][1] <= 1.1
-        enqueue = ext.counters("exporter_enqueue_failed")["spans"]
+        enqueue = collector_metrics.counters("exporter_enqueue_failed")["spans"]
         assert query(stack.prometheus, enqueue)
         for where in ("receiver_refused", "receiver_failed"):
             for signal in ("spans", "metric_points"):
-                assert query(stack.prometheus, ext.counters(where)[signal]), (where, signal)
+                assert query(stack.prometheus, collector_metrics.counters(where)[signal]), (
+                    where,
+                    signal,
+                )

@@ -11,9 +11,10 @@ from typing import Any
 import promql_parser
 import pytest
 
-from dashboards.builder import external, model, output, thresholds
+from dashboards.builder import collector_metrics, output, scope, thresholds
 from dashboards.builder import queries as q
 from dashboards.builder.__main__ import main
+from dashboards.builder.labels import ENVIRONMENT, JOB
 from otel_budget import semconv as sc
 from support.paths import ROOT
 
@@ -44,13 +45,13 @@ HONOURS = {
     "budget.label_overflows": EVERYWHERE,
 }
 COLLECTOR = {
-    external.QUEUE_SIZE,
-    external.QUEUE_CAPACITY,
+    collector_metrics.QUEUE_SIZE,
+    collector_metrics.QUEUE_CAPACITY,
     *(
         name
-        for places in external.LOSSES.values()
+        for places in collector_metrics.LOSSES.values()
         for where in places
-        for name in external.counters(where).values()
+        for name in collector_metrics.counters(where).values()
     ),
 }
 
@@ -104,7 +105,7 @@ def test_each_query_asks_what_exists_and_honours_its_variables(where: str) -> No
         metric = known[name]
         chosen = set(re.findall(r'=~"\$(\w+)"', matchers))
         assert chosen == HONOURS[metric.name], name
-        labels = {q.JOB, q.ENVIRONMENT, "le"}
+        labels = {JOB, ENVIRONMENT, "le"}
         labels |= {sc.prometheus_label(a) for a in metric.attributes}
         if metric.labelled:
             labels |= {sc.prometheus_label(a) for a in sc.LABELS.values()}
@@ -280,7 +281,7 @@ class TestLinter:
 
     def test_each_variable_is_a_query_of_the_data_source(self, name: str) -> None:
         lists = [v for v in GRAFANA[name]["templating"]["list"] if v["type"] == "query"]
-        assert [v["name"] for v in lists] == [v.name for v in model.VARIABLES]
+        assert [v["name"] for v in lists] == [v.name for v in scope.VARIABLES]
         for variable in lists:
             assert variable["datasource"]["uid"] == "${datasource}"
             assert variable["refresh"] == 2  # template-on-time-change-reload

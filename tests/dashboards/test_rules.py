@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import rule_cases as cases
-from dashboards.builder import output, rule, rules, thresholds
+from dashboards.builder import alert_model, output, rule_groups, thresholds
 from dashboards.builder.queries import Names
 from otel_budget import semconv as sc
 from promtool import promtool
@@ -19,9 +19,19 @@ from support.paths import ROOT
 
 RULES = ROOT / "collector" / "prometheus" / "rules"
 THRESHOLDS = thresholds.load()
-GROUPS = rules.groups(THRESHOLDS, Names())
-ALERTS = {one.alert: one for g in GROUPS for one in g.rules if isinstance(one, rule.Alert)}
-RECORDS = {one.record: one for g in GROUPS for one in g.rules if isinstance(one, rule.Record)}
+GROUPS = rule_groups.groups(THRESHOLDS, Names())
+ALERTS = {
+    rule.alert: rule
+    for group in GROUPS
+    for rule in group.rules
+    if isinstance(rule, alert_model.Alert)
+}
+RECORDS = {
+    rule.record: rule
+    for group in GROUPS
+    for rule in group.rules
+    if isinstance(rule, alert_model.Record)
+}
 INTERVAL = {"interval": "1m"}
 FILE = {
     "rule_files": [str(RULES / f"{group.name}.yml") for group in GROUPS],
@@ -34,7 +44,7 @@ def _input(series: Any) -> list[dict[str, str]]:
     return [{"series": name, "values": values.strip()} for name, values in series.items()]
 
 
-def _expected(alert: rule.Alert, fired: cases.Fired) -> dict[str, Any]:
+def _expected(alert: alert_model.Alert, fired: cases.Fired) -> dict[str, Any]:
     description = alert.description
     for template in ("{{ $value | humanize }}", "{{ $value }}"):
         description = description.replace(template, f"{fired.value:.4g}")
@@ -151,7 +161,7 @@ def test_after_a_quiet_day_nothing_fires(tmp_path: Path) -> None:
 
 
 def test_with_no_data_nothing_fires_but_telemetry_absent(tmp_path: Path) -> None:
-    expected = {f'{rule.EXPECTED}{{job="shop"}}': "1x120"}
+    expected = {f'{alert_model.EXPECTED}{{job="shop"}}': "1x120"}
     absent = next(c for c in cases.CASES if c.name == "an expected service never came")
     tests = [
         {

@@ -7,15 +7,19 @@ import re
 import promql_parser
 import pytest
 
-from dashboards.builder import rule, rules, thresholds
+from dashboards.builder import alert_model, rule_groups, thresholds
 from dashboards.builder.queries import Names
 from support.paths import ROOT
 from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 
 FOLDER = ROOT / "docs" / "runbooks"
-GROUPS = rules.groups(thresholds.load(), Names())
-ALERTS = {one.alert for g in GROUPS for one in g.rules if isinstance(one, rule.Alert)}
-RECORDS = {one.record for g in GROUPS for one in g.rules if isinstance(one, rule.Record)}
+GROUPS = rule_groups.groups(thresholds.load(), Names())
+ALERTS = {
+    rule.alert for group in GROUPS for rule in group.rules if isinstance(rule, alert_model.Alert)
+}
+RECORDS = {
+    rule.record for group in GROUPS for rule in group.rules if isinstance(rule, alert_model.Record)
+}
 SECTIONS = ["What it means", "How to look", "What to do", "When to ignore it"]
 
 

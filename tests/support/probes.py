@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from otel_budget.verify.ask import get_json, until
+from otel_budget.verify.http import get_json, until
 
 __all__ = ["audit_events", "eventually", "get_json", "query", "spans", "total"]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dashboards.builder import queries as q
+from dashboards.builder.labels import JOB
 from otel_budget import semconv as sc
 from otel_budget.semconv import Metric, prometheus_label
 
@@ -106,7 +107,7 @@ DAY = budget()
 MONTH = budget("month")
 UTIL = series(sc.METRIC_UTILIZATION, DAY)
 COST = {sc.TENANT: "acme", sc.METRIC_MODEL: "claude-sonnet-4-5"}
-SERVICE = {q.JOB: "agents"}
+SERVICE = {JOB: "agents"}
 DOWN = "-60x2000"
 BUDGET_TEXT = "Tenant acme: llm_cost_usd (day)"
 

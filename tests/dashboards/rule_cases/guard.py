@@ -78,7 +78,7 @@ GUARD = (
     *_outcome_cases(
         "LLMBudgetGuardMalformed",
         sc.MALFORMED,
-        "agents: the budget guard gave an answer nobody can read at the llm decisions",
+        "agents: the budget guard gave an unreadable answer at the llm decisions",
     ),
     Case(
         alert="LLMBudgetGuardSlow",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.builder import rule as r
+from dashboards.builder import alert_model
 from otel_budget import semconv as sc
 from rule_cases.case import COST, DAY, DOWN, MONTH, UTIL, RecordCase, decision, prom, series, window
 
@@ -10,7 +10,7 @@ _TWO = {**window(DAY, "40x90", "64800x90"), series(sc.METRIC_CONSUMED, DAY, inst
 _NOTHING = {decision(sc.ALLOW): "1x90"}
 RECORDS = (
     RecordCase(
-        record=r.UTILIZATION,
+        record=alert_model.UTILIZATION,
         name="the fullest of two processes, each window by itself",
         series={
             UTIL: "0.25x60",
@@ -20,16 +20,18 @@ RECORDS = (
         at="20m",
         values=((prom(DAY), 0.5), (prom(MONTH), 0.125)),
     ),
-    RecordCase(record=r.LIMIT, name="limit", series=_TWO, at="20m", values=((prom(DAY), 100),)),
     RecordCase(
-        record=r.WINDOW_LENGTH,
+        record=alert_model.LIMIT, name="limit", series=_TWO, at="20m", values=((prom(DAY), 100),)
+    ),
+    RecordCase(
+        record=alert_model.WINDOW_LENGTH,
         name="window length",
         series=_TWO,
         at="20m",
         values=((prom(DAY), 86400),),
     ),
     RecordCase(
-        record=r.WINDOW_REMAINING,
+        record=alert_model.WINDOW_REMAINING,
         name="an idle process still tells the old window",
         series={
             series(sc.METRIC_WINDOW_REMAINING, DAY): "60x60",
@@ -39,7 +41,7 @@ RECORDS = (
         values=((prom(DAY), 86000),),
     ),
     RecordCase(
-        record=r.CONSUMED,
+        record=alert_model.CONSUMED,
         name="without the reservations, the fuller of two processes",
         series={
             series(sc.METRIC_CONSUMED, DAY): "40 90 " * 40,
@@ -49,24 +51,24 @@ RECORDS = (
         values=((prom(DAY), 40),),
     ),
     RecordCase(
-        record=r.EXHAUSTION,
+        record=alert_model.EXHAUSTION,
         name="60 left at 40 in six hours",
         series=_TWO,
         at="20m",
         values=((prom(DAY), 32400),),
     ),
     RecordCase(
-        record=r.EXHAUSTION,
+        record=alert_model.EXHAUSTION,
         name="nothing is consumed, so there is no pace",
         series=window(DAY, "0x60", "64800x60"),
         at="20m",
     ),
     *(
         case
-        for name, seconds in r.BURN_WINDOWS.items()
+        for name, seconds in alert_model.BURN_WINDOWS.items()
         for case in (
             RecordCase(
-                record=r.burn(name),
+                record=alert_model.burn(name),
                 name=f"twice the even pace for {name}",
                 # 0.25 a minute of 180 in a day is twice the even pace.
                 series=window(DAY, "0+0.25x500", f"80000{DOWN}", limit=180),
@@ -74,7 +76,7 @@ RECORDS = (
                 values=((prom(DAY), 2),),
             ),
             RecordCase(
-                record=r.burn(name),
+                record=alert_model.burn(name),
                 name="seen for too short a time",
                 series=window(DAY, "0+0.25x500", f"80000{DOWN}", limit=180),
                 at=f"{seconds // 60 - 2}m",
@@ -82,7 +84,7 @@ RECORDS = (
         )
     ),
     RecordCase(
-        record=r.COST_1H,
+        record=alert_model.COST_1H,
         name="three one-shot jobs and a restart, to the cent",
         series={
             series(sc.METRIC_COST, COST, instance="job1"): "_x20 0.75 _x100",
@@ -97,12 +99,12 @@ RECORDS = (
     *(
         RecordCase(record=record, name="nothing is told", series=_NOTHING, at="20m")
         for record in (
-            r.UTILIZATION,
-            r.LIMIT,
-            r.WINDOW_LENGTH,
-            r.WINDOW_REMAINING,
-            r.CONSUMED,
-            r.COST_1H,
+            alert_model.UTILIZATION,
+            alert_model.LIMIT,
+            alert_model.WINDOW_LENGTH,
+            alert_model.WINDOW_REMAINING,
+            alert_model.CONSUMED,
+            alert_model.COST_1H,
         )
     ),
 )

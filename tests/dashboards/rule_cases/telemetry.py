@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.builder import external as ext
-from dashboards.builder import rule as r
+from dashboards.builder import alert_model, collector_metrics
 from otel_budget import semconv as sc
 from rule_cases.case import ACME, SERVICE, Case, Fired, decision, prom, series
 
@@ -13,7 +12,7 @@ _UNPRICED = {
     sc.REASON: sc.UNKNOWN_MODEL,
 }
 _UNCOUNTED = {sc.METRIC_MODEL: "claude-sonnet-4-5", sc.REASON: sc.NOT_REPORTED}
-_EXPECTED = f'{r.EXPECTED}{{job="shop"}}'
+_EXPECTED = f'{alert_model.EXPECTED}{{job="shop"}}'
 _ABSENT = Fired(
     labels={"job": "shop"}, value=1, summary="shop has sent no budget telemetry for 15m"
 )
@@ -21,9 +20,9 @@ _COLLECTOR = {"job": "otel-collector", "instance": "127.0.0.1:8888"}
 _AT_COLLECTOR = ",".join(f'{name}="{value}"' for name, value in _COLLECTOR.items())
 _LOST = [
     (name, signal, where.partition("_")[0])
-    for places in ext.LOSSES.values()
+    for places in collector_metrics.LOSSES.values()
     for where in places
-    for signal, name in ext.counters(where).items()
+    for signal, name in collector_metrics.counters(where).items()
 ]
 _COLLISION = Fired(
     labels={"job": "agents", "instance": "a"},
@@ -35,8 +34,8 @@ _COLLISION = Fired(
 def _queue(size: str) -> dict[str, str]:
     place = f'{_AT_COLLECTOR},exporter="otlp_grpc/jaeger",data_type="traces"'
     return {
-        f"{ext.QUEUE_SIZE}{{{place}}}": size,
-        f"{ext.QUEUE_CAPACITY}{{{place}}}": "1000x90",
+        f"{collector_metrics.QUEUE_SIZE}{{{place}}}": size,
+        f"{collector_metrics.QUEUE_CAPACITY}{{{place}}}": "1000x90",
     }
 
 
@@ -75,7 +74,7 @@ TELEMETRY = (
             Fired(
                 labels={**SERVICE, **prom(_UNCOUNTED)},
                 value=10,
-                summary="agents: calls of model claude-sonnet-4-5 ended without a usage "
+                summary="agents: calls of model claude-sonnet-4-5 ended without usage "
                 "(not_reported)",
             ),
         ),
@@ -161,7 +160,7 @@ TELEMETRY = (
             at="12m",
             fires=(
                 Fired(
-                    labels={**_COLLECTOR, place: "otlp", ext.SIGNAL: signal},
+                    labels={**_COLLECTOR, place: "otlp", collector_metrics.SIGNAL: signal},
                     value=12,
                     summary=f"Collector 127.0.0.1:8888 loses {signal} at otlp",
                 ),

@@ -1,4 +1,4 @@
-"""Questions over HTTP to the programs of a pipeline."""
+"""HTTP requests to the programs of a pipeline."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Any, Final, TypeVar
 from otel_budget.verify.hop import Problem
 
 T = TypeVar("T")
-_PATIENCE: Final = 5.0
+_TIMEOUT: Final = 5.0
 
 
 def get(url: str, parameters: Mapping[str, str] | None = None) -> bytes:
-    """What a URL answers with.
+    """The body of a URL's answer.
 
     Raises:
-        OSError: No answer, or one of an error (`urllib.error.HTTPError`).
+        OSError: No answer, or an error status (`urllib.error.HTTPError`).
     """
     query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
-    with urllib.request.urlopen(url + query, timeout=_PATIENCE) as answer:  # noqa: S310
+    with urllib.request.urlopen(url + query, timeout=_TIMEOUT) as answer:  # noqa: S310
         content: bytes = answer.read()
         return content
 
 
 def get_json(url: str, parameters: Mapping[str, str] | None = None) -> Any:
-    """The JSON that a URL answers with. Raises what `get` does, or ValueError."""
+    """A URL's answer, read as JSON. Raises what `get` does, or ValueError."""
     return json.loads(get(url, parameters))
 
 
 def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
-    """Ask until the answer is good, and return the last answer."""
+    """Ask until the answer is good or the time is up, and return the last answer."""
     deadline = time.monotonic() + seconds
     while True:
         answer = probe()
@@ -44,16 +44,16 @@ def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> 
 
 
 def unreachable(what: str, option: str, url: str, error: Exception) -> Problem:
-    """A program that could not be asked."""
+    """A program that does not answer as it should."""
     if isinstance(error, urllib.error.HTTPError):
         return Problem(
             f"{url} answered {error.code}",
-            f"something else than {what} listens there, or it asks for a login",
+            f"something other than {what} listens there, or it requires a login",
             f"correct {option}",
         )
     reason = getattr(error, "reason", None) or error
     return Problem(
-        f"{url} could not be asked ({reason})",
+        f"{url} did not answer ({reason})",
         f"{what} is not running, or it is elsewhere",
         f"start it, or correct {option}",
     )

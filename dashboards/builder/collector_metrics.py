@@ -1,4 +1,4 @@
-"""Names that other programs give: the Collector's own metrics and Prometheus' rule series."""
+"""The Collector's own metrics: what it loses, and how full its queues are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 #: The Collector's signals, as its own metrics name them.
 SIGNALS: Final = ("spans", "metric_points", "log_records")
 
-#: Where items are lost: refused by a full sending queue; given up by an exporter (with retries for
-#: ever only what the receiver of the data called wrong); refused or failed on arrival.
+#: Where items are lost: refused by a full sending queue; given up by an exporter (which retries for
+#: ever, so only what the receiver rejects as invalid); refused or failed on arrival.
 LOSSES: Final = {
     "did not fit into a queue": ("exporter_enqueue_failed",),
     "given up by an exporter": ("exporter_send_failed",),
@@ -16,7 +16,7 @@ LOSSES: Final = {
 }
 QUEUE_SIZE: Final = "otelcol_exporter_queue_size"
 QUEUE_CAPACITY: Final = "otelcol_exporter_queue_capacity"
-#: Labels that say where in a Collector an item was lost; `signal` is added by our queries.
+#: Labels that say where in a Collector an item was lost; our queries add `signal`.
 SIGNAL: Final = "signal"
 PLACE: Final = ("job", "instance", "exporter", "receiver", SIGNAL)
 

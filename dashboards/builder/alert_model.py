@@ -1,7 +1,7 @@
-"""What a rule is, the names of the recorded series, and the words that alerts share.
+"""What a rule is, the names of the recorded series, and the text that alerts share.
 
-Every alert has a severity, a summary that can be read at night, a description with what to do
-first, and a `because`: the argument for its `for`, written as a comment into the YAML.
+Every alert has a severity, a summary that makes sense at night, a description with what to do
+first, and a `because`: the reason for its `for`, written into the YAML as a comment.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboards.builder import queries as q
-from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from dashboards.builder.labels import (
+    AGENT,
+    GUARD,
+    JOB,
+    POINT,
+    PRINCIPAL,
+    RESOURCE,
+    TENANT,
+    WINDOW,
+)
 
 UTILIZATION: Final = "llm_budget:utilization:max"
 CONSUMED: Final = "llm_budget:consumed:settled"
@@ -31,12 +38,12 @@ WARNING: Final = "warning"
 #: than one missed export; it is also how long such an alert keeps firing after the last event.
 RECENT: Final = "10m"
 
-TENANT, AGENT, PRINCIPAL = (prometheus_label(a) for a in (sc.TENANT, sc.AGENT, sc.PRINCIPAL))
-RESOURCE = prometheus_label(sc.RESOURCE)
-POINT = prometheus_label(sc.DECISION_POINT)
-#: Seconds: what counts as a short window, and the shortest whose pace is looked at.
-DAY, SHORTEST = 2 * 86400, 6 * 3600
-AT_ONCE = "what it tells has already happened, and a job that has ended is gone in minutes."
+#: Seconds: the longest window that counts as short, and the shortest whose pace is looked at.
+SHORT_WINDOW: Final = 2 * 86400
+SHORTEST_WINDOW: Final = 6 * 3600
+AT_ONCE: Final = (
+    "what it reports has already happened, and the series of an ended job vanish in minutes."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """An alert rule; `because` is the argument for `for_` (how long it must hold before firing)."""
+    """An alert rule; `because` is the reason for `for_` (how long it must hold before firing)."""
 
     alert: str
     expr: str
@@ -72,7 +79,7 @@ class Group:
 
 
 def burn(window: str) -> str:
-    """The recorded burn rate over `window`: 1 is the even pace, the whole limit in its window."""
+    """The recorded burn rate over `window`: at 1, the limit lasts exactly for its window."""
     return f"llm_budget:burn_rate:{window}"
 
 
@@ -88,9 +95,8 @@ def who(*labels: str) -> str:
 
 WHO = who(TENANT, AGENT, PRINCIPAL)
 THE_BUDGET = (
-    f"{{{{ $labels.{RESOURCE} }}}}"
-    f"{{{{ with $labels.{prometheus_label(sc.WINDOW)} }}}} ({{{{ . }}}}){{{{ end }}}}"
+    f"{{{{ $labels.{RESOURCE} }}}}{{{{ with $labels.{WINDOW} }}}} ({{{{ . }}}}){{{{ end }}}}"
 )
-SERVICE = f"{{{{ or $labels.{q.JOB} `(unknown service)` }}}}"
-THE_GUARD = f"{{{{ or $labels.{prometheus_label(sc.GUARD_NAME)} `(unnamed)` }}}}"
+SERVICE = f"{{{{ or $labels.{JOB} `(unknown service)` }}}}"
+THE_GUARD = f"{{{{ or $labels.{GUARD} `(unnamed)` }}}}"
 THE_DECISIONS = f"the {{{{ $labels.{POINT} }}}} decisions"

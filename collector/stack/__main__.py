@@ -1,0 +1,124 @@
+"""``python -m collector.stack``, which `make stack` runs: the stack in the foreground."""
+
+# ruff: noqa: T201 (it talks to a person)
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError
+from collector.stack.addresses import HOST
+from dashboards.web import serve as page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the stack in the foreground until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m collector.stack", description=main.__doc__)
+    parser.add_argument(
+        "--overlay",
+        action="append",
+        default=[],
+        choices=sorted(file.stem for file in (FOLDER / "overlays").glob("*.yaml")),
+        help="one of collector/overlays; may be repeated",
+    )
+    parser.add_argument("--data", type=Path, help="keep data here (default: removed at the end)")
+    options = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    with ExitStack() as held:
+        temporary = tempfile.TemporaryDirectory(prefix="otel-budget-stack-")
+        directory = options.data or Path(held.enter_context(temporary))
+        try:
+            stack = held.enter_context(
+                Stack(
+                    directory,
+                    overlays=options.overlay,
+                    addresses=Stack.default_addresses(),
+                    environment=_configuration_variables(),
+                    keep=options.data is not None,
+                )
+            )
+            removed = f"nothing of {directory}" if options.data else "its data"
+            print(_greeting(stack, removed, _dashboards(held, stack)), flush=True)
+            _follow(stack, PROGRAMS)
+        except StackError as error:
+            print(error, file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nStopping ...", flush=True)
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
+    return (
+        f"The stack is ready; Ctrl-C stops it and removes {removed}.\n"
+        f"  OTLP for applications  {stack.otlp_grpc} (gRPC)  {stack.otlp_http} (HTTP)\n"
+        f"  Prometheus             {stack.prometheus}\n"
+        f"  Jaeger                 {stack.jaeger}\n"
+        f"  Alertmanager           {stack.alertmanager}\n"
+        f"  Dashboards             {dashboards}\n"
+        f"  Audit file             {stack.audit_file}\n"
+        f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_http} "
+        f"otel-budget verify --prometheus {stack.prometheus} --jaeger {stack.jaeger} "
+        f"--audit-file {stack.audit_file}\n"
+    )
+
+
+def _dashboards(held: ExitStack, stack: Stack) -> str:
+    """The address of the page that draws the dashboards, or how to get it."""
+    if not page.built():
+        return "not built: run dashboards/web/setup.sh --no-browser (Node.js 20), then start again"
+    port = os.environ.get("DASHBOARDS_PORT", str(page.DEFAULT_PORT))
+    if not port.isdigit() or int(port) > 65535:
+        raise StackError(f"DASHBOARDS_PORT={port!r} is not a port; write a number.")
+    try:
+        return held.enter_context(page.serving(stack.prometheus, port=int(port)))
+    except OSError:
+        raise StackError(
+            f"Port {port} on {HOST} is in use; stop what listens there, or choose another with "
+            "DASHBOARDS_PORT=0 (any free one)."
+        ) from None
+
+
+def _configuration_variables() -> dict[str, str]:
+    """The user's variables for the configurations, without the addresses."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("OTELCOL_", "JAEGER_", "LOGS_")) and name not in DEFAULT_PORTS
+    }
+
+
+def _follow(stack: Stack, names: Sequence[str]) -> None:
+    """Print what the programs write until one of them ends."""
+    with ExitStack() as held:
+        logs = {
+            name: held.enter_context(
+                (stack.directory / "logs" / f"{name}.log").open(errors="replace")
+            )
+            for name in names
+        }
+        while True:
+            for name, log in logs.items():
+                for line in log:
+                    print(f"{name:13}| {line}", end="" if line.endswith("\n") else "\n", flush=True)
+            for name in names:
+                if not stack.running(name):
+                    raise StackError(f"{name} has ended; its last lines are above.")
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

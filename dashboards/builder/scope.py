@@ -1,0 +1,130 @@
+"""A dashboard's drop-downs, and the queries that honour them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from dashboards.builder import queries
+from dashboards.builder.labels import (
+    AGENT,
+    BUDGET_OF_ONE_SOURCE,
+    ENVIRONMENT,
+    JOB,
+    MODEL,
+    RESOURCE,
+    TENANT,
+    label,
+)
+from otel_budget import semconv
+from otel_budget.semconv import Metric
+
+#: The time selected on the dashboard.
+RANGE: Final = "$__range"
+#: The time between two points of a chart: bars over it add up to the total.
+STEP: Final = "$__interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A drop-down: several values may be chosen; All matches everything, a missing label too."""
+
+    name: str
+    title: str
+    label: str
+    #: Metrics whose series carry the label; drop-downs before this one narrow them.
+    sources: tuple[Metric, ...]
+
+    @property
+    def matcher(self) -> str:
+        """Matches what is chosen."""
+        return f'{self.label}=~"${self.name}"'
+
+    def applies_to(self, metric: Metric) -> bool:
+        """Whether series of the metric may carry the label."""
+        if self.label in (JOB, ENVIRONMENT):
+            return True
+        if self.label in (TENANT, AGENT):
+            return metric.labelled
+        return self.label in {label(attribute) for attribute in metric.attributes}
+
+
+#: In the order in which they narrow each other.
+VARIABLES: Final = (
+    Variable("service", "Service", JOB, (semconv.METRIC_DECISIONS,)),
+    Variable("environment", "Environment", ENVIRONMENT, (semconv.METRIC_DECISIONS,)),
+    Variable("tenant", "Tenant", TENANT, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
+    Variable("agent", "Agent", AGENT, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
+    Variable("model", "Model", MODEL, (semconv.METRIC_CALLS,)),
+    Variable(
+        "resource",
+        "Resource",
+        RESOURCE,
+        (semconv.METRIC_THRESHOLD_HITS, semconv.METRIC_CONSUMED),
+    ),
+)
+#: The value of All: it matches series without the label, too.
+ALL_VALUE: Final = ".*"
+#: Where Jaeger's page is; a text box, since a dashboard cannot ask a data source for it.
+JAEGER_DEFAULT: Final = "http://localhost:16686"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Selectors and queries that honour every drop-down the metric carries.
+
+    Attributes:
+        names: How the backend names the metrics.
+    """
+
+    names: queries.Names
+
+    def select(self, metric: Metric, *matchers: str, part: str = "") -> str:
+        """The selector of a metric under the drop-downs, with more matchers."""
+        chosen = [variable.matcher for variable in VARIABLES if variable.applies_to(metric)]
+        return queries.selector(self.names.of(metric, part), *chosen, *matchers)
+
+    def source(self, variable: Variable) -> str:
+        """The selector behind a drop-down, narrowed by the drop-downs before it."""
+        chosen = [
+            earlier.matcher
+            for earlier in VARIABLES[: VARIABLES.index(variable)]
+            if all(earlier.applies_to(metric) for metric in variable.sources)
+        ]
+        names = "|".join(self.names.of(metric) for metric in variable.sources)
+        if len(variable.sources) == 1:
+            return queries.selector(names, *chosen)
+        return queries.selector("", f'__name__=~"{names}"', *chosen)
+
+    def counted(self, metric: Metric, *matchers: str, window: str = RANGE) -> str:
+        """What a counter counted, as one number."""
+        return queries.by("sum", (), queries.total(self.select(metric, *matchers), window))
+
+    def counted_by(
+        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
+    ) -> str:
+        """What a counter counted, by labels; ``(none)`` where a label is missing."""
+        total = queries.total(self.select(metric, *matchers), window)
+        return queries.named(queries.by("sum", labels, total), *labels)
+
+    def counted_or_zero(
+        self, name: str, metric: Metric, *, known: Metric = semconv.METRIC_DECISIONS
+    ) -> str:
+        """`counted_by` one label, or a single 0 where `known` is counted and `metric` never was."""
+        counted = self.counted_by((name,), metric)
+        zero = queries.marked(self.counted(known), name, "none so far")
+        return f"{counted} or (0 * {zero} unless on () {counted})"
+
+    def seconds_left(self) -> str:
+        """Seconds until each budget is used up, at the pace of its own window."""
+        return queries.seconds_to_exhaustion(
+            *(
+                queries.level(self.select(metric, queries.CAP), BUDGET_OF_ONE_SOURCE)
+                for metric in (
+                    semconv.METRIC_CONSUMED,
+                    semconv.METRIC_LIMIT,
+                    semconv.METRIC_WINDOW_LENGTH,
+                    semconv.METRIC_WINDOW_REMAINING,
+                )
+            )
+        )
