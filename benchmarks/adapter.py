@@ -28,7 +28,7 @@ from otel_budget import (
     instrument,
     semconv,
 )
-from otel_budget.interpretation import measure
+from otel_budget.contract.interpretation import measure
 
 INFO = SessionInfo(tenant="acme", agent="coder", model="claude-sonnet-4-5", provider="anthropic")
 USAGE = TokenUsage(prompt_tokens=4_808, completion_tokens=10, total_tokens=4_818)

@@ -40,7 +40,7 @@ def sessions(few: int = 10_000, many: int = 1_000_000) -> None:
     start = time.perf_counter()
     for number in range(few, many):
         guard.check_before_llm(f"session-{number}", 100)
-    sessions_known = len(guard._otel_budget_recorder.destination.hub.sessions)  # type: ignore[attr-defined]
+    sessions_known = len(guard._otel_budget_settings.destination.hub.sessions)  # type: ignore[attr-defined]
     print(
         f"\nSessions: {few:,} hold {at_few:.1f} MB; after {many:,} still {sessions_known:,} are "
         f"remembered ({(time.perf_counter() - start) / (many - few) * 1e6:.0f} us a check)"

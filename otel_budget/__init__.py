@@ -3,9 +3,11 @@
 One line around a guard of yours:
 
     guard = instrument(guard, session_info=SessionInfo(tenant="acme", model="claude-sonnet-4-5"))
+
+Public are the names below and those of `otel_budget.guards`, `otel_budget.sdk` and
+`otel_budget.testing`. Everything else is private and may change in any release.
 """
 
-from otel_budget.a3s import for_a3s
 from otel_budget.contract import (
     Allow,
     BudgetDecision,
@@ -19,11 +21,12 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
-from otel_budget.gate import BudgetGate
-from otel_budget.genai_prices import GenAIPrices
-from otel_budget.guard import instrument
-from otel_budget.prices import FlatRates, PriceSource
-from otel_budget.session_info import SessionInfo, call_info
+from otel_budget.contract.genai_prices import GenAIPrices
+from otel_budget.contract.prices import FlatRates, PriceSource
+from otel_budget.contract.session_info import SessionInfo, call_info
+from otel_budget.runtime.a3s import for_a3s
+from otel_budget.runtime.gate import BudgetGate
+from otel_budget.telemetry.instrument import instrument
 from otel_budget.version import __version__
 
 __all__ = [

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from typing import Any
 
 import pytest
 
 import otel_budget
+import otel_budget.guards
+import otel_budget.sdk
+import otel_budget.testing
 from support.paths import ROOT
 from typing_api import async_host, host, loop_without_a_runtime
 
@@ -40,6 +44,36 @@ def test_these_are_the_public_names() -> None:
     assert otel_budget.__all__ == sorted(otel_budget.__all__)
     for name in PUBLIC:
         assert getattr(otel_budget, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (
+            otel_budget.guards,
+            {
+                "AsyncWindowGuard",
+                "GUARD_UNAVAILABLE",
+                "Limit",
+                "Measurement",
+                "Price",
+                "SessionInfoSource",
+                "WindowGuard",
+                "call_cost",
+                "measure",
+                "price",
+                "price_source",
+                "resolve",
+            },
+        ),
+        (otel_budget.sdk, {"ConfiguredTelemetry", "configure"}),
+        (otel_budget.testing, {"CapturedTelemetry", "capture_telemetry"}),
+    ],
+)
+def test_these_are_the_public_names_of_its_modules(module: Any, names: set[str]) -> None:
+    assert set(module.__all__) == names
+    for name in names:
+        assert getattr(module, name) is not None
 
 
 def test_the_keywords_of_instrument_are_pinned() -> None:

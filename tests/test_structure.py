@@ -11,48 +11,19 @@ from pathlib import Path
 import pytest
 
 from otel_budget import semconv
-from support.paths import PACKAGE
+from support.paths import PACKAGE, ROOT
 from support.processes import python
 
-#: The levels, from the bottom up. A module imports from the rows above its own only; a new module
-#: needs a place in here.
-LEVELS: list[tuple[str, ...]] = [
-    # 0: names, and helpers that know nothing of the rest
-    ("semconv", "version", "sanitize", "log_once", "windows", "forks"),
-    ("daemon_threads", "background_loop"),
-    # 1: the contract
-    ("contract", "session_info"),
-    # 2: answers, usage, prices
-    ("dialects", "genai_prices"),
-    ("prices",),
-    # 3: what they mean; pure
-    ("interpretation", "limits"),
-    # 4: the hub
-    ("tallies", "sessions"),
-    ("levels",),
-    ("hub",),
-    ("instruments",),
-    ("hubs",),
-    # 5: one call's telemetry
-    ("recorder",),
-    ("recording",),
-    ("check_recording", "usage_recording"),
-    # 6: guards
-    ("guard", "guards"),
-    # 7: the runtime's half
-    ("inquiry", "hits"),
-    ("asking", "gated_calls"),
-    ("gate", "a3s"),
-    # 8: the SDK
-    ("exporters",),
-    ("delivery",),
-    ("sdk", "testing"),
-    # what `from otel_budget import …` gives
-    ("__init__",),
-    # 9: the commands
-    ("verify",),
-    ("cli",),
-]
+
+def _levels() -> list[list[str]]:
+    """The rows of CONTRIBUTING's table of levels: top-level modules, and packages with a slash."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| (.*?) \|", text, flags=re.MULTILINE)
+    return [[name.rstrip("/") for name in re.findall(r"`([a-z_/]+)`", row)] for row in rows]
+
+
+#: From the bottom up. A module imports from the rows above its own and from its own package only.
+LEVELS = _levels()
 RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
 #: Free inside but for circles.
 PACKAGES = {"contract", "verify", "cli"}
@@ -93,21 +64,30 @@ def _row(module: str) -> str:
 @pytest.mark.parametrize("path", FILES, ids=_module)
 def test_a_module_imports_only_from_lower_levels(path: Path) -> None:
     module = _module(path)
-    assert _row(module) in RANK, f"give {module} a level in the table of this test"
+    assert _row(module) in RANK, f"give {_row(module)} a level in CONTRIBUTING's table"
     for imported in _imports(path):
-        if _row(imported) == _row(module) and _row(module) in PACKAGES:
-            continue
-        if module != imported:
+        if _row(imported) != _row(module):
             assert RANK[_row(imported)] < RANK[_row(module)], f"{module} imports {imported}"
 
 
-def test_the_table_lists_nothing_that_is_gone() -> None:
-    assert set(RANK) == {_row(module) for module in MODULES}
+def test_contributings_table_of_levels_lists_what_there_is() -> None:
+    assert sorted(name for row in LEVELS for name in row) == sorted({_row(m) for m in MODULES})
+    assert len(LEVELS) <= 10
 
 
 def test_there_are_no_circles() -> None:
     graph = {_module(path): set(_imports(path)) - {_module(path)} for path in FILES}
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_a_newcomer_can_take_in_every_folder() -> None:
+    for folder in {path.parent for path in FILES}:
+        assert len(list(folder.glob("*.py"))) <= 16, f"{folder.name} holds too many modules"
+    for path in FILES:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 350, f"{path.name} has {lines} lines: is it two ideas?"
+    runtime = sum(len(p.read_text().splitlines()) for p in (PACKAGE / "runtime").glob("*.py"))
+    assert runtime <= 1_250
 
 
 # -- names -----------------------------------------------------------------------------------
@@ -163,9 +143,13 @@ def _outside(path: Path) -> set[str]:
     return found
 
 
-def test_only_two_modules_import_the_sdk() -> None:
+#: What an API-only host imports beside the levels below `sdk`.
+CORE = {"runtime", "__init__"}
+
+
+def test_only_two_wings_import_the_sdk() -> None:
     importing = {
-        _module(path)
+        _row(_module(path))
         for path in FILES
         if any(name.startswith("opentelemetry.sdk") for name in _outside(path))
     }
@@ -173,15 +157,17 @@ def test_only_two_modules_import_the_sdk() -> None:
 
 
 def test_the_core_imports_opentelemetrys_api_and_pydantic_alone() -> None:
-    """Levels 0 to 7; the prices are an extra, imported where they are used."""
+    """Everything that may be imported without an extra; prices are imported where they are used."""
     import sys
 
     for path in FILES:
-        if RANK[_row(_module(path))] >= RANK["exporters"] and _module(path) != "__init__":
+        if RANK[_row(_module(path))] >= RANK["sdk"] and _row(_module(path)) not in CORE:
             continue
         outside = {name.split(".")[0] for name in _outside(path)} - {"otel_budget"}
         extra = outside - set(sys.stdlib_module_names) - {"opentelemetry", "pydantic"}
-        assert extra <= ({"genai_prices"} if _module(path) == "genai_prices" else set()), path
+        assert extra <= ({"genai_prices"} if _module(path) == "contract.genai_prices" else set()), (
+            path
+        )
         assert not [n for n in _outside(path) if n.startswith("opentelemetry.exporter")], path
 
 
@@ -194,7 +180,7 @@ def test_importing_the_package_pulls_in_no_extra() -> None:
         instrument(SyncBudgetGuard(), prices=None)
         heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "genai_prices", "typer", "rich",
                  "yaml", "httpx", "requests", "grpc", "otel_budget.sdk", "otel_budget.testing",
-                 "otel_budget.cli", "otel_budget.verify", "otel_budget.exporters")
+                 "otel_budget.cli", "otel_budget.verify", "otel_budget.sdk.exporters")
         loaded = [name for name in sys.modules if name.startswith(heavy)]
         assert not loaded, loaded
         """

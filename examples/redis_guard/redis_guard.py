@@ -32,9 +32,15 @@ from otel_budget import (
     SyncBudgetGuard,
     TokenUsage,
 )
-from otel_budget.interpretation import Price, measure, price
-from otel_budget.semconv import GUARD_UNAVAILABLE
-from otel_budget.session_info import SessionInfoSource, call_cost, resolve
+from otel_budget.guards import (
+    GUARD_UNAVAILABLE,
+    Price,
+    SessionInfoSource,
+    call_cost,
+    measure,
+    price,
+    resolve,
+)
 
 NANO = 10**9
 DAY = 86_400.0

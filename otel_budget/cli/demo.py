@@ -14,7 +14,6 @@ import typer
 from rich.console import Console, Group
 from rich.text import Text
 
-from otel_budget.cli.calllog import Call
 from otel_budget.cli.drawing import (
     denials_table,
     metric_rows,
@@ -25,10 +24,11 @@ from otel_budget.cli.drawing import (
 from otel_budget.cli.excerpt import CREDIT, excerpt
 from otel_budget.cli.otlp import Otlp, sending
 from otel_budget.cli.play import LogClock, play
+from otel_budget.cli.replay.call_log import LoggedCall
 from otel_budget.cli.report import denials_of, report_of
 from otel_budget.cli.terminal import followed, say, usd
-from otel_budget.guard import instrument
 from otel_budget.guards import Limit, WindowGuard
+from otel_budget.telemetry.instrument import instrument
 
 #: USD per tenant and day.
 CAP: Final = 0.5
@@ -49,7 +49,8 @@ def demo(
 
     Example: otel-budget demo --otlp http://localhost:4318
     """
-    from otel_budget.testing import capture_telemetry, observe_global
+    from otel_budget.sdk.observation import observe_global
+    from otel_budget.testing import capture_telemetry
 
     calls = excerpt()
     clock = LogClock(calls[0].at or 0.0)
@@ -100,11 +101,11 @@ def demo(
         console.print(_closing(otlp))
 
 
-def _shown(calls: list[Call], *, quiet: bool) -> Iterable[Call]:
+def _shown(calls: list[LoggedCall], *, quiet: bool) -> Iterable[LoggedCall]:
     watched = not quiet and Console(stderr=True).is_terminal
     pause = _SHOW / len(calls) if watched else 0.0
 
-    def paced() -> Iterator[Call]:
+    def paced() -> Iterator[LoggedCall]:
         for call in followed(calls, "Calls", shown=watched):
             yield call
             time.sleep(pause)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from importlib.resources import as_file, files
 from typing import Final
 
-from otel_budget.cli.calllog import Call, read_log
-from otel_budget.cli.logfile import open_log
+from otel_budget.cli.replay.call_log import LoggedCall, read_log
+from otel_budget.cli.replay.log_file import open_log
 
 #: Whose the calls are; see data/NOTICE.md.
 CREDIT: Final = (
@@ -27,13 +27,13 @@ _CALLS_A_SESSION: Final = 11
 _CALLS_A_TOOL: Final = 5
 
 
-def excerpt() -> list[Call]:
+def excerpt() -> list[LoggedCall]:
     """The calls of the excerpt, with tenant, session, model and tools assigned by row number."""
     with as_file(files("otel_budget") / "data" / FILE) as path, open_log(path) as file:
         calls = read_log(file, path, {}).calls
     shares = [entry for entry in _TENANTS for _ in range(entry[3])]
     made: dict[str, int] = {}
-    assigned: list[Call] = []
+    assigned: list[LoggedCall] = []
     for row, call in enumerate(calls):
         # 7 and 20 have no common divisor: twenty rows in a row meet every share once.
         tenant, model, provider, _ = shares[row * 7 % len(shares)]

@@ -8,10 +8,10 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_budget.cli.calllog import Call
+from otel_budget.cli.replay.call_log import LoggedCall
 from otel_budget.contract import Proceeds
-from otel_budget.dialects import is_typed, print_usage, read_decision
-from otel_budget.session_info import call_info
+from otel_budget.contract.dialects import is_typed, print_usage, read_decision
+from otel_budget.contract.session_info import call_info
 
 
 class LogClock:
@@ -35,12 +35,12 @@ class Played:
         refused_output_tokens: What they generated in the log.
     """
 
-    first_refusal: dict[str | None, Call] = field(default_factory=dict)
+    first_refusal: dict[str | None, LoggedCall] = field(default_factory=dict)
     refused_input_tokens: int = 0
     refused_output_tokens: int = 0
 
 
-def play(guard: Any, calls: Iterable[Call], clock: LogClock, default_session: str) -> Played:
+def play(guard: Any, calls: Iterable[LoggedCall], clock: LogClock, default_session: str) -> Played:
     """Ask `guard`, sync or async, before each call, and tell it the usage of those it lets pass.
 
     A check that raises or answers what its runtime rejects refuses the call, as in the runtime.
@@ -59,7 +59,9 @@ def _without_a_loop(run: Coroutine[Any, Any, Played]) -> Played:
     raise TypeError("the guard is sync, but one of its methods waits")
 
 
-async def _play(guard: Any, calls: Iterable[Call], clock: LogClock, default_session: str) -> Played:
+async def _play(
+    guard: Any, calls: Iterable[LoggedCall], clock: LogClock, default_session: str
+) -> Played:
     played = Played()
     for call in calls:
         if call.at is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_budget import semconv
-from otel_budget.testing import Telemetry
+from otel_budget.sdk.captured import CapturedTelemetry
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Report:
     other_levels: list[Level] = field(default_factory=list)
 
 
-def report_of(telemetry: Telemetry) -> Report:
+def report_of(telemetry: CapturedTelemetry) -> Report:
     """Read the metrics of `telemetry`."""
     metrics = telemetry.metrics()
     report = Report(tokens=dict.fromkeys(semconv.TOKEN_TYPES, 0))
@@ -147,7 +147,7 @@ def _levels(metrics: Mapping[str, Any]) -> Iterator[Level]:
             )
 
 
-def denials_of(telemetry: Telemetry) -> list[Denial]:
+def denials_of(telemetry: CapturedTelemetry) -> list[Denial]:
     """The denied calls by their reason, in the order of their first, read from the spans."""
     denials: dict[tuple[Any, ...], Denial] = {}
     for span in telemetry.spans:

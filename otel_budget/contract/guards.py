@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any, Final
+
 from otel_budget.contract.decisions import Allow, BudgetDecision
 from otel_budget.contract.usage import TokenUsage
 
@@ -40,3 +43,38 @@ class SyncBudgetGuard:
 
 class NoopBudgetGuard(BudgetGuard):
     """Allows everything: observe first, enforce later."""
+
+
+# -- any object with the methods -------------------------------------------------------------
+_METHODS: Final = ("check_before_llm", "record_after_llm", "check_before_tool")
+
+
+def is_async(guard: Any) -> bool:
+    """Whether the guard's methods are coroutine functions.
+
+    Raises:
+        TypeError: `guard` has none of the contract's methods, or mixes sync and async ones.
+    """
+    methods = {name: getattr(guard, name, None) for name in _METHODS}
+    present = {name: method for name, method in methods.items() if method is not None}
+    if not present:
+        raise TypeError(
+            f"{type(guard).__name__} is not a budget guard: it has none of {', '.join(_METHODS)}"
+        )
+    not_callable = [name for name, method in present.items() if not callable(method)]
+    if not_callable:
+        raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")
+    coroutines = [name for name, method in present.items() if _is_coroutine_function(method)]
+    if coroutines and len(coroutines) < len(present):
+        plain = [name for name in present if name not in coroutines]
+        raise TypeError(
+            f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
+            f"({', '.join(plain)}): make them all one or the other"
+        )
+    return bool(coroutines)
+
+
+def _is_coroutine_function(method: Any) -> bool:
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
+        getattr(method, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )

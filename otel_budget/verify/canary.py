@@ -27,7 +27,7 @@ from otel_budget import (
     instrument,
 )
 from otel_budget.contract import Hit
-from otel_budget.guard import EVENTS_VARIABLE
+from otel_budget.telemetry.instrument import EVENTS_VARIABLE
 from otel_budget.verify import expected, inspection
 
 

@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from collector.stack import Stack
 from otel_budget import BudgetGate, BudgetLevel, semconv
-from otel_budget.hubs import poll_levels
 from otel_budget.semconv import prometheus_label
+from otel_budget.telemetry.hubs import poll_levels
 from support import probes
 from support.applications import DELTA, Application, Scripted, deny, soft
 

@@ -275,7 +275,7 @@ def test_a_guard_of_any_kind_refuses(log: Any, report: Any, guards: Any, factory
         ("guards_of_mine:nope", "has no nope"),
         ("guards_of_mine:number", "no function or class"),
         ("guards_of_mine:broken", "RuntimeError: no database"),
-        ("guards_of_mine:Nothing", "no budget guard"),
+        ("guards_of_mine:Nothing", "not a budget guard"),
     ],
 )
 def test_a_factory_that_makes_no_guard_says_why(

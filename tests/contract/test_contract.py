@@ -186,7 +186,7 @@ def test_a_provider_shape_that_is_none_is_a_validation_error(constructor: Any, r
 
 
 def test_which_way_the_cache_was_counted_is_no_part_of_the_dict_dialect() -> None:
-    from otel_budget.dialects import print_usage
+    from otel_budget.contract.dialects import print_usage
 
     assert print_usage(TokenUsage.from_openai(CHAT)) == {
         "prompt_tokens": 350,

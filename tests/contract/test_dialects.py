@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from otel_budget import Allow, Deny, SoftLimit, TokenUsage
-from otel_budget.dialects import (
+from otel_budget.contract.dialects import (
     Malformed,
     is_typed,
     print_decision,

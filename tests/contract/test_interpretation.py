@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from otel_budget import Allow, Deny, FlatRates, SoftLimit, TokenUsage
-from otel_budget.interpretation import Measurement, measure, outcome_of, price, utilization
+from otel_budget.contract.interpretation import Measurement, measure, outcome_of, price, utilization
 
 SOFT = SoftLimit(resource="r", consumed=4, limit=5)
 SOFT_DICT = {"decision": "soft", "resource": "r", "consumed": 4, "limit": 5}

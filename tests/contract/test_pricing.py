@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from otel_budget import FlatRates, GenAIPrices, PriceSource, SessionInfo, TokenUsage, call_info
-from otel_budget.prices import price_source
+from otel_budget.contract.prices import price_source
 from support.backend import Backend
 from support.guards import SyncScript
 from support.processes import python
@@ -312,7 +312,7 @@ def test_without_the_extra_auto_prices_nothing_and_asking_for_it_says_what_to_in
         real = importlib.util.find_spec
         importlib.util.find_spec = lambda name, *a: None if name == "genai_prices" else real(name)
         from otel_budget import GenAIPrices
-        from otel_budget.prices import price_source
+        from otel_budget.contract.prices import price_source
         assert price_source("auto") is None
         try:
             GenAIPrices()

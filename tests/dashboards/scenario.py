@@ -37,7 +37,7 @@ from otel_budget import (
     instrument,
 )
 from otel_budget import semconv as sc
-from otel_budget.hubs import poll_levels
+from otel_budget.telemetry.hubs import poll_levels
 
 SERVICE, ENVIRONMENT = "agents", "production"
 #: USD per million tokens; cached prompt tokens cost what others do.

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from otel_budget.contract import Allow, Deny, SoftLimit, TokenUsage
+from otel_budget.contract.prices import FlatRates
+from otel_budget.contract.session_info import SessionInfo, call_info
 from otel_budget.guards import AsyncWindowGuard, Limit, WindowGuard
-from otel_budget.prices import FlatRates
-from otel_budget.session_info import SessionInfo, call_info
 from support.processes import python
 
 DOLLAR_A_CALL = FlatRates(input=1.0, output=0.0)  # of a million input tokens
@@ -391,7 +391,8 @@ def test_a_finalizer_that_runs_within_the_guard_may_call_it() -> None:
         """
         import faulthandler, gc
         faulthandler.dump_traceback_later(20, exit=True)  # a guard that hangs is to end
-        from otel_budget import Deny, TokenUsage, limits
+        from otel_budget import Deny, TokenUsage
+        from otel_budget.guards import limit as limits
         from otel_budget.guards import Limit, WindowGuard
         guard = WindowGuard(Limit(3, "tokens", per="session"))
         usage = TokenUsage(prompt_tokens=1, completion_tokens=0, total_tokens=1)

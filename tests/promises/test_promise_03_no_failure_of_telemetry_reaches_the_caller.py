@@ -323,19 +323,19 @@ def test_promise_3_a_raising_exporter_breaks_no_call(
 @pytest.mark.parametrize(
     "target",
     [
-        "otel_budget.check_recording.outcome_of",
-        "otel_budget.check_recording.text",
-        "otel_budget.usage_recording.measure",
-        "otel_budget.usage_recording.price",
-        "otel_budget.recording.text",
-        "otel_budget.recorder.resolve",
-        "otel_budget.recorder.name",
-        "otel_budget.recording.attach",
-        "otel_budget.recording.detach",
-        "otel_budget.sessions.Sessions.parent",
-        "otel_budget.sessions.Sessions.spend",
-        "otel_budget.tallies.Tallies.add",
-        "otel_budget.hub.Hub.enqueue",
+        "otel_budget.telemetry.check.outcome_of",
+        "otel_budget.telemetry.check.text",
+        "otel_budget.telemetry.usage.measure",
+        "otel_budget.telemetry.usage.price",
+        "otel_budget.telemetry.call.text",
+        "otel_budget.telemetry.settings.resolve",
+        "otel_budget.telemetry.settings.name",
+        "otel_budget.telemetry.call.attach",
+        "otel_budget.telemetry.call.detach",
+        "otel_budget.telemetry.sessions.Sessions.parent",
+        "otel_budget.telemetry.sessions.Sessions.spend",
+        "otel_budget.telemetry.tallies.Tallies.add",
+        "otel_budget.telemetry.hub.Hub.enqueue",
         "otel_budget.log_once._log",
     ],
 )
@@ -355,7 +355,7 @@ def test_promise_3_a_bug_of_ours_reaches_nobody_and_outlasts_no_call(
     before = backend.value("budget.decisions")
     _every_call(make, guard, answers)
     assert backend.value("budget.decisions") == before + 2
-    if target != "otel_budget.recording.detach":
+    if target != "otel_budget.telemetry.call.detach":
         assert len(backend.spans()) == 3
     from opentelemetry import context
 
@@ -367,9 +367,9 @@ def test_promise_3_a_span_ends_even_if_what_came_of_it_cannot_be_told(
     backend: Backend, make: Make, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard = backend.instrument(make.guard(make.soft()))
-    for target in ("check_recording.outcome_of", "usage_recording.price"):
-        monkeypatch.setattr(f"otel_budget.{target}", Breaking(None)._raise)
-    monkeypatch.setattr("otel_budget.sessions.Sessions.spend", Breaking(None)._raise)
+    for target in ("check.outcome_of", "usage.price"):
+        monkeypatch.setattr(f"otel_budget.telemetry.{target}", Breaking(None)._raise)
+    monkeypatch.setattr("otel_budget.telemetry.sessions.Sessions.spend", Breaking(None)._raise)
     make.call(guard, method, *make.arguments(method))
     assert len(backend.spans(f"budget.{method}")) == 1
 

@@ -89,7 +89,7 @@ def test_promise_8_interleaved_tasks_keep_their_own_spans(backend: Backend) -> N
 def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
     backend: Backend,
 ) -> None:
-    from otel_budget.recorder import GuardSettings
+    from otel_budget.telemetry.settings import GuardSettings
 
     class Levels(SyncScript):
         def budget_levels(self) -> list[Any]:
@@ -111,11 +111,11 @@ def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
 
 
 def test_promise_8_sessions_are_bounded(backend: Backend) -> None:
-    from otel_budget.recorder import Destination
-    from otel_budget.sessions import MAX_SESSIONS
+    from otel_budget.telemetry.sessions import MAX_SESSIONS
+    from otel_budget.telemetry.settings import Destination
 
     guard = backend.instrument(SyncScript({"decision": "allow"}))
-    destination = object.__getattribute__(guard, "_otel_budget_recorder").destination
+    destination = object.__getattribute__(guard, "_otel_budget_settings").destination
     assert isinstance(destination, Destination)
     assert MAX_SESSIONS == 10_000
     sessions = destination.hub.sessions
@@ -133,8 +133,8 @@ warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: forking a process w
 from support.backend import Backend
 from support.guards import SyncScript
 from otel_budget import BudgetLevel, FlatRates, instrument
-from otel_budget.hubs import hub_for
-import otel_budget.hubs as hubs
+from otel_budget.telemetry.hubs import hub_for
+import otel_budget.telemetry.hubs as hubs
 backend = Backend()
 USAGE = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
 class Guard(SyncScript):
@@ -215,8 +215,8 @@ def test_promise_8_forks_under_load_lose_and_double_nothing(durations: int) -> N
     """A drain gives the SDK what has waited; no fork may fall into it."""
     _run(
         f"""
-        import otel_budget.hub
-        otel_budget.hub.MAX_DURATIONS = {durations}
+        import otel_budget.telemetry.hub
+        otel_budget.telemetry.hub.MAX_DURATIONS = {durations}
         def counts():  # what does not fit into a small queue is a telemetry error
             return {{k: v for k, v in totals().items() if k != "budget.telemetry.errors"}}
         def right(n):
@@ -248,7 +248,7 @@ def test_promise_8_a_fork_in_the_middle_of_another_threads_tally() -> None:
         """
         tallies = hub.tallies
         from otel_budget import semconv
-        from otel_budget.tallies import NO_LABELS
+        from otel_budget.telemetry.tallies import NO_LABELS
         within, go_on = threading.Event(), threading.Event()
         def additions():
             key = (NO_LABELS, "llm", "allow")
@@ -276,7 +276,7 @@ def test_promise_8_a_fork_in_the_middle_of_its_own_tally() -> None:
         """
         tallies = hub.tallies
         from otel_budget import semconv
-        from otel_budget.tallies import NO_LABELS
+        from otel_budget.telemetry.tallies import NO_LABELS
         calls(2)
         pids = []
         def additions():
@@ -321,7 +321,7 @@ def test_promise_8_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
         thread.start()
         assert held.wait(10)
         def child():
-            from otel_budget.hubs import poll_levels
+            from otel_budget.telemetry.hubs import poll_levels
             guard.answer = {{"decision": "soft", "resource": "r", "consumed": 1, "limit": 2}}
             calls(3)
             poll_levels()

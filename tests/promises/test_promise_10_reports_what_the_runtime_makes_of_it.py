@@ -70,7 +70,7 @@ def test_promise_10_the_runtimes_own_deadline_holds_for_dict_answers_only(
             return self.now
 
     guard = backend.instrument(make.guard(make.allow))
-    monkeypatch.setattr("otel_budget.recording.time", Clock())
+    monkeypatch.setattr("otel_budget.telemetry.call.time", Clock())
     make.call(guard, "check_before_llm", "s", 1)
     decision = backend.span().attributes["budget.decision"]
     assert decision == ("allow" if make.typed else "late")

@@ -156,7 +156,7 @@ def test_other_attributes_are_the_guards() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        ({"guard": object()}, TypeError, "no budget guard"),
+        ({"guard": object()}, TypeError, "not a budget guard"),
         ({"timeout": -1}, ValueError, "above 0"),
         ({"timeout": None}, TypeError, "seconds"),
         ({"fail": ""}, ValueError, "'closed' or 'open'"),

@@ -15,7 +15,7 @@ async def _async_sink(hit: BudgetThresholdHit) -> None: ...
 @pytest.mark.parametrize(
     ("arguments", "kind", "words"),
     [
-        ({"guard": object()}, TypeError, "no budget guard"),
+        ({"guard": object()}, TypeError, "not a budget guard"),
         ({"on_hit": 3}, TypeError, "function, a list or a queue"),
         ({"on_hit": _async_sink}, TypeError, "must not be async"),
         ({"timeout": 0}, ValueError, "above 0"),

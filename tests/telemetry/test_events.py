@@ -90,9 +90,9 @@ def test_a_session_that_stays_above_its_soft_limit_logs_once_a_minute_per_resour
         def monotonic(self) -> float:
             return self.now
 
-    monkeypatch.setattr("otel_budget.sessions.time", Clock)
+    monkeypatch.setattr("otel_budget.telemetry.sessions.time", Clock)
     clock = Clock()
-    monkeypatch.setattr("otel_budget.sessions.time", clock)
+    monkeypatch.setattr("otel_budget.telemetry.sessions.time", clock)
     cost, tokens = (instrumented(backend, make.guard(make.soft(r))) for r in ("usd", "tokens"))
     for guard in (cost, cost, tokens, cost, tokens):
         make.call(guard, "check_before_llm", "s1", 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otel_budget import BudgetLevel
-from otel_budget.hubs import poll_levels
+from otel_budget.telemetry.hubs import poll_levels
 from support.backend import Backend
 from support.guards import Make, SyncScript
 from support.schema import LABELS, instrumented, labelled, series_of

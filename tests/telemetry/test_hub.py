@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from otel_budget import hub as hub_module
-from otel_budget.hubs import hub_for
+from otel_budget.telemetry import hub as hub_module
+from otel_budget.telemetry.hubs import hub_for
 from support.backend import Backend
 from support.guards import SyncScript
 from support.processes import python
@@ -26,8 +26,8 @@ from opentelemetry import metrics, trace, _logs
 from support.backend import Backend
 from support.guards import SyncScript
 from otel_budget import BudgetLevel, instrument
-from otel_budget.hubs import poll_levels
-from otel_budget.hubs import hub_for
+from otel_budget.telemetry.hubs import poll_levels
+from otel_budget.telemetry.hubs import hub_for
 ALLOW = {"decision": "allow"}
 b = Backend()
 def use_globally(b=b):
@@ -155,7 +155,7 @@ def test_a_provider_that_is_gone_takes_its_hub_with_it() -> None:
     python(
         PRELUDE
         + """
-from otel_budget.hubs import live_hubs
+from otel_budget.telemetry.hubs import live_hubs
 before = len(live_hubs())
 for number in range(50):
     backend = Backend()

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from otel_budget import BudgetGuard, BudgetLevel, semconv
-from otel_budget import levels as levels_module
-from otel_budget.hubs import poll_levels
-from otel_budget.levels import GAUGES, LevelRow, Levels
-from otel_budget.tallies import Tallies
+from otel_budget.telemetry import levels as levels_module
+from otel_budget.telemetry.hubs import poll_levels
+from otel_budget.telemetry.levels import GAUGES, LevelRow, Levels
+from otel_budget.telemetry.tallies import Tallies
 from support.backend import Backend
 from support.guards import SyncScript
 

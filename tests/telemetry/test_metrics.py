@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from otel_budget import BudgetGate, BudgetLevel, SessionInfo, call_info, semconv
-from otel_budget.hubs import poll_levels
+from otel_budget.telemetry.hubs import poll_levels
 from support.backend import Backend
 from support.guards import METHODS, Make, SyncScript, outcome
 from support.schema import CALL, LABELS, RATES, instrumented, labelled, series_of

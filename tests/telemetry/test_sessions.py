@@ -10,7 +10,7 @@ import pytest
 from opentelemetry import baggage, context
 from opentelemetry.sdk.trace import SpanProcessor
 
-from otel_budget import sessions as sessions_module
+from otel_budget.telemetry import sessions as sessions_module
 from support.backend import Backend
 from support.guards import METHODS, Make, SyncScript
 

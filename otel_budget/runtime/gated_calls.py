@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 
 from otel_budget import semconv
 from otel_budget.contract import Allow, SoftLimit, TokenUsage
-from otel_budget.dialects import usage_of
-from otel_budget.session_info import call_info
+from otel_budget.contract.dialects import usage_of
+from otel_budget.contract.session_info import call_info
 
 
 class _Gate(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Final
 
-from otel_budget.exporters import Signal
+from otel_budget.sdk.exporters import Signal
 
 _log = logging.getLogger("otel_budget")
 
@@ -127,7 +127,7 @@ class Delivery:
             self._exporter.shutdown()
 
 
-class Pipeline:
+class SignalPipeline:
     """A provider, its deliveries, and a parked thread that flushes and shuts it down.
 
     The thread is started now because from Python 3.12 none can be started while the interpreter

@@ -14,15 +14,15 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from otel_budget import semconv
-from otel_budget.check_recording import LlmCheck, ToolCheck
 from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit
-from otel_budget.dialects import Malformed, UsageDialect, read_decision
-from otel_budget.guard import parts_of
-from otel_budget.interpretation import Outcome, interpret
+from otel_budget.contract.dialects import Malformed, UsageDialect, read_decision
+from otel_budget.contract.interpretation import Outcome, interpret
 from otel_budget.log_once import log_once
-from otel_budget.recording import Call, Deadline, asked_until
 from otel_budget.sanitize import error_type
-from otel_budget.usage_recording import UsageRecord
+from otel_budget.telemetry.call import Call, Deadline, asked_until
+from otel_budget.telemetry.check import LlmCheck, ToolCheck
+from otel_budget.telemetry.usage import UsageRecord
+from otel_budget.telemetry.wrapper import parts_of
 
 Fail = Literal["closed", "open"]
 
@@ -119,7 +119,7 @@ class AskedGuard:
         *,
         reraises_interrupts: bool,
     ) -> None:
-        self.inner, self.recorder = parts_of(guard)
+        self.inner, self.settings = parts_of(guard)
         self.timeout = timeout
         self.dialect = dialect
         self.reraises_interrupts = reraises_interrupts
@@ -142,8 +142,8 @@ class AskedGuard:
 
     def call_without_usage(self, session_id: str, reason: str) -> None:
         """Count a model call that ended without a usage to record."""
-        if self.recorder is not None:
-            UsageRecord(self.recorder, (session_id, None), {}).missing(reason)
+        if self.settings is not None:
+            UsageRecord(self.settings, (session_id, None), {}).missing(reason)
 
 
 # -- one question --------------------------------------------------------------------------
@@ -157,8 +157,8 @@ class Inquiry:
         self._guard = guard
         self._call = (
             None
-            if guard.recorder is None
-            else question.recorded_as(guard.recorder, question.args, {})
+            if guard.settings is None
+            else question.recorded_as(guard.settings, question.args, {})
         )
         self._deadline = Deadline(time.monotonic() + guard.timeout)
         self._given_up = False

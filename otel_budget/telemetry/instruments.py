@@ -12,8 +12,8 @@ from collections.abc import Callable
 from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Observation
 
 from otel_budget import semconv
-from otel_budget.hub import Hub
-from otel_budget.levels import GAUGES, LevelRow
+from otel_budget.telemetry.hub import Hub
+from otel_budget.telemetry.levels import GAUGES, LevelRow
 from otel_budget.version import __version__
 
 _Read = Callable[[Hub], list[Observation]]

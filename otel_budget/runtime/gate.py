@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_budget import semconv
-from otel_budget.asking import Asker
 from otel_budget.contract import (
     Allow,
     BudgetExhausted,
@@ -16,11 +15,12 @@ from otel_budget.contract import (
     SoftLimit,
     TokenUsage,
 )
-from otel_budget.dialects import usage_of
-from otel_budget.gated_calls import LlmCall, ToolCall
-from otel_budget.hits import HitSink, hit_sink
-from otel_budget.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
+from otel_budget.contract.dialects import usage_of
 from otel_budget.log_once import log_once
+from otel_budget.runtime.asking import Asker
+from otel_budget.runtime.gated_calls import LlmCall, ToolCall
+from otel_budget.runtime.hits import HitSink, hit_sink
+from otel_budget.runtime.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
 
 _WITHOUT_USAGE: Final = {
     semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…): what it "

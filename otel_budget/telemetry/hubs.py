@@ -8,8 +8,8 @@ from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider
 
 from otel_budget.forks import RenewedLock
-from otel_budget.hub import Hub, is_proxy
-from otel_budget.instruments import make_instruments
+from otel_budget.telemetry.hub import Hub, is_proxy
+from otel_budget.telemetry.instruments import make_instruments
 
 
 class _Registry:

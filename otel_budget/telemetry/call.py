@@ -20,11 +20,11 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import Span, Status, StatusCode
 
 from otel_budget import semconv
-from otel_budget.interpretation import Outcome
-from otel_budget.recorder import SHIELDED, GuardSettings, Identity
+from otel_budget.contract.interpretation import Outcome
+from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
-from otel_budget.session_info import UNKNOWN
-from otel_budget.tallies import NO_LABELS, Addition
+from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
+from otel_budget.telemetry.tallies import NO_LABELS, Addition
 
 #: Characters of a recorded stack trace.
 _STACK_LENGTH: Final = 16_384
@@ -77,8 +77,8 @@ class Call:
         "in_progress",
         "info",
         "outcome",
-        "recorder",
         "session",
+        "settings",
         "span",
     )
 
@@ -86,10 +86,10 @@ class Call:
     span_name: ClassVar[str]
 
     def __init__(
-        self, recorder: GuardSettings, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, settings: GuardSettings, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
-        self.recorder = recorder
-        self.destination = recorder.destination
+        self.settings = settings
+        self.destination = settings.destination
         self.hub = self.destination.hub
         self.info = UNKNOWN
         self.session = ""
@@ -214,7 +214,7 @@ class Call:
         """Find out whose call this is."""
         session_id = self.argument(0, "session_id")
         self.session = text(session_id)
-        self.info = self.recorder.info_of(session_id, self.hub)
+        self.info = self.settings.info_of(session_id, self.hub)
 
     @property
     def session_key(self) -> tuple[int, str]:
@@ -224,7 +224,7 @@ class Call:
     @property
     def identity(self) -> Identity:
         """Labels and attributes of whoever this call is for."""
-        return self.recorder.identity(self.info, self.hub.tallies)
+        return self.settings.identity(self.info, self.hub.tallies)
 
     def identity_attributes(self) -> dict[str, Any]:
         """The attributes that say whose call this is."""
@@ -264,7 +264,7 @@ class Call:
             semconv.EXCEPTION_TYPE: error_type(error),
             semconv.EXCEPTION_MESSAGE: message,
         }
-        if self.recorder.stacktraces:
+        if self.settings.stacktraces:
             stack = "".join(traceback.format_exception(error))
             event[semconv.EXCEPTION_STACKTRACE] = text(stack, _STACK_LENGTH)
         span.add_event(semconv.SPAN_EVENT_EXCEPTION, event)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from otel_budget.genai_prices import GenAIPrices
+from otel_budget.contract.genai_prices import GenAIPrices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

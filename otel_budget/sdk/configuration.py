@@ -1,9 +1,4 @@
-"""Providers and exporters for a program that has none: one call, one bounded shutdown.
-
-The standard ``OTEL_*`` variables decide everything that is not an argument. A program with an
-OpenTelemetry set-up of its own needs none of this; with `testing` this is the only module that
-imports the SDK.
-"""
+"""`configure`: one call that sets telemetry up, and one bounded shutdown."""
 
 from __future__ import annotations
 
@@ -12,106 +7,28 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-from otel_budget.delivery import Delivery, Losses, Pipeline
-from otel_budget.exporters import INSTALL, SIGNALS, Protocol, Signal, exporters, first
 from otel_budget.forks import renew_in_child
-from otel_budget.hubs import poll_levels
 from otel_budget.log_once import log_once
-
-try:
-    from opentelemetry import _logs, metrics, trace
-    from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import (
-        MetricExporter,
-        MetricReader,
-        PeriodicExportingMetricReader,
-    )
-    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-except ModuleNotFoundError as _missing:
-    raise ModuleNotFoundError(
-        f"otel_budget.sdk needs the OpenTelemetry SDK, which is not installed; {INSTALL}.",
-        name=_missing.name,
-    ) from None
+from otel_budget.sdk.delivery import Losses, SignalPipeline
+from otel_budget.sdk.exporters import SIGNALS, Protocol, Signal, exporters
+from otel_budget.sdk.providers import is_free, pipeline_of, resource_of
+from otel_budget.telemetry.hubs import poll_levels
 
 _log = logging.getLogger("otel_budget")
 
 
-class _Spans(Delivery, SpanExporter):
-    def export(self, spans: Any) -> Any:
-        return self.deliver(spans, len(spans))
-
-    def shutdown(self) -> None:
-        self.close()
-
-
-class _LogEvents(Delivery, LogRecordExporter):
-    def export(self, batch: Any) -> Any:
-        return self.deliver(batch, len(batch))
-
-    def shutdown(self) -> None:
-        self.close()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return True
-
-
-class _Metrics(Delivery, MetricExporter):
-    def __init__(self, make: Callable[[], Any]) -> None:
-        Delivery.__init__(self, make)
-        # The reader asks its exporter for these two.
-        MetricExporter.__init__(
-            self,
-            preferred_temporality=self._exporter._preferred_temporality,
-            preferred_aggregation=self._exporter._preferred_aggregation,
-        )
-
-    def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
-        return self.deliver(metrics_data, 0, timeout_millis=timeout_millis)
-
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        return True
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        self.close()
-
-
-class _SpanProcessor(BatchSpanProcessor):
-    def __init__(self, delivery: _Spans) -> None:
-        self._delivery = delivery
-        super().__init__(delivery)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        if span.context and span.context.trace_flags.sampled:
-            self._delivery.offer()
-        super().on_end(span)
-
-
-class _LogProcessor(BatchLogRecordProcessor):
-    def __init__(self, delivery: _LogEvents) -> None:
-        self._delivery = delivery
-        super().__init__(delivery)
-
-    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        self._delivery.offer()
-        super().on_emit(log_record)
-
-
-class Telemetry:
+class ConfiguredTelemetry:
     """What `configure` has set up. It is shut down at exit by itself.
 
     Not on a signal: a process that is to end cleanly on SIGTERM turns it into an ordinary exit
     (``signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))``), as most servers do already.
     """
 
-    def __init__(self, pipelines: list[Pipeline], shutdown_timeout: float) -> None:
+    def __init__(self, pipelines: list[SignalPipeline], shutdown_timeout: float) -> None:
         self._pipelines = pipelines
         self._timeout = shutdown_timeout
         # Reentrant: a signal may interrupt a shutdown and ask for one.
@@ -201,7 +118,7 @@ class Telemetry:
                 pipeline.after_fork()
 
 
-def _levels_first(pipeline: Pipeline, job: Callable[[], object]) -> Callable[[], object]:
+def _levels_first(pipeline: SignalPipeline, job: Callable[[], object]) -> Callable[[], object]:
     """The last metrics are to carry the guards' last levels, if they tell them quickly."""
     if pipeline.signal != "metrics":
         return job
@@ -219,7 +136,7 @@ class _SetUp:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.telemetry: Telemetry | None = None
+        self.telemetry: ConfiguredTelemetry | None = None
         renew_in_child(self)
 
     def after_fork(self) -> None:
@@ -238,7 +155,7 @@ def configure(
     protocol: Protocol | None = None,
     shutdown_timeout: float = 5.0,
     log_patience: float = 120.0,
-) -> Telemetry:
+) -> ConfiguredTelemetry:
     """Set up tracing, metrics and log events from the ``OTEL_*`` variables, once per process.
 
     Read are the variables of the OpenTelemetry specification: ``OTEL_SDK_DISABLED``,
@@ -274,11 +191,11 @@ def configure(
             return _set_up.telemetry
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             log_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
-            _set_up.telemetry = Telemetry([], shutdown_timeout)
+            _set_up.telemetry = ConfiguredTelemetry([], shutdown_timeout)
             return _set_up.telemetry
         if os.environ.get("OTEL_CONFIG_FILE"):
             log_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
-        taken = [signal for signal in SIGNALS if not _is_free(signal)]
+        taken = [signal for signal in SIGNALS if not is_free(signal)]
         # Everything is made before anything is set, so that an error leaves nothing half done.
         makers = {
             signal: exporters(signal, endpoint, protocol)
@@ -291,56 +208,13 @@ def configure(
                 f"configure() leaves the provider of {', '.join(taken)} alone, which was set up "
                 "before; it is not shut down by the handle either.",
             )
-        resource = Resource.create({SERVICE_NAME: service_name} if service_name else {})
-        _set_up.telemetry = Telemetry(
+        resource = resource_of(service_name)
+        _set_up.telemetry = ConfiguredTelemetry(
             [
-                _pipeline_of(signal, make, resource, log_patience)
+                pipeline_of(signal, make, resource, log_patience)
                 for signal, make in makers.items()
                 if make
             ],
             shutdown_timeout,
         )
         return _set_up.telemetry
-
-
-def _is_free(signal: Signal) -> bool:
-    # The API's proxies stand where no provider was set. One of the three is public there.
-    provider: object
-    if signal == "traces":
-        provider = trace.get_tracer_provider()
-    elif signal == "metrics":
-        provider = metrics.get_meter_provider()
-    else:
-        provider = _logs.get_logger_provider()
-    return "Proxy" in type(provider).__name__
-
-
-def _pipeline_of(
-    signal: Signal, makers: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
-) -> Pipeline:
-    if signal == "traces":
-        spans = [_Spans(make) for make in makers]
-        tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        for delivery in spans:
-            tracer_provider.add_span_processor(_SpanProcessor(delivery))
-        trace.set_tracer_provider(tracer_provider)
-        return Pipeline(signal, tracer_provider, spans)
-    if signal == "metrics":
-        points: list[_Metrics] = []
-        readers: list[MetricReader] = []
-        for make in makers:
-            exporter = make()
-            if isinstance(exporter, MetricReader):  # such as Prometheus', which is asked
-                readers.append(exporter)
-                continue
-            points.append(_Metrics(first(exporter, make)))
-            readers.append(PeriodicExportingMetricReader(points[-1]))
-        meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
-        metrics.set_meter_provider(meter_provider)
-        return Pipeline(signal, meter_provider, points)
-    events = [_LogEvents(make, log_patience) for make in makers]
-    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    for log_delivery in events:
-        logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
-    _logs.set_logger_provider(logger_provider)
-    return Pipeline(signal, logger_provider, events)

@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from otel_budget.cli.logfile import rows_of
+from otel_budget.cli.replay.log_file import rows_of
 from otel_budget.cli.terminal import CommandError
 from otel_budget.contract import TokenUsage
 
@@ -53,7 +53,7 @@ _COUNTS: Final = ("prompt", "completion", "total", "cache_read", "cache_write")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class LoggedCall:
     """One row: a model call where `usage` is given, and a tool call where `tool` is."""
 
     line: int
@@ -85,7 +85,7 @@ class CallLog:
         reordered: Whether the file's rows were not in the order of time.
     """
 
-    calls: list[Call] = field(default_factory=list)
+    calls: list[LoggedCall] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
     reordered: bool = False
@@ -162,7 +162,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 # -- one row -------------------------------------------------------------------------------
-def _call(line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Call:
+def _call(line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> LoggedCall:
     values = {
         wanted: value
         for wanted, column in columns.items()
@@ -187,7 +187,7 @@ def _call(line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Call
         if "timestamp" not in values:
             raise ValueError("it has no timestamp")
         at = _seconds(values["timestamp"])
-    return Call(
+    return LoggedCall(
         line,
         at,
         _text(values, "session"),

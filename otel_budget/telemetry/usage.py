@@ -6,12 +6,12 @@ import logging
 from typing import Any
 
 from otel_budget import semconv
-from otel_budget.interpretation import Measurement, Price, measure, price
+from otel_budget.contract.interpretation import Measurement, Price, measure, price
+from otel_budget.contract.session_info import call_cost
 from otel_budget.log_once import log_once
-from otel_budget.recorder import SHIELDED
-from otel_budget.recording import Call
-from otel_budget.session_info import call_cost
-from otel_budget.tallies import Addition
+from otel_budget.telemetry.call import Call
+from otel_budget.telemetry.settings import SHIELDED
+from otel_budget.telemetry.tallies import Addition
 
 
 class UsageRecord(Call):
@@ -65,7 +65,7 @@ class UsageRecord(Call):
         try:
             attributes = self.identity.attributes
             model, provider = attributes.get(semconv.MODEL), attributes.get(semconv.PROVIDER)
-            return price(measured, self.recorder.prices, model, provider, call_cost())
+            return price(measured, self.settings.prices, model, provider, call_cost())
         except SHIELDED as error:
             self.hub.failed(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)

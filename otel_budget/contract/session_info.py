@@ -38,14 +38,14 @@ _FIELDS = tuple(field.name for field in fields(SessionInfo))
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _CallInfo:
     """What `call_info` says of the calls inside it."""
 
     said: tuple[tuple[str, str], ...]
     cost_usd: float | None
 
 
-_call: ContextVar[_Call | None] = ContextVar("otel_budget_call_info", default=None)
+_call: ContextVar[_CallInfo | None] = ContextVar("otel_budget_call_info", default=None)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def call_info(
     said.update((key, value) for key, value in given.items() if value is not None)
     if cost_usd is None and outer is not None:
         cost_usd = outer.cost_usd
-    token = _call.set(_Call(tuple(said.items()), cost_usd))
+    token = _call.set(_CallInfo(tuple(said.items()), cost_usd))
     try:
         yield
     finally:

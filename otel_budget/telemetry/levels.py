@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from otel_budget import semconv
 from otel_budget.contract import BudgetLevel
-from otel_budget.interpretation import utilization
+from otel_budget.contract.interpretation import utilization
 from otel_budget.sanitize import amount, name
-from otel_budget.tallies import Key, Labels, Pairs, Tallies
+from otel_budget.telemetry.tallies import Key, Labels, Pairs, Tallies
 
 #: Seconds between two polls.
 POLL_INTERVAL: Final = 5.0

@@ -11,8 +11,8 @@ from typing import Any, Final
 from rich.text import Text
 
 from otel_budget import semconv
-from otel_budget.cli.calllog import CallLog
 from otel_budget.cli.play import Played
+from otel_budget.cli.replay.call_log import CallLog
 from otel_budget.cli.report import Report
 from otel_budget.cli.terminal import clean, counted, usd
 

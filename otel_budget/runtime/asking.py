@@ -9,11 +9,11 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
 
-from otel_budget.background_loop import BackgroundLoop
-from otel_budget.daemon_threads import DaemonThreads
-from otel_budget.dialects import Dialect, UsageDialect
-from otel_budget.guard import is_async
-from otel_budget.inquiry import (
+from otel_budget.contract.dialects import Dialect, UsageDialect
+from otel_budget.contract.guards import is_async
+from otel_budget.runtime.background_loop import BackgroundLoop
+from otel_budget.runtime.daemon_threads import DaemonThreads
+from otel_budget.runtime.inquiry import (
     AskedGuard,
     Fail,
     Inquiry,

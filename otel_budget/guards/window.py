@@ -23,12 +23,12 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
+from otel_budget.contract.interpretation import Measurement, Price, measure, price
+from otel_budget.contract.prices import PriceSource, price_source
+from otel_budget.contract.session_info import SessionInfo, SessionInfoSource, call_cost, resolve
 from otel_budget.forks import RenewedLock
-from otel_budget.interpretation import Measurement, Price, measure, price
-from otel_budget.limits import Book, Limit
-from otel_budget.prices import PriceSource, price_source
+from otel_budget.guards.limit import Book, Limit
 from otel_budget.sanitize import text
-from otel_budget.session_info import SessionInfo, SessionInfoSource, call_cost, resolve
 
 __all__ = ["AsyncWindowGuard", "Limit", "WindowGuard"]
 

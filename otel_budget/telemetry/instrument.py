@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from opentelemetry import trace
@@ -15,16 +15,16 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 
 from otel_budget import semconv
-from otel_budget.check_recording import LlmCheck, ToolCheck
-from otel_budget.hub import Hub
-from otel_budget.hubs import hub_for
+from otel_budget.contract.guards import is_async
+from otel_budget.contract.prices import PriceSource, price_source
+from otel_budget.contract.session_info import SessionInfoSource
 from otel_budget.log_once import log_once
-from otel_budget.prices import PriceSource, price_source
-from otel_budget.recorder import SHIELDED, Destination, GuardSettings
 from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
-from otel_budget.session_info import SessionInfoSource
-from otel_budget.usage_recording import UsageRecord
+from otel_budget.telemetry.hub import Hub
+from otel_budget.telemetry.hubs import hub_for
+from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
+from otel_budget.telemetry.wrapper import AsyncInstrumentedGuard, InstrumentedGuard
 from otel_budget.version import __version__
 
 Guard = TypeVar("Guard")
@@ -35,7 +35,6 @@ EVENTS_VARIABLE: Final = "OTEL_PYTHON_BUDGET_EVENTS"
 #: Set to ``true`` it records the stack traces of a guard's exceptions.
 STACKTRACES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_STACKTRACES"
 
-_METHODS: Final = ("check_before_llm", "record_after_llm", "check_before_tool")
 _EVENTS: Final = ("span", "logs", "both")
 
 
@@ -90,7 +89,7 @@ def instrument(
     where = _checked_events(events)
     hub = hub_for(meter_provider)
     tells_levels = callable(getattr(guard, "budget_levels", None))
-    recorder = GuardSettings(
+    settings = GuardSettings(
         # The class that an instrumented guard shows is that of the guard inside.
         guard_name=clean_name(name) or text(guard.__class__.__name__),
         session_info=session_info,
@@ -110,131 +109,16 @@ def instrument(
         ),
     )
     wrapper = (AsyncInstrumentedGuard if asynchronous else InstrumentedGuard)(
-        guard, recorder, options
+        guard, settings, partial(instrument, **options)
     )
-    for reporting in {hub, recorder.destination.hub}:
+    for reporting in {hub, settings.destination.hub}:
         reporting.tallies.max_label_sets = max(reporting.tallies.max_label_sets, max_label_sets)
         if tells_levels:
-            reporting.watch(wrapper, _ask_levels, recorder.guard_name, labels)
+            reporting.watch(wrapper, _ask_levels, settings.guard_name, labels)
     return wrapper  # type: ignore[return-value]
 
 
 _OPTIONS: Final = frozenset(inspect.signature(instrument).parameters) - {"guard"}
-
-
-class _Instrumented:
-    """What both shells share: everything but the contract's methods is the guard's own."""
-
-    __slots__ = (
-        "__weakref__",
-        "_otel_budget_guard",
-        "_otel_budget_options",
-        "_otel_budget_recorder",
-    )
-
-    def __init__(self, guard: Any, recorder: GuardSettings, options: dict[str, Any]) -> None:
-        object.__setattr__(self, "_otel_budget_guard", guard)
-        object.__setattr__(self, "_otel_budget_recorder", recorder)
-        object.__setattr__(self, "_otel_budget_options", options)
-
-    @property
-    def __class__(self) -> Any:  # the host's isinstance checks keep working
-        return type(self._otel_budget_guard)
-
-    @__class__.setter
-    def __class__(self, value: Any) -> None:
-        self._otel_budget_guard.__class__ = value
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(self._otel_budget_guard, attribute)
-
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(self._otel_budget_guard, attribute, value)
-
-    def __delattr__(self, attribute: str) -> None:
-        delattr(self._otel_budget_guard, attribute)
-
-    def __dir__(self) -> Iterable[str]:
-        return dir(self._otel_budget_guard)
-
-    def __repr__(self) -> str:
-        return f"<instrumented {self._otel_budget_guard!r}>"
-
-    # A copy of an instrumented guard is an instrumented copy of the guard; so is a pickled one.
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _instrument_again, (self._otel_budget_guard, self._otel_budget_options)
-
-    def __copy__(self) -> Any:
-        return _instrument_again(copy.copy(self._otel_budget_guard), self._otel_budget_options)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        inner = copy.deepcopy(self._otel_budget_guard, memo)
-        return _instrument_again(inner, self._otel_budget_options)
-
-
-# The shells name every method of the contract. Inheriting a default would answer in the guard's
-# stead, and __getattr__ is not asked for what a base class has.
-
-
-class InstrumentedGuard(_Instrumented):
-    """A synchronous guard, observed."""
-
-    __slots__ = ()
-
-    def check_before_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
-        with LlmCheck(self._otel_budget_recorder, args, kwargs) as call:
-            method = getattr(self._otel_budget_guard, "check_before_llm", None)
-            call.answer = None if method is None else method(*args, **kwargs)
-            return call.answer
-
-    def record_after_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Tell the guard the usage, and record it."""
-        with UsageRecord(self._otel_budget_recorder, args, kwargs) as call:
-            method = getattr(self._otel_budget_guard, "record_after_llm", None)
-            call.answer = None if method is None else method(*args, **kwargs)
-            return call.answer
-
-    def check_before_tool(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
-        with ToolCheck(self._otel_budget_recorder, args, kwargs) as call:
-            method = getattr(self._otel_budget_guard, "check_before_tool", None)
-            call.answer = None if method is None else method(*args, **kwargs)
-            return call.answer
-
-
-class AsyncInstrumentedGuard(_Instrumented):
-    """An async guard, observed."""
-
-    __slots__ = ()
-
-    async def check_before_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
-        with LlmCheck(self._otel_budget_recorder, args, kwargs) as call:
-            method = getattr(self._otel_budget_guard, "check_before_llm", None)
-            call.answer = None if method is None else await method(*args, **kwargs)
-            return call.answer
-
-    async def record_after_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Tell the guard the usage, and record it."""
-        with UsageRecord(self._otel_budget_recorder, args, kwargs) as call:
-            method = getattr(self._otel_budget_guard, "record_after_llm", None)
-            call.answer = None if method is None else await method(*args, **kwargs)
-            return call.answer
-
-    async def check_before_tool(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
-        with ToolCheck(self._otel_budget_recorder, args, kwargs) as call:
-            method = getattr(self._otel_budget_guard, "check_before_tool", None)
-            call.answer = None if method is None else await method(*args, **kwargs)
-            return call.answer
-
-
-def parts_of(guard: Any) -> tuple[Any, GuardSettings | None]:
-    """The guard inside an instrumented one and its recorder; any other guard itself and None."""
-    if not issubclass(type(guard), _Instrumented):
-        return guard, None
-    return guard._otel_budget_guard, guard._otel_budget_recorder
 
 
 def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:
@@ -253,39 +137,8 @@ def _logger(provider: LoggerProvider | None, hub: Hub) -> Logger:
         return NoOpLogger(semconv.SCOPE_NAME)
 
 
-def _instrument_again(guard: Any, options: dict[str, Any]) -> Any:
-    return instrument(guard, **options)
-
-
 def _ask_levels(wrapper: Any) -> Any:
     return wrapper._otel_budget_guard.budget_levels()
-
-
-def is_async(guard: Any) -> bool:
-    """Whether the guard's methods are coroutine functions."""
-    methods = {name: getattr(guard, name, None) for name in _METHODS}
-    present = {name: method for name, method in methods.items() if method is not None}
-    if not present:
-        raise TypeError(
-            f"{type(guard).__name__} is no budget guard: it has none of {', '.join(_METHODS)}"
-        )
-    not_callable = [name for name, method in present.items() if not callable(method)]
-    if not_callable:
-        raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")
-    coroutines = [name for name, method in present.items() if _is_coroutine_function(method)]
-    if coroutines and len(coroutines) < len(present):
-        plain = [name for name in present if name not in coroutines]
-        raise TypeError(
-            f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
-            f"({', '.join(plain)}): make them all one or the other"
-        )
-    return bool(coroutines)
-
-
-def _is_coroutine_function(method: Any) -> bool:
-    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
-        getattr(method, "__call__", None)  # noqa: B004 - an object with an async __call__
-    )
 
 
 def _checked_labels(metric_labels: Iterable[str]) -> tuple[str, ...]:

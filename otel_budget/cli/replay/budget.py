@@ -11,8 +11,8 @@ from typing import Any
 
 from otel_budget.cli.terminal import CommandError, amount
 from otel_budget.guards import Limit, WindowGuard
-from otel_budget.limits import Per
-from otel_budget.windows import Window
+from otel_budget.guards.calendar import Window
+from otel_budget.guards.limit import Per
 
 
 def budget_of(

@@ -20,10 +20,10 @@ from opentelemetry.metrics import Histogram, MeterProvider
 
 from otel_budget import semconv
 from otel_budget.forks import RenewedLock, renew_in_child
-from otel_budget.levels import POLL_INTERVAL, Levels
 from otel_budget.log_once import log_once
-from otel_budget.sessions import Sessions
-from otel_budget.tallies import NO_LABELS, Tallies
+from otel_budget.telemetry.levels import POLL_INTERVAL, Levels
+from otel_budget.telemetry.sessions import Sessions
+from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
 #: Durations that wait for a collection. Half full wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192

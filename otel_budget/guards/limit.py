@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from otel_budget.contract import Deny, SoftLimit
+from otel_budget.contract.session_info import SessionInfo
+from otel_budget.guards.calendar import WINDOWS, Period, Window, period_at
 from otel_budget.sanitize import text
-from otel_budget.session_info import SessionInfo
-from otel_budget.windows import WINDOWS, Period, Window, period_at
 
 Unit = Literal["USD", "tokens"]
 Per = Literal["tenant", "session", "all"]

@@ -13,17 +13,17 @@ from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
 
 from otel_budget import semconv
-from otel_budget.hub import Hub
-from otel_budget.prices import PriceSource
-from otel_budget.sanitize import name, text
-from otel_budget.session_info import (
+from otel_budget.contract.prices import PriceSource
+from otel_budget.contract.session_info import (
     UNKNOWN,
     SessionInfo,
     SessionInfoSource,
     resolve,
     with_call_info,
 )
-from otel_budget.tallies import Labels, Tallies
+from otel_budget.sanitize import name, text
+from otel_budget.telemetry.hub import Hub
+from otel_budget.telemetry.tallies import Labels, Tallies
 
 #: What the shield holds back. KeyboardInterrupt and SystemExit are not the telemetry's: a signal
 #: handler of the host raises them, wherever the host happens to be.
@@ -46,7 +46,7 @@ class Destination:
     given: tuple[Any, ...] = ()
 
 
-#: Set by `otel_budget.testing`: goes before every recorder's own destination.
+#: Set by `otel_budget.testing`: goes before every settings's own destination.
 override: Destination | None = None
 
 

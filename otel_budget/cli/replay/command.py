@@ -15,19 +15,19 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from otel_budget.cli.budget import budget_of, describe
-from otel_budget.cli.calllog import COLUMNS, Call, CallLog, read_log
 from otel_budget.cli.drawing import tenants_table
-from otel_budget.cli.logfile import open_log
 from otel_budget.cli.otlp import Otlp, sending
 from otel_budget.cli.play import LogClock, play
-from otel_budget.cli.replay_report import as_json as json_of
-from otel_budget.cli.replay_report import notes, opening, totals
+from otel_budget.cli.replay.budget import budget_of, describe
+from otel_budget.cli.replay.call_log import COLUMNS, CallLog, LoggedCall, read_log
+from otel_budget.cli.replay.log_file import open_log
+from otel_budget.cli.replay.report import as_json as json_of
+from otel_budget.cli.replay.report import notes, opening, totals
 from otel_budget.cli.report import report_of
 from otel_budget.cli.terminal import CommandError, counted, followed, say
-from otel_budget.guard import instrument
-from otel_budget.limits import Per
-from otel_budget.windows import Window
+from otel_budget.guards.calendar import Window
+from otel_budget.guards.limit import Per
+from otel_budget.telemetry.instrument import instrument
 
 #: Rows after which ``--otlp`` waits for what it has sent: less than a batch queue holds.
 _BATCH: Final = 500
@@ -80,7 +80,8 @@ def replay(
 
     Example: otel-budget replay calls.jsonl --guard mycompany.budgets:make_guard --json
     """
-    from otel_budget.testing import capture_telemetry, observe_global
+    from otel_budget.sdk.observation import observe_global
+    from otel_budget.testing import capture_telemetry
 
     with open_log(file) as opened:
         log = read_log(opened, file, _mapped(column), strict=strict)
@@ -149,7 +150,7 @@ def _instrumented(guard: Any) -> Any:
     try:
         return instrument(guard)
     except TypeError as error:
-        raise CommandError(f"what --guard made is no guard: {error}.") from None
+        raise CommandError(f"what --guard made is not a guard: {error}.") from None
 
 
 def _mapped(columns: list[str] | None) -> dict[str, str]:
@@ -173,8 +174,8 @@ def _fill(log: CallLog, model: str | None, provider: str | None) -> None:
 
 
 def _followed(
-    calls: list[Call], flush: Callable[[], None] | None, *, shown: bool
-) -> Iterator[Call]:
+    calls: list[LoggedCall], flush: Callable[[], None] | None, *, shown: bool
+) -> Iterator[LoggedCall]:
     for number, call in enumerate(followed(calls, "Calls", shown=shown), 1):
         yield call
         if flush is not None and number % _BATCH == 0:

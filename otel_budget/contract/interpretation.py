@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit, TokenUsage
-from otel_budget.dialects import Malformed, is_typed, read_decision, read_usage
-from otel_budget.prices import PriceSource
+from otel_budget.contract.dialects import Malformed, is_typed, read_decision, read_usage
+from otel_budget.contract.prices import PriceSource
 from otel_budget.sanitize import INT64_MAX, amount
 
 #: Seconds after which the a3s-code runtime has denied a check by itself (its default).

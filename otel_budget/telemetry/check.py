@@ -10,13 +10,13 @@ from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
 from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
-from otel_budget.dialects import read_decision
-from otel_budget.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
+from otel_budget.contract.dialects import read_decision
+from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
 from otel_budget.log_once import log_once
-from otel_budget.recorder import SHIELDED
-from otel_budget.recording import Call
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
-from otel_budget.tallies import Addition
+from otel_budget.telemetry.call import Call
+from otel_budget.telemetry.settings import SHIELDED
+from otel_budget.telemetry.tallies import Addition
 
 _FAILED: Final = Outcome(semconv.ERROR)
 _CANCELLED: Final = Outcome(semconv.CANCELLED)
@@ -36,14 +36,14 @@ class CheckCall(Call):
             totals = self._totals()
         attributes: dict[str, Any] = {}
         if self.records_span:
-            if hit is not None and self.counts and self.recorder.span_events:
+            if hit is not None and self.counts and self.settings.span_events:
                 self._add_span_event(hit)
             attributes = {**_attributes(outcome), **totals}
         self.end_span(attributes, error)
         if outcome.decision == semconv.MALFORMED:
             log_once(
                 logging.WARNING,
-                f"The budget guard {self.recorder.guard_name} gave an answer that its runtime "
+                f"The budget guard {self.settings.guard_name} gave an answer that its runtime "
                 f"rejects, which is a denial: {outcome.answer}.",
             )
         if not self.counts:
@@ -68,7 +68,7 @@ class CheckCall(Call):
             return _LATE if error is not None else interpret(read_decision(self.answer), late=True)
         if error is not None:
             return _CANCELLED
-        late_after = self.recorder.late_after if self._deadline is None else None
+        late_after = self.settings.late_after if self._deadline is None else None
         return outcome_of(self.answer, seconds, late_after)
 
     def proceeding(self) -> list[Addition]:
@@ -95,7 +95,7 @@ class CheckCall(Call):
         identity, tallies = self.identity, self.hub.tallies
         kind = semconv.KIND_HARD if isinstance(hit, Deny) else semconv.KIND_SOFT
         resource = tallies.value(semconv.RESOURCE, text(hit.resource))
-        if isinstance(hit, SoftLimit) and not self.recorder.tells_levels:
+        if isinstance(hit, SoftLimit) and not self.settings.tells_levels:
             self.hub.levels.soft_limit(
                 identity.labels, identity.guard_name, resource, hit.consumed, hit.limit
             )
@@ -108,7 +108,7 @@ class CheckCall(Call):
 
     def _log(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
         try:
-            if self.recorder.log_events:
+            if self.settings.log_events:
                 self._emit(hit, totals)
         except SHIELDED as failure:
             self.hub.failed(semconv.COMPONENT_LOG_EVENT, failure)

@@ -1,0 +1,138 @@
+"""Providers of the SDK, each with its deliveries: batched, patient, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from otel_budget.sdk.delivery import Delivery, SignalPipeline
+from otel_budget.sdk.exporters import INSTALL, Signal, first
+
+try:
+    from opentelemetry import _logs, metrics, trace
+    from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import (
+        MetricExporter,
+        MetricReader,
+        PeriodicExportingMetricReader,
+    )
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        f"otel_budget.sdk needs the OpenTelemetry SDK, which is not installed; {INSTALL}.",
+        name=_missing.name,
+    ) from None
+
+
+class _Spans(Delivery, SpanExporter):
+    def export(self, spans: Any) -> Any:
+        return self.deliver(spans, len(spans))
+
+    def shutdown(self) -> None:
+        self.close()
+
+
+class _LogEvents(Delivery, LogRecordExporter):
+    def export(self, batch: Any) -> Any:
+        return self.deliver(batch, len(batch))
+
+    def shutdown(self) -> None:
+        self.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return True
+
+
+class _Metrics(Delivery, MetricExporter):
+    def __init__(self, make: Callable[[], Any]) -> None:
+        Delivery.__init__(self, make)
+        # The reader asks its exporter for these two.
+        MetricExporter.__init__(
+            self,
+            preferred_temporality=self._exporter._preferred_temporality,
+            preferred_aggregation=self._exporter._preferred_aggregation,
+        )
+
+    def export(self, metrics_data: Any, timeout_millis: float = 10_000, **kwargs: Any) -> Any:
+        return self.deliver(metrics_data, 0, timeout_millis=timeout_millis)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self.close()
+
+
+class _SpanProcessor(BatchSpanProcessor):
+    def __init__(self, delivery: _Spans) -> None:
+        self._delivery = delivery
+        super().__init__(delivery)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context and span.context.trace_flags.sampled:
+            self._delivery.offer()
+        super().on_end(span)
+
+
+class _LogProcessor(BatchLogRecordProcessor):
+    def __init__(self, delivery: _LogEvents) -> None:
+        self._delivery = delivery
+        super().__init__(delivery)
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        self._delivery.offer()
+        super().on_emit(log_record)
+
+
+def is_free(signal: Signal) -> bool:
+    """Whether no provider of `signal` has been set up."""
+    # The API's proxies stand where no provider was set. One of the three is public there.
+    provider: object
+    if signal == "traces":
+        provider = trace.get_tracer_provider()
+    elif signal == "metrics":
+        provider = metrics.get_meter_provider()
+    else:
+        provider = _logs.get_logger_provider()
+    return "Proxy" in type(provider).__name__
+
+
+def pipeline_of(
+    signal: Signal, makers: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
+) -> SignalPipeline:
+    """Make and set the provider of `signal`, with one delivery for each exporter."""
+    if signal == "traces":
+        spans = [_Spans(make) for make in makers]
+        tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for delivery in spans:
+            tracer_provider.add_span_processor(_SpanProcessor(delivery))
+        trace.set_tracer_provider(tracer_provider)
+        return SignalPipeline(signal, tracer_provider, spans)
+    if signal == "metrics":
+        points: list[_Metrics] = []
+        readers: list[MetricReader] = []
+        for make in makers:
+            exporter = make()
+            if isinstance(exporter, MetricReader):  # such as Prometheus', which is asked
+                readers.append(exporter)
+                continue
+            points.append(_Metrics(first(exporter, make)))
+            readers.append(PeriodicExportingMetricReader(points[-1]))
+        meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        metrics.set_meter_provider(meter_provider)
+        return SignalPipeline(signal, meter_provider, points)
+    events = [_LogEvents(make, log_patience) for make in makers]
+    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    for log_delivery in events:
+        logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
+    _logs.set_logger_provider(logger_provider)
+    return SignalPipeline(signal, logger_provider, events)
+
+
+def resource_of(service_name: str | None) -> Resource:
+    """The resource that the ``OTEL_*`` variables describe, with `service_name` before them."""
+    return Resource.create({SERVICE_NAME: service_name} if service_name else {})
