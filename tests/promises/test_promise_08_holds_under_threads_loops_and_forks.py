@@ -97,7 +97,7 @@ def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
 
     def alive() -> int:
         gc.collect()
-        return sum(type(one) in {GuardSettings, Levels} for one in gc.get_objects())
+        return sum(type(item) in {GuardSettings, Levels} for item in gc.get_objects())
 
     before = alive()
     for number in range(10_000):
@@ -306,7 +306,8 @@ def test_promise_8_a_fork_in_the_middle_of_its_own_tally() -> None:
         "hub.tallies._lock",
         "hub.sessions._lock",
         "hub.levels._lock",
-        "hub.levels._polling",
+        "hub.poller._lock",
+        "hub.poller._polling",
         "hubs._registry.lock.current",
     ],
 )
@@ -340,14 +341,14 @@ def test_promise_8_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
 def test_promise_8_the_childs_guards_are_asked_for_their_levels() -> None:
     _run(
         """
-        def told():
+        def wait_for_levels():
             deadline = time.monotonic() + 20
             while not backend.series("budget.consumed"):
-                assert time.monotonic() < deadline, "nobody asks"
+                assert time.monotonic() < deadline, "the guard is not asked"
                 time.sleep(0.02)
             return True
-        assert told()
-        joined(fork(told))
+        assert wait_for_levels()
+        joined(fork(wait_for_levels))
         """
     )
 

@@ -85,7 +85,7 @@ def test_no_metric_makes_more_series_than_promised_whatever_is_combined() -> Non
         "budget.label": ["labels"],
         "budget.source": ["guard", "soft_limit"],
     }  # fmt: skip
-    for series in (*(tallies[counter] for counter in COUNTERS), tallies.levels):
+    for series in (*(tallies[counter] for counter in COUNTERS), tallies.level_series):
         added = 0
         for number, labels in enumerate(chosen):
             for round_ in range(8):
