@@ -268,7 +268,7 @@ def test_a_call_without_a_price_is_visible_and_counts_in_tokens(
     assert guard.levels()["total_cost_usd", "day", None] == 40e-6
     assert guard.check("known").resource == "total_tokens"
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "A call (model unknown) adds nothing to the limits in USD, its price is not known"
+        "A call (model unknown) adds nothing to the limits in USD because its price is unknown"
     ]
 
 
