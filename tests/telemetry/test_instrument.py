@@ -1,4 +1,4 @@
-"""`instrument` beside its promises: what it refuses, copies, and spans around the guard."""
+"""`instrument` apart from its promises: what it refuses, copies, and spans around the guard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.backend import Backend
 from support.guards import METHODS, Make, SyncScript
 
 
-# -- 1: the guard's own object, its arguments, its attributes --------------------------------
+# -- what is refused, and copies -------------------------------------------------------------
 class Mixed:
     def check_before_llm(self, session_id: str, tokens: int) -> None: ...
 
@@ -22,7 +22,7 @@ class Mixed:
 
 
 @pytest.mark.parametrize(
-    ("guard", "options", "error", "says"),
+    ("guard", "options", "error", "message"),
     [
         (Mixed(), {}, TypeError, r"record_after_llm.*check_before_llm"),
         (object(), {}, TypeError, "check_before_llm"),
@@ -37,10 +37,10 @@ class Mixed:
         (SyncScript(), {"prices": "free"}, TypeError, "prices"),
     ],
 )
-def test_what_cannot_be_instrumented_is_said_clearly(
-    backend: Backend, guard: Any, options: dict[str, Any], error: type[Exception], says: str
+def test_a_wrong_guard_or_option_is_a_clear_error(
+    backend: Backend, guard: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         backend.instrument(guard, **options)
 
 

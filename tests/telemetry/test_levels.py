@@ -71,7 +71,7 @@ def test_a_thread_asks_the_guard_and_neither_caller_nor_collection_does(backend:
     inner = LeveledGuard(lambda: [_level()])
     guard = backend.instrument(inner)
     guard.check_before_llm("s", 1)
-    _until(lambda: _resources(backend) == {"usd": 4}, "nobody asked the guard")
+    _until(lambda: _resources(backend) == {"usd": 4}, "the guard was not asked")
     backend.collect()
     guard.check_before_llm("s", 1)
     assert threading.current_thread().name not in inner.threads
