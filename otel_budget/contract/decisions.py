@@ -97,7 +97,7 @@ class BudgetThresholdHit(Frozen):
         )
 
     @model_serializer(mode="wrap")
-    def _without_a_missing_message(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         event: dict[str, Any] = handler(self)
         if event.get("message") is None:
             event.pop("message", None)

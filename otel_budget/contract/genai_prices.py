@@ -117,7 +117,7 @@ class _Card:
         for key in _KEYS:
             rate = getattr(price, key, None)
             if rate is None:
-                # Without a rate of their own, cached tokens are prompt tokens.
+                # Without a rate of their own, cached tokens are charged as prompt tokens.
                 rates.append(rates[0] if key.startswith("cache") else (0.0, ()))
             elif hasattr(rate, "base"):
                 tiers = tuple((tier.start, float(tier.price)) for tier in reversed(rate.tiers))
@@ -133,11 +133,11 @@ class _Card:
                 return None
         return card
 
-    def cost(self, given: int, generated: int, read: int, written: int) -> float:
-        size = given + read + written
+    def cost(self, uncached: int, completion: int, read: int, written: int) -> float:
+        size = uncached + read + written
         total = 0.0
         for tokens, (rate, tiers) in zip(
-            (given, generated, read, written), self.rates, strict=True
+            (uncached, completion, read, written), self.rates, strict=True
         ):
             for start, tier_rate in tiers:
                 if size > start:
@@ -150,10 +150,10 @@ class _Card:
 def _library_cost(price: ModelPrice, tokens: _Tokens) -> float | None:
     from genai_prices import Usage
 
-    given, generated, read, written = tokens
+    uncached, completion, read, written = tokens
     usage = Usage(
-        input_tokens=given + read + written,
-        output_tokens=generated,
+        input_tokens=uncached + read + written,
+        output_tokens=completion,
         cache_read_tokens=read,
         cache_write_tokens=written,
     )

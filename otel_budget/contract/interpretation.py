@@ -187,7 +187,7 @@ def price(
         Exception: Anything that `prices` raises.
     """
     if call_cost is not None:
-        return _checked(call_cost)
+        return _price_of(call_cost)
     if measurement.malformed:
         return Price(None, semconv.MALFORMED_USAGE)
     if measurement.undecided:
@@ -204,10 +204,10 @@ def price(
     )
     if usd is None:
         return Price(None, semconv.NO_MODEL if model is None else semconv.UNKNOWN_MODEL)
-    return _checked(usd)
+    return _price_of(usd)
 
 
-def _checked(usd: object) -> Price:
+def _price_of(usd: object) -> Price:
     if type(usd) is float and 0.0 <= usd < inf:
         return Price(usd)
     cost = amount(usd)

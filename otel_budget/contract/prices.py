@@ -100,7 +100,7 @@ class _RateCard:
 
 
 @cache  # imported once, with look-ups that all guards share
-def _published() -> GenAIPrices:
+def _genai_prices() -> GenAIPrices:
     return GenAIPrices()
 
 
@@ -119,7 +119,7 @@ def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | 
     if prices == "auto":
         if importlib.util.find_spec("genai_prices") is None:
             return None
-        return _published()
+        return _genai_prices()
     raise TypeError(
         f"prices must be 'auto', None or have a cost_usd method, like FlatRates: not {prices!r}"
     )

@@ -109,7 +109,7 @@ class Call:
         try:
             self._open()
         except SHIELDED as error:
-            self.hub.failed(semconv.COMPONENT_SPAN, error)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, error)
         except BaseException:  # raised by a signal handler; there will be no __exit__
             self.in_progress = False
             raise
@@ -144,11 +144,11 @@ class Call:
             if self._attached is not None:
                 detach(self._attached)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         try:
             self.close(seconds, error)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+            self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
             if self.records_span:  # a span that never ends is never exported
                 self.end_span({}, error)
 
@@ -225,7 +225,7 @@ class Call:
         try:
             return self.span is not None and self.span.is_recording()
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
             return False
 
     def end_span(self, attributes: dict[str, Any], error: BaseException | None) -> None:
@@ -240,11 +240,11 @@ class Call:
             if error is not None:
                 self._describe(span, error)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         try:
             span.end()
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
     def _describe(self, span: Span, error: BaseException) -> None:
         message = text(error, MESSAGE_LENGTH)

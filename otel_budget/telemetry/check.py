@@ -89,7 +89,7 @@ class CheckCall(Call):
             if self.span is not None:
                 self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, _hit_attributes(hit))
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
     def _hit_addition(self, hit: SoftLimit | Deny) -> Addition:
         """What to count for `hit`; remembers a soft limit for the gauges."""
@@ -112,7 +112,7 @@ class CheckCall(Call):
             if self.settings.log_events:
                 self._emit(hit, totals)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_LOG_EVENT, failure)
+            self.hub.report_failure(semconv.COMPONENT_LOG_EVENT, failure)
 
     def _emit(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
         logger = self.destination.logger

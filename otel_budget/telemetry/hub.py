@@ -78,13 +78,15 @@ class Hub:
             if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
         elif self.has_meter_provider():
-            self.failed(semconv.COMPONENT_QUEUE)
+            self.report_failure(semconv.COMPONENT_QUEUE)
 
     def has_meter_provider(self) -> bool:
         """Whether there is a real meter provider; until then, durations wait for one."""
         return not (is_proxy(self.provider) and is_proxy(metrics.get_meter_provider()))
 
-    def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
+    def report_failure(
+        self, component: str, error: BaseException | None = None, why: str = ""
+    ) -> None:
         """Count a failure of the telemetry, and log it once per kind. Raises nothing.
 
         Args:
@@ -131,7 +133,7 @@ class Hub:
             except IndexError:  # another thread was faster
                 return
             except Exception as error:  # the sums must still be read
-                self.failed(semconv.COMPONENT_METRICS, error)
+                self.report_failure(semconv.COMPONENT_METRICS, error)
             finally:
                 lock.release()
 
@@ -148,7 +150,7 @@ class Hub:
         self._wake_thread()
 
     def _report_poll_failure(self, why: str, error: BaseException | None) -> None:
-        self.failed(semconv.COMPONENT_LEVELS, error, why)
+        self.report_failure(semconv.COMPONENT_LEVELS, error, why)
 
     def _wake_thread(self) -> None:
         if self._thread is None:
@@ -187,7 +189,7 @@ def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
                 hub.drain()
             hub.poller.poll()
         except BaseException as error:
-            hub.failed(semconv.COMPONENT_METRICS, error)
+            hub.report_failure(semconv.COMPONENT_METRICS, error)
         del hub
 
 

@@ -127,7 +127,7 @@ def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:
     try:
         return trace.get_tracer(semconv.SCOPE_NAME, __version__, provider)
     except SHIELDED as error:
-        hub.failed(semconv.COMPONENT_SPAN, error)
+        hub.report_failure(semconv.COMPONENT_SPAN, error)
         return NoOpTracer()
 
 
@@ -135,7 +135,7 @@ def _logger(provider: LoggerProvider | None, hub: Hub) -> Logger:
     try:
         return get_logger(semconv.SCOPE_NAME, __version__, provider)
     except SHIELDED as error:
-        hub.failed(semconv.COMPONENT_LOG_EVENT, error)
+        hub.report_failure(semconv.COMPONENT_LOG_EVENT, error)
         return NoOpLogger(semconv.SCOPE_NAME)
 
 

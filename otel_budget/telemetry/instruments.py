@@ -35,7 +35,7 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
                     reported.drain()
                     observations += read(reported)
                 except BaseException as error:  # it would silently end the reader's thread
-                    reported.failed(semconv.COMPONENT_METRICS, error)
+                    reported.report_failure(semconv.COMPONENT_METRICS, error)
             return observations
 
         return observe
@@ -59,7 +59,7 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
                 gauge.name, [callback(_levels(value_of))], gauge.unit, gauge.description
             )
     except Exception as error:
-        hub.failed(semconv.COMPONENT_METRICS, error)
+        hub.report_failure(semconv.COMPONENT_METRICS, error)
     return histogram
 
 

@@ -128,7 +128,7 @@ class GuardSettings:
         try:
             return resolve(self.session_info, session_id)
         except SHIELDED as error:
-            hub.failed(semconv.COMPONENT_SESSION_INFO, error)
+            hub.report_failure(semconv.COMPONENT_SESSION_INFO, error)
             return with_call_info(UNKNOWN)
 
     def identity(self, info: SessionInfo, tallies: Tallies) -> Identity:

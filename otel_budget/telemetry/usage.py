@@ -63,7 +63,7 @@ class UsageRecord(Call):
             key = (identity.labels, identity.model, identity.provider, reason)
             identity.tallies.add([(identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+            self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
 
     def _price(self, measurement: Measurement) -> Price:
         try:
@@ -71,7 +71,7 @@ class UsageRecord(Call):
             model, provider = attributes.get(semconv.MODEL), attributes.get(semconv.PROVIDER)
             return price(measurement, self.settings.prices, model, provider, call_cost())
         except SHIELDED as error:
-            self.hub.failed(semconv.COMPONENT_PRICES, error)
+            self.hub.report_failure(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)
 
     def _count(

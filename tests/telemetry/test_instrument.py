@@ -51,9 +51,9 @@ def test_copies_of_an_instrumented_guard_are_instrumented_copies(backend: Backen
     assert shallow.asked is guard.asked
     assert deep.asked == guard.asked
     assert deep.asked is not guard.asked
-    for one in (shallow, deep):
+    for copied in (shallow, deep):
         with call_info(tenant="acme"):
-            one.check_before_llm("s", 1)
+            copied.check_before_llm("s", 1)
     assert backend.value("budget.decisions", budget__tenant="acme") == 2
     again = pickle.loads(pickle.dumps(instrument(SyncBudgetGuard(), prices=None)))
     assert again.check_before_llm("s", 1) == Allow()
