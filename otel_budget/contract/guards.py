@@ -68,7 +68,8 @@ def is_async(guard: Any) -> bool:
     """Whether the guard's methods are coroutine functions.
 
     Raises:
-        TypeError: `guard` has none of the contract's methods, or mixes sync and async ones.
+        TypeError: `guard` has none of the contract's methods, has one that is not callable, or
+            mixes sync and async ones.
     """
     methods = {name: getattr(guard, name, None) for name in _METHODS}
     present = {name: method for name, method in methods.items() if method is not None}
@@ -84,7 +85,7 @@ def is_async(guard: Any) -> bool:
         plain = [name for name in present if name not in coroutines]
         raise TypeError(
             f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
-            f"({', '.join(plain)}): make them all one or the other"
+            f"({', '.join(plain)}): make them all sync or all async"
         )
     return bool(coroutines)
 

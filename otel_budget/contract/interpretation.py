@@ -19,7 +19,7 @@ RUNTIME_DEADLINE: Final = 5.0
 # -- answers -------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the runtime takes one check.
+    """The result of one check, as the runtime sees it.
 
     Attributes:
         decision: One of `semconv.DECISIONS`.
@@ -37,7 +37,7 @@ ALLOWED: Final = Outcome(semconv.ALLOW)
 
 
 def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> Outcome:
-    """How the runtime takes `answer`, which took `seconds`.
+    """The outcome of `answer`, which took `seconds`, as the runtime sees it.
 
     Args:
         answer: What the guard returned.
@@ -52,7 +52,7 @@ def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> O
 
 
 def interpret(decision: BudgetDecision | Malformed, *, late: bool) -> Outcome:
-    """How the runtime takes an answer read as `decision`; a late answer has no hit."""
+    """The outcome of an answer that was read as `decision`; a late answer has no hit."""
     if late:
         return Outcome(semconv.LATE, answer=_outcome_name(decision))
     if isinstance(decision, Malformed):

@@ -121,5 +121,6 @@ def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | 
             return None
         return _genai_prices()
     raise TypeError(
-        f"prices must be 'auto', None or have a cost_usd method, like FlatRates: not {prices!r}"
+        f"prices must be 'auto', None or an object with a cost_usd method, like FlatRates, not "
+        f"{prices!r}"
     )

@@ -1,4 +1,4 @@
-"""Until when a guard's caller waits, known to instrumented guards called further inside."""
+"""How long a guard's caller waits, for instrumented guards that are called further inside."""
 
 from __future__ import annotations
 

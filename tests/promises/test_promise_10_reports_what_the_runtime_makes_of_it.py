@@ -1,4 +1,4 @@
-"""Promise 10: decisions are reported as the runtime takes them."""
+"""Promise 10: decisions are reported as the runtime sees them."""
 
 from __future__ import annotations
 
