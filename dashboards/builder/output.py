@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from dashboards.builder import drilldown, grafana, health, overview, perses, rule_groups, rules_yaml
+from dashboards.builder import grafana, perses
+from dashboards.builder.boards import drilldown, health, overview
 from dashboards.builder.model import Dashboard
 from dashboards.builder.queries import Names
+from dashboards.builder.rules import rule_groups, rules_yaml
 from dashboards.builder.scope import Scope
 from dashboards.builder.thresholds import Thresholds
 

@@ -18,6 +18,8 @@ Result = TypeVar("Result")
 
 #: Seconds after which an idle thread ends.
 _IDLE: Final = 30.0
+#: Calls that may wait for a thread: behind a guard that hangs for good, memory stays bounded.
+_MAX_WAITING: Final = 10_000
 
 
 class DaemonThreads:
@@ -45,7 +47,7 @@ class DaemonThreads:
         """Do ``work(*args)`` on one of the threads.
 
         Raises:
-            RuntimeError: No thread can be started (the interpreter exits).
+            RuntimeError: No thread can be started (the interpreter exits), or too many calls wait.
         """
         future: Future[Result] = Future()
         # Running from the start: a waiter that leaves must not cancel it under the thread's hands.
@@ -58,6 +60,8 @@ class DaemonThreads:
                 future.set_exception(error)
 
         with self._wake:
+            if self._threads >= self._most and len(self._jobs) >= _MAX_WAITING:
+                raise RuntimeError(f"{len(self._jobs):,} calls wait for a thread already")
             self._jobs.append(job)
             if self._idle >= len(self._jobs):
                 self._wake.notify()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -181,7 +182,9 @@ class Inquiry:
     ) -> None:
         self._given_up = True
         if self._token is not None:
-            current_deadline.reset(self._token)
+            # A coroutine may be closed in another context, which has nothing to reset.
+            with suppress(ValueError):
+                current_deadline.reset(self._token)
         if self._call is None:
             return
         if self._conclusion is None:

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from collector.stack import free_addresses
-from dashboards.builder import alert_model, rule_groups, thresholds
+from dashboards.builder import thresholds
 from dashboards.builder.queries import Names
+from dashboards.builder.rules import alert_model, rule_groups
 from otel_budget import semconv as sc
 from promtool import backend
 from rule_cases import prom

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 import rule_cases as cases
-from dashboards.builder import alert_model, output, rule_groups, thresholds
+from dashboards.builder import output, thresholds
 from dashboards.builder.queries import Names
+from dashboards.builder.rules import alert_model, rule_groups
 from otel_budget import semconv as sc
 from promtool import promtool
 from rule_cases.case import ACME, DAY, decision, hit, series, window

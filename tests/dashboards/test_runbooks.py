@@ -7,8 +7,9 @@ import re
 import promql_parser
 import pytest
 
-from dashboards.builder import alert_model, rule_groups, thresholds
+from dashboards.builder import thresholds
 from dashboards.builder.queries import Names
+from dashboards.builder.rules import alert_model, rule_groups
 from support.paths import ROOT
 from test_dashboards import COLLECTOR, GRAFANA, panels, series_names
 

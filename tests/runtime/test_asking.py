@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import random
 import signal
@@ -147,10 +148,12 @@ async def test_a_cancelled_check_makes_no_hit_even_if_the_guard_answers(backend:
 # -- a check that nobody waits for is not begun, a record always is ------------------------
 def keep_busy(backend: Backend, guard: Busy) -> Any:
     """A bridge whose 64 threads are all held by the guard."""
-    bridge = for_a3s(backend.instrument(guard), timeout=0.1)
-    with ThreadPoolExecutor(64) as threads:
-        answers = list(threads.map(lambda _: bridge.check_before_llm("busy", 1), range(64)))
-    assert {answer["decision"] for answer in answers} == {"deny"}
+    bridge = for_a3s(backend.instrument(guard), timeout=0.2)
+    while guard.checks < 64:  # on a busy machine a check may not begin in time
+        missing = range(64 - guard.checks)
+        with ThreadPoolExecutor(64) as threads:
+            answers = list(threads.map(lambda _: bridge.check_before_llm("busy", 1), missing))
+        assert {answer["decision"] for answer in answers} == {"deny"}
     assert guard.checks == 64
     return bridge
 
@@ -160,12 +163,13 @@ def test_200_checks_that_find_no_free_thread_are_never_begun(backend: Backend) -
     with keep_busy(backend, guard) as bridge:
         with ThreadPoolExecutor(100) as threads:
             list(threads.map(lambda _: bridge.check_before_llm("s1", 1), range(200)))
-        assert backend.value("budget.decisions", budget__decision="late") == 264
+        late = backend.value("budget.decisions", budget__decision="late")
+        assert late >= 264
         guard.release.set()
         bridge.record_after_llm("s1", {})  # stands behind them in the queue
         guard.wait_for_records(1)
         assert guard.checks == 64
-    assert backend.value("budget.decisions") == 264
+    assert backend.value("budget.decisions") == late
 
 
 def test_400_records_that_find_no_free_thread_all_reach_the_guard(backend: Backend) -> None:
@@ -181,6 +185,22 @@ def test_400_records_that_find_no_free_thread_all_reach_the_guard(backend: Backe
     assert guard.records == 400
     assert backend.value("budget.calls") == 400
     assert backend.value("budget.tokens") == 400 * 120
+
+
+def test_calls_that_wait_for_a_thread_are_bounded(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otel_budget.runtime.daemon_threads._MAX_WAITING", 5)
+    guard = Busy()
+    with keep_busy(backend, guard) as bridge:
+        for _ in range(7):
+            bridge.record_after_llm("s1", {})
+        guard.release.set()
+        guard.wait_for_records(5)
+        answer = bridge.check_before_llm("s1", 1)
+    assert answer == {"decision": "allow"}
+    assert guard.records == 5
+    assert backend.value("budget.calls") == 7  # what is refused to the guard is still counted
 
 
 @pytest.mark.parametrize("cancelled", [True, False], ids=["caller cancelled", "caller waits"])
@@ -334,6 +354,20 @@ async def test_what_a_guard_leaves_running_is_not_late_for_its_caller(backend: B
     assert [span.attributes["budget.decision"] for span in inner_spans] == ["deny"] * 4
     # Of an instrumented guard and of a plain one alike, they are calls of their own.
     assert backend.value("budget.decisions", budget__decision="deny") == 4
+
+
+async def test_a_check_closed_in_another_context_raises_nothing_of_ours(backend: Backend) -> None:
+    class Slow(BudgetGuard):
+        async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
+            await asyncio.sleep(20)
+
+    for guard in (Slow(), backend.instrument(Slow())):
+        check = BudgetGate(guard).check_llm("s1", 1)
+        contextvars.copy_context().run(check.send, None)
+        check.close()  # raises what it could not reset
+    assert backend.value("budget.decisions", budget__decision="cancelled") == 1
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
 
 
 # -- durations -----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.builder import alert_model
+from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
 from rule_cases.case import COST, DAY, DOWN, MONTH, UTIL, RecordCase, decision, prom, series, window
 

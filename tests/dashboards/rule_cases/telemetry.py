@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dashboards.builder import alert_model, collector_metrics
+from dashboards.builder import collector_metrics
+from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
 from rule_cases.case import ACME, SERVICE, Case, Fired, decision, prom, series
 

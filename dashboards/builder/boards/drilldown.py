@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
+from dashboards.builder.boards.shared_panels import (
+    BUDGET_COLUMNS,
+    BUDGET_LEGEND,
+    ROW_DENIALS,
+    legend,
+    stat,
+)
 from dashboards.builder.labels import (
     AGENT,
     BUDGET_OF_ONE_SOURCE,
@@ -34,13 +41,6 @@ from dashboards.builder.model import (
     Unit,
 )
 from dashboards.builder.scope import RANGE, STEP, Scope
-from dashboards.builder.shared_panels import (
-    BUDGET_COLUMNS,
-    BUDGET_LEGEND,
-    ROW_DENIALS,
-    legend,
-    stat,
-)
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 

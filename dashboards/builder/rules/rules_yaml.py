@@ -8,7 +8,7 @@ from typing import Any
 import promql_parser
 import yaml
 
-from dashboards.builder.alert_model import Alert, Group, Record
+from dashboards.builder.rules.alert_model import Alert, Group, Record
 
 _HEADER = """\
 # Written by `make dashboards` from dashboards/builder and dashboards/thresholds.toml.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboards.builder import collector_metrics, queries
+from dashboards.builder.boards.shared_panels import legend, stat
 from dashboards.builder.labels import (
     COMPONENT,
     DECISION,
@@ -26,7 +27,6 @@ from dashboards.builder.model import (
     Unit,
 )
 from dashboards.builder.scope import RANGE, STEP, Scope
-from dashboards.builder.shared_panels import legend, stat
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 

@@ -3,18 +3,6 @@
 from __future__ import annotations
 
 from dashboards.builder import collector_metrics, queries
-from dashboards.builder.alert_model import (
-    AT_ONCE,
-    CRITICAL,
-    EXPECTED,
-    RECENT,
-    SERVICE,
-    THE_DECISIONS,
-    THE_GUARD,
-    WARNING,
-    Alert,
-    who,
-)
 from dashboards.builder.labels import (
     ENVIRONMENT,
     ERROR_TYPE,
@@ -26,6 +14,18 @@ from dashboards.builder.labels import (
     PROVIDER,
     REASON,
     TENANT,
+)
+from dashboards.builder.rules.alert_model import (
+    AT_ONCE,
+    CRITICAL,
+    EXPECTED,
+    RECENT,
+    SERVICE,
+    THE_DECISIONS,
+    THE_GUARD,
+    WARNING,
+    Alert,
+    who,
 )
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.alert_model import (
+from dashboards.builder.labels import AGENT, ENVIRONMENT, POINT, PRINCIPAL, RESOURCE, TENANT
+from dashboards.builder.rules.alert_model import (
     AT_ONCE,
     COST_1H,
     CRITICAL,
@@ -21,7 +22,6 @@ from dashboards.builder.alert_model import (
     burn,
     who,
 )
-from dashboards.builder.labels import AGENT, ENVIRONMENT, POINT, PRINCIPAL, RESOURCE, TENANT
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.alert_model import (
+from dashboards.builder.labels import ENVIRONMENT, JOB, TENANT
+from dashboards.builder.rules.alert_model import (
     BURN_WINDOWS,
     CONSUMED,
     COST_1H,
@@ -17,9 +18,8 @@ from dashboards.builder.alert_model import (
     Record,
     burn,
 )
-from dashboards.builder.budget_alerts import limits, spend
-from dashboards.builder.health_alerts import guard, telemetry
-from dashboards.builder.labels import ENVIRONMENT, JOB, TENANT
+from dashboards.builder.rules.budget_alerts import limits, spend
+from dashboards.builder.rules.health_alerts import guard, telemetry
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 from otel_budget.semconv import Metric

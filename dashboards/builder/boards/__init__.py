@@ -1,0 +1,1 @@
+"""The dashboards: what is on each, as one description for Grafana and Perses."""

@@ -1,0 +1,1 @@
+"""The recording rules and alerts, and how they are written out."""
