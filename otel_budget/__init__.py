@@ -1,10 +1,10 @@
 """See every decision of an LLM-agent budget guard: spans, token and cost metrics, threshold events.
 
-One line around a guard of yours:
+One line around your guard:
 
     guard = instrument(guard, session_info=SessionInfo(tenant="acme", model="claude-sonnet-4-5"))
 
-Public are the names below and those of `otel_budget.guards`, `otel_budget.sdk` and
+The public names are those below and those of `otel_budget.guards`, `otel_budget.sdk` and
 `otel_budget.testing`. Everything else is private and may change in any release.
 """
 

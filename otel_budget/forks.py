@@ -1,4 +1,7 @@
-"""What is made anew in a forked child: threads stay with the parent, and so may locks they hold."""
+"""Recreates locks and threads in a forked child.
+
+A fork copies no threads, and a lock that one of them holds stays locked in the child.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ class Owner(Protocol):
     """Owns a lock or a thread."""
 
     def after_fork(self) -> None:
-        """Make anew what a child cannot use; the order among owners is undefined."""
+        """Recreate what a child cannot use; the order among owners is undefined."""
 
 
-#: By id, because an owner of the host's making need not be hashable.
+#: By id, because an owner that the host wrote need not be hashable.
 _owners: Final[weakref.WeakValueDictionary[int, Owner]] = weakref.WeakValueDictionary()
 
 
@@ -25,9 +28,9 @@ def renew_in_child(owner: Owner) -> None:
 
 
 class RenewedLock:
-    """A lock for a caller's path: its thread can take it again, and no child inherits it held.
+    """A lock for the call path: reentrant, and never held in a forked child.
 
-    It is used as ``with lock.current:``, which releases what it took even if a fork comes between.
+    Use it as ``with lock.current:``, which releases the lock it took even if a fork comes between.
 
     Attributes:
         current: This process's lock. Reentrant: a signal handler or a finalizer may run on the
@@ -47,14 +50,14 @@ class RenewedLock:
 
 def _renew_all() -> None:
     failures: list[Exception] = []
-    for owner_ref in _owners.valuerefs():  # a copy: owners may come and go meanwhile
+    for owner_ref in _owners.valuerefs():  # a copy, since owners may come and go meanwhile
         owner = owner_ref()
         if owner is not None:
             try:
                 owner.after_fork()
-            except Exception as error:  # the others are still to be renewed
+            except Exception as error:  # the others must still be renewed
                 failures.append(error)
-    if failures:  # Python prints it and goes on
+    if failures:  # Python prints this and goes on
         raise ExceptionGroup("not everything could be renewed in a forked child", failures)
 
 

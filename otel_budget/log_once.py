@@ -1,4 +1,4 @@
-"""The package's own log lines: each written once, and never in the way."""
+"""The package's own log lines: each is logged once, and none can fail the caller."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a value must be before telemetry may carry it.
+"""Cleans values before telemetry carries them.
 
-One bad value poisons an export for good: a lone surrogate or an integer beyond int64 fails the
-encoding of everything beside it, and a NaN added to a sum never leaves it. Nothing here raises.
+One bad value can spoil exports for good: a lone surrogate or an integer beyond int64 makes the
+encoding of the whole batch fail, and a NaN added to a sum never leaves it. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import operator
 from typing import Any, Final, SupportsFloat, SupportsIndex
 
 INT64_MAX: Final = 2**63 - 1
-#: The largest sum of money: far from where a float becomes infinite.
+#: The largest sum of money, far below where a float becomes infinite.
 MAX_COST: Final = 1e300
-#: Characters of an identifier (session, tenant, resource, model, tool …).
+#: Maximum characters of an identifier (session, tenant, resource, model, tool …).
 NAME_LENGTH: Final = 256
-#: Characters of a message (a denial's reason, an exception's text).
+#: Maximum characters of a message (a denial's reason, an exception's text).
 MESSAGE_LENGTH: Final = 1024
 
 
@@ -34,12 +34,12 @@ def text(value: Any, length: int = NAME_LENGTH) -> str:
 
 
 def name(value: Any) -> str | None:
-    """An identifier, or None where there is none: None and the empty string name nobody."""
+    """`value` as an identifier; None for None and for the empty string."""
     return None if value is None else text(value) or None
 
 
 def count(value: Any) -> int | None:
-    """`value` as a count within int64, or None if it is no whole number of zero or more."""
+    """`value` as a count within int64, or None if it is not a whole number of zero or more."""
     if type(value) is not int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -74,7 +74,7 @@ def amount(value: Any) -> float | None:
 
 
 def error_type(error: BaseException) -> str:
-    """The exception's class as OpenTelemetry's ``error.type`` wants it: qualified, capped."""
+    """The exception's class for OpenTelemetry's ``error.type``: qualified, limited in length."""
     cls = type(error)
     module = cls.__module__
     return text(

@@ -1,8 +1,8 @@
-"""Every name, unit and bucket of the telemetry: the only place where one is written.
+"""Every name, unit and bucket of the telemetry. They are written here and nowhere else.
 
-Names change only in a major version, and both are emitted for one minor before. The prefix
+Names change only in a major version; the minor version before it emits old and new. The prefix
 is ``budget.``; only model and provider of *metrics* carry their OpenTelemetry GenAI names
-(https://github.com/open-telemetry/semantic-conventions-genai). On spans they do not: a backend
+(https://github.com/open-telemetry/semantic-conventions-genai). On spans they do not, or a backend
 would take a guard's span for a model call and count its tokens twice.
 """
 
@@ -21,11 +21,11 @@ SPAN_CHECK_BEFORE_TOOL: Final = "budget.check_before_tool"
 SPAN_SESSION: Final = "budget.session"
 
 # -- events --------------------------------------------------------------------------------
-#: On the check's span; the runtime's own wire tag.
+#: On the check's span; the tag of the runtime's own event.
 SPAN_EVENT_THRESHOLD_HIT: Final = "budget_threshold_hit"
-#: The same as a log event, which survives when the span is sampled out.
+#: The same as a log event, which is kept when the span is sampled out.
 LOG_EVENT_THRESHOLD_HIT: Final = "budget.threshold_hit"
-#: A failure of the guard, as OpenTelemetry names it.
+#: An exception of the guard, under OpenTelemetry's own event name.
 SPAN_EVENT_EXCEPTION: Final = "exception"
 
 # -- attributes of spans and events --------------------------------------------------------
@@ -86,11 +86,11 @@ MALFORMED: Final = "malformed"
 ERROR: Final = "error"
 LATE: Final = "late"
 CANCELLED: Final = "cancelled"
-#: What a check can come to: a partition, so that shares add up.
+#: The possible outcomes of a check: each check has exactly one, so that shares add up.
 DECISIONS: Final = (ALLOW, SOFT_LIMIT, DENY, MALFORMED, ERROR, LATE, CANCELLED)
-#: Those with which the call goes on.
+#: The outcomes that let the call proceed.
 PROCEEDING: Final = frozenset({ALLOW, SOFT_LIMIT})
-#: What the record of a usage can come to, on the duration histogram.
+#: The outcome of a successful usage record, on the duration histogram.
 RECORDED: Final = "recorded"
 
 KIND_SOFT: Final = "soft"
@@ -119,8 +119,8 @@ UNPRICED_REASONS: Final = (
     PRICE_ERROR,
 )
 
-#: Why a model call behind a gate ended without a usage to record: it went well and told none, its
-#: stream was abandoned, or it failed after it had told one.
+#: Why a model call behind a gate ended without a usage to record: it succeeded but reported none,
+#: its stream was abandoned, or it failed after it had reported one.
 NOT_REPORTED: Final = "not_reported"
 ABANDONED: Final = "abandoned"
 DISCARDED: Final = "discarded"
@@ -129,12 +129,12 @@ WITHOUT_USAGE_REASONS: Final = (NOT_REPORTED, ABANDONED, DISCARDED)
 SOURCE_GUARD: Final = "guard"
 SOURCE_SOFT_LIMIT: Final = "soft_limit"
 
-#: Where a value beyond its cap goes.
+#: Stands for every value beyond a label's cap.
 OTHER: Final = "_other_"
-#: The resource of an answer that a gate or bridge gives in a failing guard's stead.
+#: The resource of an answer that a gate or bridge gives in place of a failing guard's.
 GUARD_UNAVAILABLE: Final = "guard_unavailable"
 
-# What of the telemetry failed, on `budget.telemetry.errors`.
+# Which part of the telemetry failed, on `budget.telemetry.errors`.
 COMPONENT_SPAN: Final = "span"
 COMPONENT_METRICS: Final = "metrics"
 COMPONENT_LOG_EVENT: Final = "log_event"
@@ -143,11 +143,11 @@ COMPONENT_PRICES: Final = "prices"
 COMPONENT_LEVELS: Final = "budget_levels"
 COMPONENT_QUEUE: Final = "duration_queue"
 
-# Which label overflowed, on `budget.label_overflows`, beside the names of single attributes.
+# What overflowed, on `budget.label_overflows`; other values there are names of single attributes.
 OVERFLOW_LABELS: Final = "labels"
 OVERFLOW_SERIES: Final = "series"
 
-#: The metric labels a user chooses from with ``metric_labels``.
+#: The metric labels that ``metric_labels`` chooses from, and their attributes.
 LABELS: Final = {"tenant": TENANT, "agent": AGENT, "principal": PRINCIPAL}
 
 
@@ -159,10 +159,10 @@ class Metric:
     Attributes:
         name: The OpenTelemetry name.
         kind: ``counter``, ``gauge`` or ``histogram``.
-        unit: UCUM, braces for countables; ``USD`` for money.
+        unit: In UCUM, with braces for things counted; ``USD`` for money.
         description: One sentence.
-        attributes: The attributes it may carry beside the labels.
-        labelled: Whether tenant, agent and principal are added as `metric_labels` says.
+        attributes: The attributes it may carry besides the labels.
+        labelled: Whether it also carries the labels chosen with ``metric_labels``.
     """
 
     name: str
@@ -173,7 +173,7 @@ class Metric:
     labelled: bool = True
 
     def prometheus_name(self, *, suffixes: bool = True) -> str:
-        """The name in Prometheus; a histogram's without ``_bucket``, ``_sum``, ``_count``.
+        """The name in Prometheus; for a histogram, without ``_bucket``, ``_sum`` or ``_count``.
 
         Args:
             suffixes: Whether the backend appends unit and type, as Prometheus does by default
@@ -194,7 +194,7 @@ _PROMETHEUS_UNITS: Final = {"s": "seconds", "1": "ratio", "": ""}
 
 
 def prometheus_label(attribute: str) -> str:
-    """An attribute's name as Prometheus writes it, e.g. ``budget_guard_name``."""
+    """The Prometheus label of an attribute, e.g. ``budget_guard_name``."""
     return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
 
 
@@ -243,7 +243,7 @@ METRIC_UNPRICED_CALLS: Final = _counter(
 METRIC_CALLS_WITHOUT_USAGE: Final = _counter(
     "budget.calls_without_usage",
     "{call}",
-    "Model calls behind a gate that ended without a usage to record: spend nobody counts.",
+    "Model calls behind a gate that ended without a usage to record: their spend is not counted.",
     (*_CALL, REASON),
 )
 METRIC_ESTIMATED_TOKENS: Final = _counter(
@@ -253,12 +253,12 @@ METRIC_ESTIMATED_TOKENS: Final = _counter(
     _CALL,
 )
 METRIC_CONSUMED: Final = _level_gauge(
-    "budget.consumed", "Used of a budget, in the unit of its attribute."
+    "budget.consumed", "How much of a budget is used, in the unit of its unit attribute."
 )
 METRIC_LIMIT: Final = _level_gauge(
     "budget.limit", "Limit of a budget (source=soft_limit: the threshold crossed)."
 )
-# No unit: "1" would become `_ratio` by one route and nothing by another.
+# No unit: on the way to Prometheus "1" may or may not become the suffix `_ratio`.
 METRIC_UTILIZATION: Final = _level_gauge(
     "budget.utilization", "Consumed over limit; absent where no limit is known."
 )
@@ -301,7 +301,7 @@ METRIC_LABEL_OVERFLOWS: Final = _counter(
 #: Every metric above, in this order.
 METRICS: Final = tuple(value for value in globals().values() if isinstance(value, Metric))
 
-#: From 0.1 ms (a dictionary) to 10 s (twice the runtime's patience), in seconds.
+#: In seconds: from 0.1 ms (a dictionary look-up) to 10 s (twice the runtime's deadline).
 GUARD_DURATION_BUCKETS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,

@@ -59,7 +59,7 @@ def capture_telemetry(*, spans: bool = True) -> Iterator[CapturedTelemetry]:
             hub.tallies.max_label_sets = max(
                 hub.tallies.max_label_sets, other.tallies.max_label_sets
             )
-            hub.levels.adopt(other.levels)
+            hub.poller.adopt(other.poller)
     telemetry = CapturedTelemetry(captured, logs, reader, hub)
     outer = settings.override
     settings.override = settings.Destination(

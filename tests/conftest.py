@@ -1,4 +1,4 @@
-"""Fixtures for all tests, and the folder that one run of them has to itself."""
+"""Fixtures for all tests, and a temporary folder for this run alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from support.guards import MAKES, Make
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run a temporary folder of its own, removed at its end.
 
-    pytest's numbered folders are shared by all runs of a user. Where none is to be kept they are
-    not even locked, and the run that ends first removes those of the others.
+    pytest's numbered folders are shared by all runs of a user. If pytest is set to keep none, it
+    does not lock them either, and the run that ends first removes those of the others.
     """
     if config.option.basetemp is None:
         own = tempfile.TemporaryDirectory(prefix="otel-budget-tests-", ignore_cleanup_errors=True)
@@ -41,7 +41,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the developer's environment, nor what an earlier test has logged once."""
+    """Hide the developer's OTEL_* variables, and forget what earlier tests have logged once."""
     for variable in [key for key in os.environ if key.startswith("OTEL_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setattr(log_once, "_logged", set())

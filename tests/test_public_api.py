@@ -1,4 +1,4 @@
-"""The public names: others build on them, so they are pinned."""
+"""The public names are pinned, since others build on them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_these_are_the_public_names() -> None:
         (otel_budget.testing, {"CapturedTelemetry", "capture_telemetry"}),
     ],
 )
-def test_these_are_the_public_names_of_its_modules(module: Any, names: set[str]) -> None:
+def test_these_are_the_public_names_of_the_public_modules(module: Any, names: set[str]) -> None:
     assert set(module.__all__) == names
     for name in names:
         assert getattr(module, name) is not None
@@ -94,8 +94,8 @@ def test_the_keywords_of_instrument_are_pinned() -> None:
 
 
 def test_the_fields_of_session_info_and_levels_are_pinned() -> None:
-    who = ["tenant", "principal", "agent", "correlation_id", "model", "provider"]
-    assert list(inspect.signature(otel_budget.SessionInfo).parameters) == who
+    fields = ["tenant", "principal", "agent", "correlation_id", "model", "provider"]
+    assert list(inspect.signature(otel_budget.SessionInfo).parameters) == fields
     level = inspect.signature(otel_budget.BudgetLevel).parameters
     assert list(level) == [
         "resource",
@@ -110,8 +110,8 @@ def test_the_fields_of_session_info_and_levels_are_pinned() -> None:
         "principal",
     ]
     assert level["unit"].default == "USD"
-    told = inspect.signature(otel_budget.call_info).parameters
-    assert set(told) == {*who, "cost_usd"}
+    parameters = inspect.signature(otel_budget.call_info).parameters
+    assert set(parameters) == {*fields, "cost_usd"}
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__", "BudgetDecision"}))
@@ -130,7 +130,7 @@ def test_hosts_written_against_the_api_run() -> None:
 def test_hosts_written_against_the_api_type_check() -> None:
     from mypy import api
 
-    # The cache of `make lint` lies there, too; without it this takes some seconds.
+    # Uses the cache of `make lint`; without it this takes some seconds.
     out, err, code = api.run(
         ["--strict", "--warn-unused-ignores", "--config-file", str(ROOT / "pyproject.toml"),
          "--cache-dir", str(ROOT / ".mypy_cache"), str(ROOT / "tests" / "typing_api.py")]

@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""The README agrees with the code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _short(attribute: str) -> str:
     return short.get(attribute, attribute.removeprefix("budget."))
 
 
-def test_what_the_readme_links_to_exists() -> None:
+def test_the_readmes_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
 

@@ -1,4 +1,4 @@
-"""The package's inner rules (design 6): levels, names in one place, who may import what."""
+"""The package's inner rules (design 6): import levels, one place for names, limited imports."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ def _levels() -> list[list[str]]:
     return [[name.rstrip("/") for name in re.findall(r"`([a-z_/]+)`", row)] for row in rows]
 
 
-#: From the bottom up. A module imports from the rows above its own and from its own package only.
+#: From the bottom up. A module imports only from lower levels and from its own package.
 LEVELS = _levels()
 RANK = {module: rank for rank, modules in enumerate(LEVELS) for module in modules}
-#: Free inside but for circles.
-PACKAGES = {"contract", "verify", "cli"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def _module(path: Path) -> str:
-    """The module's dotted name without the package's, `__init__` for the package itself."""
+    """The module's dotted name within the package; `__init__` for the package itself."""
     name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     return name if name == "__init__" else name.removesuffix(".__init__")
 
@@ -70,17 +68,17 @@ def test_a_module_imports_only_from_lower_levels(path: Path) -> None:
             assert RANK[_row(imported)] < RANK[_row(module)], f"{module} imports {imported}"
 
 
-def test_contributings_table_of_levels_lists_what_there_is() -> None:
+def test_contributings_table_of_levels_lists_every_module() -> None:
     assert sorted(name for row in LEVELS for name in row) == sorted({_row(m) for m in MODULES})
     assert len(LEVELS) <= 10
 
 
-def test_there_are_no_circles() -> None:
+def test_there_are_no_import_cycles() -> None:
     graph = {_module(path): set(_imports(path)) - {_module(path)} for path in FILES}
     graphlib.TopologicalSorter(graph).prepare()
 
 
-def test_a_newcomer_can_take_in_every_folder() -> None:
+def test_folders_and_modules_stay_small() -> None:
     for folder in {path.parent for path in FILES}:
         assert len(list(folder.glob("*.py"))) <= 16, f"{folder.name} holds too many modules"
     for path in FILES:
@@ -94,12 +92,12 @@ def test_a_newcomer_can_take_in_every_folder() -> None:
 NAME = re.compile(
     r"(?:budget|gen_ai|exception)(?:\.[a-z_]+)+|session\.id|error\.type|budget_threshold_hit"
 )
-#: The runtime's event carries its tag, which is also how our span event is named.
+#: The tag of the runtime's event, which is also the name of our span event.
 ALLOWED = {("contract.decisions", "budget_threshold_hit")}
 
 
 def _literals(path: Path) -> Iterator[str]:
-    """The strings of a file that are values: not its docstrings."""
+    """The string literals of a file, without its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {
         id(node.value)
@@ -143,7 +141,7 @@ def _outside(path: Path) -> set[str]:
     return found
 
 
-#: What an API-only host imports beside the levels below `sdk`.
+#: Modules at or above the level of `sdk` that a host without the SDK imports.
 CORE = {"runtime", "__init__"}
 
 
@@ -156,8 +154,8 @@ def test_only_two_wings_import_the_sdk() -> None:
     assert importing == {"sdk", "testing"}
 
 
-def test_the_core_imports_opentelemetrys_api_and_pydantic_alone() -> None:
-    """Everything that may be imported without an extra; prices are imported where they are used."""
+def test_the_core_imports_only_opentelemetrys_api_and_pydantic() -> None:
+    """Covers all that can be imported without an extra; genai-prices is imported on first use."""
     import sys
 
     for path in FILES:
@@ -171,7 +169,7 @@ def test_the_core_imports_opentelemetrys_api_and_pydantic_alone() -> None:
         assert not [n for n in _outside(path) if n.startswith("opentelemetry.exporter")], path
 
 
-def test_importing_the_package_pulls_in_no_extra() -> None:
+def test_importing_the_package_imports_no_extra() -> None:
     python(
         """
         import sys

@@ -1,6 +1,6 @@
-"""How hosts write against the public API; checked by mypy --strict, and run, from a test.
+"""Hosts as they use the public API. A test runs this file and checks it with mypy --strict.
 
-Lines with an ``ignore`` must be errors: mypy is asked to complain about those that are not needed.
+Lines with an ``ignore`` must be errors: mypy is set to complain about an ignore without one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Remote(BudgetGuard):
 
 
 class Dicts:
-    """Any object with the methods will do."""
+    """A guard can be any object with the methods."""
 
     def check_before_llm(self, session_id: str, tokens: int) -> dict[str, Any] | None:
         return {"decision": "allow"}

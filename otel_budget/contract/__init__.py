@@ -1,8 +1,8 @@
-"""The budget guard's contract: what a guard is asked, what it answers, what it is told.
+"""The budget guard's contract: the questions it is asked, its answers, the usage it receives.
 
 Mirrors ``a3s_code_core::budget`` (crate a3s-code-core 9.1). A runtime asks a guard before each
-model call and each tool call, refuses on `Deny`, and tells it the usage of the calls that
-succeeded.
+model call and each tool call, refuses the call on `Deny`, and reports the usage of each successful
+model call to the guard.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ __all__ = [
 def _warm_up() -> None:
     """Validate each type once, at import.
 
-    pydantic-core guards the first validation of a type by a lock of its own. A fork during it would
-    leave the lock held in the child for ever, and hang the first call there.
+    pydantic-core holds a lock during the first validation of a type. A fork at that moment would
+    leave the lock held in the child forever, and the first call there would hang.
     """
-    told: dict[str, Any] = {"resource": "", "consumed": 0.0, "limit": 0.0, "message": None}
+    fields: dict[str, Any] = {"resource": "", "consumed": 0.0, "limit": 0.0, "message": None}
     Allow()
-    SoftLimit.model_validate(told)
+    SoftLimit.model_validate(fields)
     Deny(resource="", reason="")
-    BudgetThresholdHit(kind="soft", **told)
+    BudgetThresholdHit(kind="soft", **fields)
     BudgetLevel("", 0.0, None)
     counts = dict.fromkeys(TokenUsage.model_fields, 0) | {"prompt_includes_cache": None}
     TokenUsage.model_validate(counts)

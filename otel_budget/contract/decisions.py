@@ -1,4 +1,4 @@
-"""Decisions: what a guard answers, and what the runtime makes of it."""
+"""Decisions: a guard's answers, and the event and error that a runtime makes of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class SoftLimit(Frozen):
     """The call may proceed, and a threshold has been crossed.
 
     Attributes:
-        resource: Which budget, e.g. ``llm_cost_usd``.
-        consumed: How much of it is used, in the resource's own unit; finite.
-        limit: The threshold that was crossed, not necessarily the cap; finite.
-        message: For people.
+        resource: The budget's name, e.g. ``llm_cost_usd``.
+        consumed: How much of it is used, in the budget's own unit; finite.
+        limit: The threshold that was crossed, not necessarily the cap; same unit, finite.
+        message: An explanation for people, or None.
 
     Raises:
         pydantic.ValidationError: A field is missing, not finite or of another type.
@@ -36,8 +36,8 @@ class Deny(Frozen):
     """The call is refused.
 
     Attributes:
-        resource: Which budget ran out.
-        reason: Why, for people.
+        resource: The name of the budget that is spent.
+        reason: An explanation for people.
 
     Raises:
         pydantic.ValidationError: A field is missing or of another type.
@@ -49,22 +49,25 @@ class Deny(Frozen):
 
 #: The call may proceed.
 Proceeds = Allow | SoftLimit
-#: A budget has something to say: a threshold is crossed, or it ran out.
+#: A budget has crossed a threshold or is spent.
 Hit = SoftLimit | Deny
 BudgetDecision = Proceeds | Deny
 
 
 class BudgetThresholdHit(Frozen):
-    """What the runtime tells its listeners about a soft limit or a denial.
+    """The event that the runtime sends to its listeners after a soft limit or a denial.
 
-    Serialises to the runtime's own event: ``type`` is its tag, and a missing message is left out.
+    Serialises to the runtime's own format: ``type`` is its tag, and a missing message is left out.
 
     Attributes:
-        kind: ``soft`` (proceeded) or ``hard`` (refused).
-        resource: Which budget.
-        consumed: As the guard said; 0 for a denial.
-        limit: As the guard said; 0 for a denial.
+        kind: ``soft`` (the call proceeded) or ``hard`` (it was refused).
+        resource: The budget's name.
+        consumed: The guard's number, in the budget's own unit; 0 for a denial.
+        limit: The guard's number, in the budget's own unit; 0 for a denial.
         message: The soft limit's message, or the denial's reason.
+
+    Raises:
+        pydantic.ValidationError: A field is missing, not finite or of another type.
     """
 
     type: Literal["budget_threshold_hit"] = "budget_threshold_hit"
@@ -76,7 +79,7 @@ class BudgetThresholdHit(Frozen):
 
     @classmethod
     def of(cls, decision: Hit) -> Self:
-        """The hit that the runtime makes of `decision`."""
+        """The event that the runtime makes of `decision`."""
         if isinstance(decision, Deny):
             return cls(
                 kind="hard",
@@ -94,7 +97,7 @@ class BudgetThresholdHit(Frozen):
         )
 
     @model_serializer(mode="wrap")
-    def _without_a_missing_message(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialize(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         event: dict[str, Any] = handler(self)
         if event.get("message") is None:
             event.pop("message", None)
@@ -105,11 +108,11 @@ class BudgetExhausted(Exception):
     """A call was refused. The session stays usable.
 
     Attributes:
-        resource: Which budget ran out.
+        resource: The name of the budget that is spent.
         reason: The guard's reason.
     """
 
-    #: A guard may raise one: this is what ``error.type`` names.
+    #: A guard may raise this itself, and ``error.type`` must not change when the class moves.
     __module__ = "otel_budget.contract"
 
     def __init__(self, resource: str, reason: str) -> None:

@@ -1,8 +1,8 @@
-"""The two dialects a guard may speak, read into and printed from the contract's types.
+"""The two dialects of guards, and how they convert to and from the contract's types.
 
-Typed: instances of the decision classes and `TokenUsage`. Dicts: what the a3s-code Python SDK
-exchanges. Each answer is read by itself: an instance of a decision class is typed, anything else
-is the dict dialect, and what its runtime would reject is `Malformed`.
+The typed dialect uses the decision classes and `TokenUsage`; the dict dialect is that of the
+a3s-code Python SDK. Each answer is read on its own: an instance of a decision class is typed,
+anything else is the dict dialect, and what the a3s-code runtime would reject is `Malformed`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def is_typed(answer: Any) -> bool:
 
 
 def read_decision(answer: Any) -> BudgetDecision | Malformed:
-    """What the runtime makes of `answer`."""
+    """The decision that the runtime reads from `answer`."""
     if answer is None:
         return _ALLOW
     try:
         return _read_dict(answer) if isinstance(answer, dict) else _read_typed(answer)
-    except Exception as error:  # any code may hide behind a look-up or a comparison
+    except Exception as error:  # a look-up or a comparison may run any code
         return Malformed(f"an answer that raises {type(error).__name__} when it is read")
 
 
@@ -102,7 +102,7 @@ def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
 
 
 def _is_text(value: Any) -> TypeGuard[str]:
-    """Whether the runtime, whose strings are UTF-8, takes `value` as text."""
+    """Whether the runtime, whose strings are UTF-8, accepts `value` as text."""
     if not isinstance(value, str):
         return False
     try:
@@ -131,7 +131,7 @@ def print_decision(decision: BudgetDecision) -> dict[str, Any]:
 
 # -- usage ---------------------------------------------------------------------------------
 def read_usage(usage: Any) -> TokenUsage | Malformed:
-    """`usage`, typed or a mapping, as a `TokenUsage`; keys of a mapping we do not know are left."""
+    """`usage`, typed or a mapping, as a `TokenUsage`; unknown keys of a mapping are ignored."""
     try:
         if isinstance(usage, PrintedUsage):
             return usage.usage
@@ -151,8 +151,8 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
             return Malformed(f"a usage of type {type(usage).__name__}")
         return TokenUsage.model_validate({key: usage.get(key) for key in _USAGE_FIELDS})
     except ValidationError as error:
-        where = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
-        return Malformed(f"a usage whose {where} cannot be read")
+        fields = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
+        return Malformed(f"a usage whose {fields} cannot be read")
     except Exception as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
@@ -170,10 +170,10 @@ def usage_of(usage: Any) -> TokenUsage:
 
 
 class PrintedUsage(dict[str, int | None]):
-    """A usage in the dict dialect that remembers its cache accounting, for which that has no word.
+    """A usage in the dict dialect that keeps its cache accounting, which has no key there.
 
     Attributes:
-        usage: What was printed.
+        usage: The original.
     """
 
     def __init__(self, usage: TokenUsage) -> None:
@@ -191,7 +191,7 @@ class UsageDialect:
 
     Args:
         guard: The guard. Its base class or its annotation of ``usage`` decides.
-        default: What is assumed of any other guard until it has answered a check.
+        default: The dialect of any other guard until it has answered a check.
     """
 
     def __init__(self, guard: Any, default: Dialect) -> None:
@@ -199,11 +199,11 @@ class UsageDialect:
         self._answered: Dialect = default
 
     def learn(self, answer: Any) -> None:
-        """Take the dialect of `answer`, unless the guard declares one."""
+        """Use the dialect of `answer` from now on, unless the guard declares one."""
         self._answered = "typed" if is_typed(answer) else "dict"
 
     def usage(self, usage: Any) -> Any:
-        """`usage` in this dialect; what cannot be read stays as it is."""
+        """`usage` in this dialect; one that cannot be read is returned unchanged."""
         if (self._declared or self._answered) == "dict":
             return print_usage(usage) if isinstance(usage, TokenUsage) else usage
         read = read_usage(usage) if isinstance(usage, Mapping) else usage
@@ -214,7 +214,7 @@ def _declared_dialect(guard: Any) -> Dialect | None:
     """The dialect that the guard's base class or its annotation of ``usage`` declares."""
     if isinstance(guard, BudgetGuard | SyncBudgetGuard):
         return "typed"
-    # From the class: the method of an instrumented guard takes anything.
+    # From the class inside: an instrumented guard's own methods take any arguments.
     method = getattr(guard.__class__, "record_after_llm", None)
     annotations = dict(getattr(method, "__annotations__", {}))
     annotations.pop("return", None)

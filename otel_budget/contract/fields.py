@@ -1,4 +1,4 @@
-"""What the fields of the contract's types may hold."""
+"""Field types and the base class of the contract's types."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
-#: A comparison with NaN is false, so this bound refuses it and nothing else.
+#: Any comparison with NaN is false, so this bound refuses NaN and nothing else.
 NotNan = Annotated[float, Field(ge=float("-inf"))]
 
 
 class Frozen(BaseModel):
-    """A value of the contract: it does not change, and holds what it names alone."""
+    """A value of the contract: immutable, and without fields that are not declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Published prices from the package genai-prices, an extra, which is imported when it is used."""
+"""Published prices from the package genai-prices. It is an extra, imported on first use."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ _PROVIDERS: Final = {
     "moonshot_ai": "moonshotai",
     "x_ai": "x-ai",
 }
-#: Distinct (model, provider) pairs remembered. Model names can come from outside.
+#: Distinct (model, provider) pairs kept. Model names can come from outside.
 _REMEMBERED: Final = 1024
 
 
 class GenAIPrices:
     """Published prices from the package genai-prices (extra ``prices``), as estimates.
 
-    The library takes some 200 us a call, so its rate cards are read once per model and the
-    multiplication is done here. A card that holds more than tokens is left to the library, which is
-    found out by comparing both on probes.
+    The library takes some 200 us per call, so its rates are read once per model and multiplied
+    here. Models that are priced by more than tokens are left to the library; sample calls priced
+    both ways find them.
+
+    Source: https://github.com/pydantic/genai-prices
 
     Raises:
         ModuleNotFoundError: genai-prices is not installed.
@@ -61,7 +63,7 @@ class GenAIPrices:
         """The cost of one call in USD. See `PriceSource.cost_usd`."""
         if model is None:
             return None
-        if self._get_snapshot() is not self._snapshot:  # genai_prices.UpdatePrices brought new ones
+        if self._get_snapshot() is not self._snapshot:  # genai_prices.UpdatePrices has new prices
             self._models, self._cards = {}, {}
             self._snapshot = self._get_snapshot()
         key = (model, provider)
@@ -86,7 +88,7 @@ class GenAIPrices:
     def _find(self, model: str, provider: str | None) -> ModelInfo | None:
         from genai_prices.data_snapshot import find_provider_by_id
 
-        # Not the snapshot's own look-up: it remembers every miss for ever.
+        # Not the snapshot's own look-up, which keeps every miss forever.
         providers, name = self._snapshot.providers, model.lower()
         if provider is not None:
             seller = find_provider_by_id(providers, _PROVIDERS.get(provider, provider))
@@ -104,18 +106,18 @@ _KEYS: Final = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mto
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """The four token rates of a model, each a base and tiers (from, rate) by request size."""
+    """The four token rates of a model: each a base rate and (start, rate) tiers by request size."""
 
     rates: tuple[tuple[float, tuple[tuple[int, float], ...]], ...]
 
     @classmethod
     def read(cls, price: ModelPrice) -> _Card | None:
-        """The card of `price`, or None where the library says otherwise than the card."""
+        """The card of `price`, or None where the library's costs differ from the card's."""
         rates: list[tuple[float, tuple[tuple[int, float], ...]]] = []
         for key in _KEYS:
             rate = getattr(price, key, None)
             if rate is None:
-                # Without a rate of their own, cached tokens are prompt tokens.
+                # Without a rate of their own, cached tokens are charged as prompt tokens.
                 rates.append(rates[0] if key.startswith("cache") else (0.0, ()))
             elif hasattr(rate, "base"):
                 tiers = tuple((tier.start, float(tier.price)) for tier in reversed(rate.tiers))
@@ -126,16 +128,16 @@ class _Card:
         starts = {start for _, tiers in rates for start, _ in tiers}
         for size in (1_000, *(edge for start in starts for edge in (start, start + 1, 2 * start))):
             probe = (size - size // 2, 77, size // 4, size // 2 - size // 4)
-            theirs = _library_cost(price, probe)
-            if theirs is None or abs(card.cost(*probe) - theirs) > 1e-9 * max(1.0, theirs):
+            expected = _library_cost(price, probe)
+            if expected is None or abs(card.cost(*probe) - expected) > 1e-9 * max(1.0, expected):
                 return None
         return card
 
-    def cost(self, given: int, generated: int, read: int, written: int) -> float:
-        size = given + read + written
+    def cost(self, uncached: int, completion: int, read: int, written: int) -> float:
+        size = uncached + read + written
         total = 0.0
         for tokens, (rate, tiers) in zip(
-            (given, generated, read, written), self.rates, strict=True
+            (uncached, completion, read, written), self.rates, strict=True
         ):
             for start, tier_rate in tiers:
                 if size > start:
@@ -148,10 +150,10 @@ class _Card:
 def _library_cost(price: ModelPrice, tokens: _Tokens) -> float | None:
     from genai_prices import Usage
 
-    given, generated, read, written = tokens
+    uncached, completion, read, written = tokens
     usage = Usage(
-        input_tokens=given + read + written,
-        output_tokens=generated,
+        input_tokens=uncached + read + written,
+        output_tokens=completion,
         cache_read_tokens=read,
         cache_write_tokens=written,
     )

@@ -15,14 +15,29 @@ class BudgetGuard:
     async def check_before_llm(
         self, session_id: str, estimated_prompt_tokens: int
     ) -> BudgetDecision:
-        """May this session call the model with about so many prompt tokens?"""
+        """Decide whether this session may call the model.
+
+        Args:
+            session_id: The session.
+            estimated_prompt_tokens: The runtime's estimate of the prompt's size, in tokens.
+        """
         return Allow()
 
     async def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
-        """A model call of this session succeeded and used this much."""
+        """Record a successful model call.
+
+        Args:
+            session_id: The session.
+            usage: What the call used, in tokens.
+        """
 
     async def check_before_tool(self, session_id: str, tool_name: str) -> BudgetDecision:
-        """May this session call this tool? The name comes from the model: it can be anything."""
+        """Decide whether this session may call this tool.
+
+        Args:
+            session_id: The session.
+            tool_name: The tool. The name comes from the model, so it can be any text.
+        """
         return Allow()
 
 
@@ -30,22 +45,22 @@ class SyncBudgetGuard:
     """A synchronous guard. Override what you enforce; the defaults allow everything."""
 
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> BudgetDecision:
-        """May this session call the model with about so many prompt tokens?"""
+        """Decide whether this session may call the model. See `BudgetGuard.check_before_llm`."""
         return Allow()
 
     def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
-        """A model call of this session succeeded and used this much."""
+        """Record a successful model call. See `BudgetGuard.record_after_llm`."""
 
     def check_before_tool(self, session_id: str, tool_name: str) -> BudgetDecision:
-        """May this session call this tool? The name comes from the model: it can be anything."""
+        """Decide whether this session may call this tool. See `BudgetGuard.check_before_tool`."""
         return Allow()
 
 
 class NoopBudgetGuard(BudgetGuard):
-    """Allows everything: observe first, enforce later."""
+    """An async guard that allows everything: observe first, enforce later."""
 
 
-# -- any object with the methods -------------------------------------------------------------
+# -- any object with these methods -----------------------------------------------------------
 _METHODS: Final = ("check_before_llm", "record_after_llm", "check_before_tool")
 
 
@@ -53,7 +68,8 @@ def is_async(guard: Any) -> bool:
     """Whether the guard's methods are coroutine functions.
 
     Raises:
-        TypeError: `guard` has none of the contract's methods, or mixes sync and async ones.
+        TypeError: `guard` has none of the contract's methods, has one that is not callable, or
+            mixes sync and async ones.
     """
     methods = {name: getattr(guard, name, None) for name in _METHODS}
     present = {name: method for name, method in methods.items() if method is not None}
@@ -69,7 +85,7 @@ def is_async(guard: Any) -> bool:
         plain = [name for name in present if name not in coroutines]
         raise TypeError(
             f"{type(guard).__name__} mixes async methods ({', '.join(coroutines)}) and sync ones "
-            f"({', '.join(plain)}): make them all one or the other"
+            f"({', '.join(plain)}): make them all sync or all async"
         )
     return bool(coroutines)
 

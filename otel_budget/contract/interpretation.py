@@ -1,4 +1,4 @@
-"""What an answer and a usage mean: pure functions, no telemetry."""
+"""The meaning of an answer and of a usage: pure functions, no telemetry."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from otel_budget.contract.dialects import Malformed, is_typed, read_decision, re
 from otel_budget.contract.prices import PriceSource
 from otel_budget.sanitize import INT64_MAX, amount
 
-#: Seconds after which the a3s-code runtime has denied a check by itself (its default).
+#: Seconds after which the a3s-code runtime denies a check on its own (its default).
 RUNTIME_DEADLINE: Final = 5.0
 
 
 # -- answers -------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the runtime makes of one check.
+    """The result of one check, as the runtime sees it.
 
     Attributes:
         decision: One of `semconv.DECISIONS`.
         hit: The soft limit or denial that the runtime acts on, if there is one.
-        answer: For a late check, what came too late; for a malformed one, why it is.
+        answer: For a late check, the decision that came too late; for a malformed answer, what is
+            wrong with it.
     """
 
     decision: str
@@ -36,12 +37,12 @@ ALLOWED: Final = Outcome(semconv.ALLOW)
 
 
 def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> Outcome:
-    """What the runtime makes of `answer`, which took `seconds`.
+    """The outcome of `answer`, which took `seconds`, as the runtime sees it.
 
     Args:
         answer: What the guard returned.
         seconds: How long it took.
-        late_after: Seconds after which the caller has given up; None is never, ``"auto"`` is the
+        late_after: Seconds after which the caller has given up; None means never, ``"auto"`` the
             runtime's deadline for answers in the dict dialect and never for typed ones.
     """
     if late_after == "auto":
@@ -51,7 +52,7 @@ def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> O
 
 
 def interpret(decision: BudgetDecision | Malformed, *, late: bool) -> Outcome:
-    """What the runtime makes of an answer that reads as `decision`; a late one makes no hit."""
+    """The outcome of an answer that was read as `decision`; a late answer has no hit."""
     if late:
         return Outcome(semconv.LATE, answer=_outcome_name(decision))
     if isinstance(decision, Malformed):
@@ -74,7 +75,7 @@ def _outcome_name(decision: BudgetDecision | Malformed) -> str:
 
 
 def utilization(consumed: float, limit: float | None) -> float | None:
-    """`consumed` over `limit`, or None where that says nothing: no limit, zero, infinite."""
+    """`consumed` over `limit`, or None where there is no limit or it is zero or infinite."""
     if limit is None or not 0 < limit < inf or amount(consumed) is None:
         return None
     return amount(consumed / limit)
@@ -85,14 +86,15 @@ class Measurement(NamedTuple):
     """The tokens of one call in disjoint counts, each within int64.
 
     Attributes:
-        input_tokens: Prompt tokens without the cached ones; with `undecided`, the prompt tokens as
-            reported, which is a lower bound.
+        input_tokens: Prompt tokens without the cached ones; if `undecided`, the prompt tokens as
+            reported, which are a lower bound.
         output_tokens: Generated tokens.
-        cache_read_tokens: Read from the provider's cache.
-        cache_write_tokens: Written to it.
-        total_tokens: As reported.
-        undecided: Whether the prompt contains the cached tokens could not be told.
-        malformed: The usage could not be read; all counts are 0.
+        cache_read_tokens: Tokens read from the provider's cache.
+        cache_write_tokens: Tokens written to it.
+        total_tokens: The provider's own total.
+        undecided: True if it is not known whether the prompt count contains the cached tokens; the
+            cache counts are then 0.
+        malformed: True if the usage could not be read; all counts are then 0.
     """
 
     input_tokens: int = 0
@@ -105,16 +107,22 @@ class Measurement(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """The true total: the sum of the four counts, which come first."""
+        """The true total: the sum of the first four counts, which are disjoint."""
         return sum(self[:4])
 
 
-#: Whose prompt counts contain the cached tokens, by ``gen_ai.provider.name``. Others do not tell.
+#: Whether prompt counts contain the cached tokens, by ``gen_ai.provider.name``; unknown for others.
 _INCLUDES_CACHE: Final = {"anthropic": False, "openai": True, "azure.ai.openai": True}
 
 
 def measure(usage: Any, provider: str | None) -> Measurement:
-    """`usage`, of either dialect, in disjoint counts."""
+    """The disjoint token counts of a usage.
+
+    Args:
+        usage: A `TokenUsage`, or a mapping in the dict dialect; anything else is malformed.
+        provider: OpenTelemetry's ``gen_ai.provider.name``, if known. It decides whether the prompt
+            count contains the cached tokens where the usage itself does not.
+    """
     read = read_usage(usage)
     if isinstance(read, Malformed):
         return Measurement(malformed=True)
@@ -134,20 +142,26 @@ def measure(usage: Any, provider: str | None) -> Measurement:
 
 
 def _includes_cache(usage: TokenUsage, cache: int, provider: str | None) -> bool | None:
-    """Whether the prompt count contains the cached tokens; None where nothing decides it."""
+    """Whether the prompt count contains the cached tokens; None if that cannot be decided."""
     includes = usage.prompt_includes_cache
     if includes is None:
         includes = _INCLUDES_CACHE.get(provider) if provider is not None else None
-        apart = usage.prompt_tokens + usage.completion_tokens + cache
-        if includes and usage.total_tokens == apart:
-            return None  # the total counts the cached tokens beside the prompt
+        total_if_excluded = usage.prompt_tokens + usage.completion_tokens + cache
+        if includes and usage.total_tokens == total_if_excluded:
+            return None  # the total counts the cached tokens on top of the prompt
     if includes and cache > usage.prompt_tokens:
         return None
     return includes
 
 
 class Price(NamedTuple):
-    """What a call cost in USD, or why that is not known (one of `semconv.UNPRICED_REASONS`)."""
+    """What a call cost, or why that is unknown.
+
+    Attributes:
+        usd: The cost in USD; None if it is unknown.
+        reason: Why it is unknown: ``no_prices``, ``no_model``, ``unknown_model``,
+            ``cache_accounting``, ``malformed_usage`` or ``price_error``; empty otherwise.
+    """
 
     usd: float | None
     reason: str = ""
@@ -164,16 +178,16 @@ def price(
 
     Args:
         measurement: Its tokens.
-        prices: Who knows what calls cost.
-        model: The model, if known.
-        provider: The provider, if known.
-        call_cost: The cost in USD that the host knows already.
+        prices: The price source, or None.
+        model: The model's name as the provider knows it, if known.
+        provider: OpenTelemetry's ``gen_ai.provider.name``, if known.
+        call_cost: The call's cost in USD, if the host knows it; it is used instead of `prices`.
 
     Raises:
-        Exception: Whatever `prices` raises.
+        Exception: Anything that `prices` raises.
     """
     if call_cost is not None:
-        return _checked(call_cost)
+        return _price_of(call_cost)
     if measurement.malformed:
         return Price(None, semconv.MALFORMED_USAGE)
     if measurement.undecided:
@@ -190,11 +204,11 @@ def price(
     )
     if usd is None:
         return Price(None, semconv.NO_MODEL if model is None else semconv.UNKNOWN_MODEL)
-    return _checked(usd)
+    return _price_of(usd)
 
 
-def _checked(usd: object) -> Price:
+def _price_of(usd: object) -> Price:
     if type(usd) is float and 0.0 <= usd < inf:
         return Price(usd)
-    known = amount(usd)
-    return Price(None, semconv.PRICE_ERROR) if known is None else Price(known)
+    cost = amount(usd)
+    return Price(None, semconv.PRICE_ERROR) if cost is None else Price(cost)

@@ -10,22 +10,23 @@ from otel_budget.contract.fields import Finite, NotNan
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class BudgetLevel:
-    """How full one budget is, as a guard's ``budget_levels()`` tells it.
+    """How full one budget is, as a guard's ``budget_levels()`` returns it.
 
     Args:
-        resource: Which budget.
+        resource: The budget's name.
         consumed: Used so far, in `unit`; finite.
         limit: The cap (not a soft threshold), in `unit`; None or infinite for no limit.
-        unit: ``USD``, ``tokens``, or a unit of yours.
-        window: A name for the window (``hour``, ``day`` …); None never resets.
-        window_length: The window's length in seconds.
-        window_remaining: Seconds until it resets.
-        tenant: Whose budget; None where it is everybody's.
-        agent: Which agent's.
-        principal: Which principal's.
+        unit: ``USD``, ``tokens``, or a unit of your own.
+        window: A name for the window (``hour``, ``day`` …); None if the budget never resets.
+        window_length: The window's length in seconds; finite.
+        window_remaining: Seconds until the window resets; finite.
+        tenant: The tenant whose budget it is; None if all tenants share it.
+        agent: The agent whose budget it is, if it is one agent's.
+        principal: The principal whose budget it is, if it is one principal's.
 
     Raises:
-        pydantic.ValidationError: A value is missing, NaN or of another type.
+        pydantic.ValidationError: A value is missing, NaN, of another type, or infinite where it
+            must be finite.
     """
 
     resource: str

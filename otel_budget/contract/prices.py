@@ -1,7 +1,7 @@
-"""What a call costs, in USD, by the tokens of that one call.
+"""What a call costs in USD, by its own tokens.
 
-Prices are tiered by the size of a single request, so a call is priced by itself and never as the
-difference of running totals. Unknown is None, never 0.
+Prices are tiered by the size of a single request, so a call is priced on its own and never as the
+difference of running totals. An unknown cost is None, never 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class PriceSource(Protocol):
-    """Anything that knows what calls cost."""
+    """Any object with this method: it knows what calls cost."""
 
     def cost_usd(
         self,
@@ -33,7 +33,7 @@ class PriceSource(Protocol):
     ) -> float | None:
         """The cost of one call in USD, or None if it is not known.
 
-        It is asked on the caller's path: be quick, do no I/O, be thread-safe.
+        Called on the caller's path: be quick, do no I/O, be thread-safe.
 
         Args:
             model: The model's name as the provider knows it, if known.
@@ -48,7 +48,7 @@ class PriceSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlatRates:
-    """Your own rates, in USD per million tokens, for whatever model is called.
+    """Your own rates, in USD per million tokens, the same for every model.
 
     Args:
         input: Rate of prompt tokens.
@@ -56,7 +56,7 @@ class FlatRates:
         cache_read: Rate of tokens read from the cache; None charges them as prompt tokens.
         cache_write: Rate of tokens written to the cache; None charges them as prompt tokens.
 
-    See `by_model` for a rate card of several models.
+    See `by_model` for different rates per model.
     """
 
     input: float
@@ -86,7 +86,7 @@ class FlatRates:
 
     @staticmethod
     def by_model(rates: Mapping[str, FlatRates]) -> PriceSource:
-        """A rate card: the rates of each model by its exact name; other models are unknown."""
+        """A price source with rates by exact model name; other models have no known price."""
         return _RateCard(dict(rates))
 
 
@@ -99,23 +99,28 @@ class _RateCard:
         return None if rates is None else rates.cost_usd(model, provider, **tokens)
 
 
-@cache  # one import and one set of look-ups for all guards
-def _published() -> GenAIPrices:
+@cache  # imported once, with look-ups that all guards share
+def _genai_prices() -> GenAIPrices:
     return GenAIPrices()
 
 
 def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | None:
-    """What ``prices=`` means: ``"auto"`` is genai-prices where it is installed.
+    """The price source that a ``prices=`` argument means.
+
+    Args:
+        prices: ``"auto"`` is genai-prices if it is installed, else None; a `PriceSource` or None
+            is returned unchanged.
 
     Raises:
-        TypeError: `prices` is neither of these.
+        TypeError: `prices` is none of these.
     """
     if prices is None or isinstance(prices, PriceSource):
         return prices
     if prices == "auto":
         if importlib.util.find_spec("genai_prices") is None:
             return None
-        return _published()
+        return _genai_prices()
     raise TypeError(
-        f"prices must be 'auto', None or have a cost_usd method, like FlatRates: not {prices!r}"
+        f"prices must be 'auto', None or an object with a cost_usd method, like FlatRates, not "
+        f"{prices!r}"
     )

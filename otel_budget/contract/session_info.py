@@ -1,4 +1,4 @@
-"""Who a call is for and which model serves it: told once, per session, or around the call."""
+"""Who a call is for and which model serves it: given once, per session, or around the call."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What a session id alone does not tell. Every field may be left unknown.
+    """Who a session is for and which model serves it. Leave unknown fields None.
 
     Args:
         tenant: Who pays.
-        principal: Who asked (a user, a key).
-        agent: Which agent runs.
-        correlation_id: What ties this session to your own records; on spans only.
+        principal: Who made the request (a user, a key).
+        agent: The agent that runs.
+        correlation_id: An id that links the session to your own records; on spans and log events,
+            never on metrics.
         model: The model's name as the provider knows it.
         provider: OpenTelemetry's ``gen_ai.provider.name``, e.g. ``anthropic``, ``openai``.
     """
@@ -30,7 +31,8 @@ class SessionInfo:
     provider: str | None = None
 
 
-#: A constant, or a function asked on every call; it must be quick (cache what it looks up).
+#: A constant, or a function called with the session id on every call. It must be quick: cache what
+#: it looks up.
 SessionInfoSource = SessionInfo | Callable[[str], SessionInfo | None] | None
 
 UNKNOWN = SessionInfo()
@@ -39,9 +41,9 @@ _FIELDS = tuple(field.name for field in fields(SessionInfo))
 
 @dataclass(frozen=True, slots=True)
 class _CallInfo:
-    """What `call_info` says of the calls inside it."""
+    """What `call_info` was given."""
 
-    said: tuple[tuple[str, str], ...]
+    fields: tuple[tuple[str, str], ...]
     cost_usd: float | None
 
 
@@ -59,19 +61,19 @@ def call_info(
     provider: str | None = None,
     cost_usd: float | None = None,
 ) -> Iterator[None]:
-    """Tell who and what the guard calls inside this block are about.
+    """State who the guard calls inside this block are for, and which model serves them.
 
-    Field by field it goes before ``session_info``, and an inner block before an outer one. It
-    holds for this thread or task (a context variable), around sync and async calls alike.
+    Each field given here overrides ``session_info``, and an inner block overrides an outer one. A
+    block covers its own thread or task (it is a context variable), sync and async calls alike.
 
     Args:
         tenant: Who pays.
-        principal: Who asked.
-        agent: Which agent runs.
-        correlation_id: What ties the call to your own records.
+        principal: Who made the request (a user, a key).
+        agent: The agent that runs.
+        correlation_id: An id that links the call to your own records.
         model: The model's name as the provider knows it.
-        provider: OpenTelemetry's ``gen_ai.provider.name``.
-        cost_usd: The call's cost in USD, if you know it: it is used instead of a price.
+        provider: OpenTelemetry's ``gen_ai.provider.name``, e.g. ``anthropic``, ``openai``.
+        cost_usd: The call's cost in USD, if you know it; it is used instead of ``prices``.
     """
     outer = _call.get()
     given = {
@@ -82,31 +84,35 @@ def call_info(
         "model": model,
         "provider": provider,
     }
-    said = dict(outer.said) if outer is not None else {}
-    said.update((key, value) for key, value in given.items() if value is not None)
+    merged = dict(outer.fields) if outer is not None else {}
+    merged.update((key, value) for key, value in given.items() if value is not None)
     if cost_usd is None and outer is not None:
         cost_usd = outer.cost_usd
-    token = _call.set(_CallInfo(tuple(said.items()), cost_usd))
+    token = _call.set(_CallInfo(tuple(merged.items()), cost_usd))
     try:
         yield
     finally:
-        # A stream that is closed by another task is not to fail for it: that context ends anyway.
+        # A stream closed by another task must not fail here; its context ends anyway.
         with suppress(ValueError):
             _call.reset(token)
 
 
 def call_cost() -> float | None:
-    """The ``cost_usd`` of the enclosing `call_info`, as given."""
+    """The ``cost_usd`` of the enclosing `call_info`, in USD and unchecked; None if not given."""
     call = _call.get()
     return None if call is None else call.cost_usd
 
 
 def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
-    """What is known about this call: `call_info` over `source`, field by field.
+    """What is known about a call: `source`, overridden by `call_info` field by field.
+
+    Args:
+        source: A `SessionInfo`, a function from session id to `SessionInfo` or None, or None.
+        session_id: The call's session, passed to a `source` function.
 
     Raises:
-        Exception: Whatever a `source` function raises, and TypeError for an answer that is neither
-            a `SessionInfo` nor None.
+        TypeError: A `source` function returned neither a `SessionInfo` nor None.
+        Exception: Anything that a `source` function raises.
     """
     if source is None:
         info = UNKNOWN
@@ -121,10 +127,10 @@ def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
 
 
 def with_call_info(info: SessionInfo) -> SessionInfo:
-    """`info` with what the enclosing `call_info` says laid over it."""
+    """`info`, overridden by the fields of the enclosing `call_info`."""
     call = _call.get()
-    if call is None or not call.said:
+    if call is None or not call.fields:
         return info
-    known = {field: getattr(info, field) for field in _FIELDS}
-    known.update(call.said)
-    return SessionInfo(**known)
+    merged = {field: getattr(info, field) for field in _FIELDS}
+    merged.update(call.fields)
+    return SessionInfo(**merged)

@@ -1,4 +1,4 @@
-"""Usage: the tokens of a model call that a guard is told."""
+"""Usage: the tokens of a model call, as reported to a guard."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from otel_budget.contract.fields import Count, Frozen
 class TokenUsage(Frozen):
     """Tokens of one successful model call.
 
-    Whether `prompt_tokens` contains the cached tokens differs by provider, so it is settled where
-    the provider's answer is at hand: use `from_anthropic`, `from_openai` or `from_litellm`.
+    Whether `prompt_tokens` contains the cached tokens differs by provider, so build a usage from
+    the provider's own response: `from_anthropic`, `from_openai` or `from_litellm`.
 
     Attributes:
         prompt_tokens: Tokens sent.
@@ -20,8 +20,8 @@ class TokenUsage(Frozen):
         total_tokens: Their total, as the provider counts it.
         cache_read_tokens: Tokens read from the provider's prompt cache.
         cache_write_tokens: Tokens written to it.
-        prompt_includes_cache: Whether `prompt_tokens` contains the two cache counts; None is read
-            by provider, and stays unpriced where that does not decide it. Not part of the dict
+        prompt_includes_cache: Whether `prompt_tokens` contains the two cache counts. None lets the
+            provider decide; where that is not enough, the call stays unpriced. Not part of the dict
             dialect.
 
     Raises:
@@ -37,10 +37,13 @@ class TokenUsage(Frozen):
 
     @classmethod
     def from_anthropic(cls, raw: Any) -> Self:
-        """From ``response.usage`` of the Anthropic Messages API (an object or a dict).
+        """From ``response.usage`` of the Anthropic Messages API.
 
-        Its ``input_tokens`` leave the cached tokens out
+        Its ``input_tokens`` exclude the cached tokens
         (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching).
+
+        Args:
+            raw: The usage, an object or a mapping.
 
         Raises:
             pydantic.ValidationError: A count is missing, negative or not a whole number.
@@ -56,8 +59,11 @@ class TokenUsage(Frozen):
     def from_openai(cls, raw: Any) -> Self:
         """From ``response.usage`` of OpenAI's Chat Completions or Responses API.
 
-        Both count cached tokens inside the prompt
+        Both count the cached tokens as part of the prompt
         (https://platform.openai.com/docs/guides/prompt-caching).
+
+        Args:
+            raw: The usage, an object or a mapping.
 
         Raises:
             pydantic.ValidationError: A count is missing, negative or not a whole number.
@@ -72,9 +78,12 @@ class TokenUsage(Frozen):
 
     @classmethod
     def from_litellm(cls, raw: Any) -> Self:
-        """From ``response.usage`` of LiteLLM, whichever provider is behind it.
+        """From ``response.usage`` of LiteLLM, for any provider behind it.
 
-        LiteLLM counts cached tokens inside the prompt for every provider, also for Claude.
+        LiteLLM counts the cached tokens as part of the prompt for every provider, Claude included.
+
+        Args:
+            raw: The usage, an object or a mapping.
 
         Raises:
             pydantic.ValidationError: A count is missing, negative or not a whole number.
@@ -104,7 +113,7 @@ class TokenUsage(Frozen):
     ) -> Self:
         if total is None:
             parts = (prompt, completion) if includes_cache else (prompt, completion, read, write)
-            # What is no number is left to the validation below, which names the field.
+            # A count that is not a number is left to the validation below, which names its field.
             total = sum(part for part in parts if isinstance(part, int))
         return cls.model_validate(
             {
@@ -119,7 +128,7 @@ class TokenUsage(Frozen):
 
 
 def _field(raw: Any, *names: str) -> Any:
-    """The first of `names` that `raw`, a mapping or an object, has and that is not None."""
+    """The value of the first of `names` that is not None in `raw`, a mapping or an object."""
     for name in names:
         value = raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
         if value is not None:

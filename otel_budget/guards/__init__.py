@@ -1,7 +1,7 @@
-"""Guards to start with, and what a guard of your own needs to count the same way.
+"""Guards to start with, and the functions with which a guard of your own counts the same way.
 
-`measure`, `price`, `resolve` and `call_cost` are what the guards here use: a guard that counts with
-them agrees with the telemetry about every call.
+A guard that counts with `measure`, `price`, `resolve` and `call_cost`, like the guards here, agrees
+with the telemetry about every call.
 """
 
 from otel_budget.contract.interpretation import Measurement, Price, measure, price

@@ -1,4 +1,4 @@
-"""Calendar windows in UTC: when a budget that resets has begun and when it ends."""
+"""Calendar windows in UTC: when the current window of a budget began and when it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECONDS: Final = {"hour": 3600, "day": 86400}
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """One window: from `start` up to, not including, `end`, in seconds since the epoch."""
+    """One window: from `start` up to but not including `end`, in seconds since the epoch."""
 
     start: float
     end: float
@@ -44,7 +44,7 @@ def period_at(window: Window, now: float) -> Period:
         )
         following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
         return Period(first.timestamp(), following.timestamp())
-    # Days of the epoch's clock are days of UTC: neither counts leap seconds.
+    # Multiples of a day since the epoch are UTC midnights: neither clock counts leap seconds.
     seconds = _SECONDS[window]
     start = float(now // seconds * seconds)
     return Period(start, start + seconds)

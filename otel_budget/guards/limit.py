@@ -1,4 +1,4 @@
-"""One budget, and what each tenant or session has used of it: counting, without locks or prices."""
+"""One budget, and how much each tenant or session has used of it. No locks and no prices here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Per = Literal["tenant", "session", "all"]
 UNITS: Final[tuple[str, ...]] = get_args(Unit)
 PERS: Final[tuple[str, ...]] = get_args(Per)
 
-#: Counts are whole: of tokens, and of 1e-12 USD, so that no order of adding changes a sum.
+#: Amounts are whole numbers of 1e-12 USD or of tokens, so that no order of adding changes a sum.
 _SCALE: Final = {"USD": 10**12, "tokens": 1}
 _RESOURCES: Final = {
     ("tenant", "USD"): "llm_cost_usd",
@@ -28,8 +28,8 @@ _RESOURCES: Final = {
     ("all", "USD"): "total_cost_usd",
     ("all", "tokens"): "total_tokens",
 }
-#: The current window and the one before, for a clock that steps back over the edge.
-_KEPT: Final = 2
+#: Windows kept: the current one and the one before, for a clock that steps back between them.
+_KEPT_WINDOWS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,19 @@ class Limit:
     """One budget.
 
     Args:
-        cap: How much may be used in one window, in `unit`. The first call after that is refused.
-        unit: ``USD`` or ``tokens`` (all of them: input, output, cached).
-        per: Whose: each ``tenant`` has its own (calls without a tenant share one), each
-            ``session``, or ``all`` calls share one.
-        window: ``hour``, ``day`` or ``month`` by the UTC calendar, or ``ever``: it never resets.
-        soft: The share of the cap from which on calls proceed with a `SoftLimit`; None for none.
-        resource: What decisions and metrics call it; None names it by `per` and `unit`, such as
-            ``llm_cost_usd``.
+        cap: How much may be used in one window, in `unit`. Once that much is used, calls are
+            refused.
+        unit: ``USD`` or ``tokens`` (input, output and cached tokens together).
+        per: Who has a budget of their own: each ``tenant`` (calls without a tenant share one) or
+            each ``session``; or ``all`` calls share one.
+        window: ``hour``, ``day`` or ``month`` by the UTC calendar, or ``ever``, which never resets.
+        soft: The fraction of the cap, over 0 and up to 1, from which calls proceed with a
+            `SoftLimit`; None for no soft limit.
+        resource: The budget's name in decisions and metrics; None derives one from `per` and
+            `unit`, such as ``llm_cost_usd``.
 
     Raises:
-        ValueError: A value is none of these.
+        ValueError: A value is out of range or not one of those listed.
     """
 
     cap: float
@@ -60,19 +62,21 @@ class Limit:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.cap) and self.cap >= 0):
             raise ValueError(f"a limit's cap must be a number of zero or more, not {self.cap}")
-        for what, value, known in (
+        for field, value, allowed in (
             ("unit", self.unit, UNITS),
             ("per", self.per, PERS),
             ("window", self.window, WINDOWS),
         ):
-            if value not in known:
-                raise ValueError(f"a limit's {what} must be one of {', '.join(known)}: not {value}")
+            if value not in allowed:
+                raise ValueError(
+                    f"a limit's {field} must be one of {', '.join(allowed)}: not {value}"
+                )
         if self.soft is not None and not 0 < self.soft <= 1:
             raise ValueError(f"a limit's soft ratio must be over 0 and at most 1, not {self.soft}")
 
     @property
     def name(self) -> str:
-        """What decisions and metrics call it."""
+        """The budget's name in decisions and metrics."""
         return self.resource or _RESOURCES[self.per, self.unit]
 
 
@@ -86,19 +90,19 @@ class _Account:
 
 
 class Book:
-    """What each tenant or session has used of one limit, in bounded memory.
+    """How much each tenant or session has used of one limit, in bounded memory.
 
-    Not thread-safe: its owner holds a lock. That lock is reentrant, so a finalizer or a signal
-    handler may add in the middle of any method.
+    Not thread-safe: its owner holds a lock. Since that lock is reentrant, a finalizer or a signal
+    handler may call `add` in the middle of any method.
 
     Args:
         limit: The budget.
         max_keys: Tenants or sessions remembered per window.
 
     Attributes:
-        scale: Amounts are whole numbers of 1 / `scale` of the limit's unit.
-        cap: The cap as such an amount.
-        threshold: The soft threshold as such an amount, or None.
+        scale: Amounts are whole numbers, in units of 1 / `scale` of the limit's unit.
+        cap: The cap as an amount.
+        threshold: The soft threshold as an amount, or None.
     """
 
     def __init__(self, limit: Limit, max_keys: int) -> None:
@@ -106,7 +110,7 @@ class Book:
         self.scale: Final = _SCALE[limit.unit]
         self.cap: Final = round(limit.cap * self.scale)
         self.threshold: Final = (
-            # 100 * 0.07 is 7.000000000000001 in floats; the threshold is 7.
+            # In floats, 100 * 0.07 is 7.000000000000001; the threshold must be 7.
             None if limit.soft is None else math.ceil(round(limit.cap * limit.soft * self.scale, 3))
         )
         self._max_keys = max(1, max_keys)
@@ -120,23 +124,23 @@ class Book:
         return self._period
 
     def used(self, now: float, session_id: str, info: SessionInfo) -> int:
-        """The amount that this call's tenant or session has used in the current window."""
+        """The amount that the call's tenant or session has used in the current window."""
         accounts = self._accounts(now)
         key = self._key(session_id, info)
         try:
             accounts.move_to_end(key)
             return accounts[key].used
-        except KeyError:  # asking leaves no trace
+        except KeyError:  # no account is made: asking leaves no trace
             return 0
 
     def add(self, now: float, session_id: str, info: SessionInfo, amount: int) -> None:
-        """Count `amount` for this call's tenant or session."""
+        """Count `amount` for the call's tenant or session."""
         start = self.period(now).start
         if start not in self._windows and (
-            len(self._windows) < _KEPT or start > min(self._windows)
+            len(self._windows) < _KEPT_WINDOWS or start > min(self._windows)
         ):
             self._windows[start] = OrderedDict()
-            if len(self._windows) > _KEPT:
+            if len(self._windows) > _KEPT_WINDOWS:
                 del self._windows[min(self._windows)]
         accounts = self._accounts(now)
         key = self._key(session_id, info)
@@ -148,37 +152,37 @@ class Book:
             accounts.popitem(last=False)
 
     def levels(self, now: float) -> dict[str | None, int]:
-        """The fullest account by tenant; 0 for who used the window before and not yet this one."""
+        """The fullest account of each tenant; 0 for tenants that only used the previous window."""
         fullest: dict[str | None, int] = {None: 0} if self.limit.per == "all" else {}
-        counted = self._accounts(now)
+        current_accounts = self._accounts(now)
         for accounts in list(self._windows.values()):
-            current = accounts is counted
+            is_current = accounts is current_accounts
             for account in list(accounts.values()):
-                amount = account.used if current else 0
+                amount = account.used if is_current else 0
                 tenant = None if self.limit.per == "all" else account.tenant
                 fullest[tenant] = max(fullest.get(tenant, 0), amount)
         return fullest
 
-    def deny(self, amount: int, now: float, session_id: str, info: SessionInfo) -> Deny:
-        """The refusal of this call after `amount`."""
-        used, cap = self._print(amount / self.scale), self._print(self.limit.cap)
-        who = self._who(session_id, info)
+    def denial(self, amount: int, now: float, session_id: str, info: SessionInfo) -> Deny:
+        """The refusal of a call whose tenant or session has used `amount`."""
+        used, cap = self._format(amount / self.scale), self._format(self.limit.cap)
+        spender = self._spender(session_id, info)
         return Deny(
             resource=self.limit.name,
-            reason=f"{who} used {used} of {cap} {self.limit.unit} {self._when(now)}.",
+            reason=f"{spender} used {used} of {cap} {self.limit.unit} {self._window_phrase(now)}.",
         )
 
-    def warn(self, amount: int, now: float, session_id: str, info: SessionInfo) -> SoftLimit:
-        """The warning of this call after `amount`."""
+    def warning(self, amount: int, now: float, session_id: str, info: SessionInfo) -> SoftLimit:
+        """The soft limit for a call whose tenant or session has used `amount`."""
         soft = self.limit.soft or 0.0
-        used, cap = self._print(amount / self.scale), self._print(self.limit.cap)
-        who = self._who(session_id, info)
+        used, cap = self._format(amount / self.scale), self._format(self.limit.cap)
+        spender = self._spender(session_id, info)
         return SoftLimit(
             resource=self.limit.name,
             consumed=amount / self.scale,
             limit=self.limit.cap * soft,
-            message=f"{who} used {used} {self.limit.unit}, over {soft:.0%} of {cap} "
-            f"{self._when(now)}.",
+            message=f"{spender} used {used} {self.limit.unit}, over {soft:.0%} of {cap} "
+            f"{self._window_phrase(now)}.",
         )
 
     def _accounts(self, now: float) -> OrderedDict[_Key, _Account]:
@@ -186,8 +190,8 @@ class Book:
         if start in self._windows or not self._windows:
             return self._windows.get(start, OrderedDict())
         oldest = min(self._windows)
-        # A clock that steps back beyond what is kept goes on with the oldest window: nothing is
-        # given away.
+        # If the clock steps back beyond the windows kept, the oldest one stays in use, so that no
+        # budget is given out twice.
         return self._windows[oldest] if start < oldest else OrderedDict()
 
     def _key(self, session_id: str, info: SessionInfo) -> _Key:
@@ -199,7 +203,7 @@ class Book:
             case _:
                 return None
 
-    def _who(self, session_id: str, info: SessionInfo) -> str:
+    def _spender(self, session_id: str, info: SessionInfo) -> str:
         match self.limit.per:
             case "tenant":
                 return f"Tenant {text(info.tenant)}" if info.tenant else "Calls without a tenant"
@@ -208,13 +212,13 @@ class Book:
             case _:
                 return "All calls"
 
-    def _when(self, now: float) -> str:
+    def _window_phrase(self, now: float) -> str:
         period = self.period(now)
         if not period.resets:
             return "(this budget does not reset)"
         return f"this {self.limit.window} (resets at {period.resets_at})"
 
-    def _print(self, amount: float) -> str:
+    def _format(self, amount: float) -> str:
         if self.limit.unit == "tokens":
             return f"{amount:,.0f}"
         whole_cents = amount >= 1 or abs(amount * 100 - round(amount * 100)) < 1e-9

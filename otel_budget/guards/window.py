@@ -1,8 +1,8 @@
 """A guard to start with: budgets in USD or tokens over calendar windows, in one process.
 
-It counts in this process's memory: it starts empty, and several processes each have the whole
-budget. Where they must share one, keep the counts in a store that they share;
-``examples/redis_guard`` is such a guard of the same shape.
+It counts in the process's memory: it starts at zero, and each of several processes has the whole
+budget. If processes must share a budget, keep the counts in a shared store;
+``examples/redis_guard`` is such a guard, built the same way.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _TOOLS: Final = "tools"
 _ALLOW: Final = Allow()
 
 
-class _Windows:
-    """The mechanism that both guards share."""
+class _WindowCounts:
+    """Counts and decisions, shared by both guards."""
 
     def __init__(
         self,
@@ -53,26 +53,26 @@ class _Windows:
         self._books = tuple(Book(limit, max_keys) for limit in limits)
         self._deny_tools = (deny_tools,) if isinstance(deny_tools, str) else tuple(deny_tools)
         self._session_info = session_info
-        self._in_usd = any(limit.unit == "USD" for limit in limits)
-        self._prices = price_source(prices) if self._in_usd else None
+        self._has_usd_limit = any(limit.unit == "USD" for limit in limits)
+        self._prices = price_source(prices) if self._has_usd_limit else None
         self._clock = clock
         self._unpriced: dict[str, int] = {}
         self._lock = RenewedLock()
 
     @property
     def unpriced_calls(self) -> dict[str, int]:
-        """Calls that added nothing to the limits in USD, by the reason their price is unknown."""
+        """How many calls added nothing to the limits in USD, by why their price is unknown."""
         with self._lock.current:
             return dict(self._unpriced)
 
     def budget_levels(self) -> list[BudgetLevel]:
-        """How full each budget is: its cap (not the soft threshold), and when it resets.
+        """How full each budget is, against its cap (not the soft threshold), and when it resets.
 
-        Of a limit per session the fullest session of each tenant is told.
+        A limit per session reports the fullest session of each tenant.
         """
         now = self._clock()
         with self._lock.current:
-            used = [(book, book.period(now), book.levels(now)) for book in self._books]
+            snapshot = [(book, book.period(now), book.levels(now)) for book in self._books]
         return [
             BudgetLevel(
                 resource=book.limit.name,
@@ -84,53 +84,54 @@ class _Windows:
                 window_remaining=max(0.0, period.end - now) if period.resets else None,
                 tenant=tenant,
             )
-            for book, period, levels in used
+            for book, period, levels in snapshot
             for tenant, amount in levels.items()
         ]
 
-    def _may_call(self, session_id: str) -> BudgetDecision:
+    def _decide_call(self, session_id: str) -> BudgetDecision:
         info = resolve(self._session_info, session_id)
         now = self._clock()
         with self._lock.current:
             used = [(book, book.used(now, session_id, info)) for book in self._books]
-        # The fullest budget speaks: of several that are spent, or of several past their threshold.
-        fullest = sorted(used, key=lambda pair: pair[1] / max(pair[0].cap, 1), reverse=True)
-        for book, amount in fullest:
+        # Of several spent budgets, or several past their threshold, the fullest decides.
+        fullest_first = sorted(used, key=lambda pair: pair[1] / max(pair[0].cap, 1), reverse=True)
+        for book, amount in fullest_first:
             if amount >= book.cap:
-                return book.deny(amount, now, session_id, info)
-        for book, amount in fullest:
+                return book.denial(amount, now, session_id, info)
+        for book, amount in fullest_first:
             if book.threshold is not None and amount >= book.threshold:
-                return book.warn(amount, now, session_id, info)
+                return book.warning(amount, now, session_id, info)
         return _ALLOW
 
     def _add(self, session_id: str, usage: Any) -> None:
         info = resolve(self._session_info, session_id)
-        tokens = measure(usage, info.provider)
-        cost = self._priced(tokens, info) if self._in_usd else Price(0.0)
+        measurement = measure(usage, info.provider)
+        cost = self._price(measurement, info) if self._has_usd_limit else Price(0.0)
         now = self._clock()
         with self._lock.current:
             for book in self._books:
-                amount = tokens.tokens if book.limit.unit == "tokens" else cost.usd
+                amount = measurement.tokens if book.limit.unit == "tokens" else cost.usd
                 if amount:
                     book.add(now, session_id, info, round(amount * book.scale))
             if cost.usd is None:
-                first = cost.reason not in self._unpriced
+                is_first = cost.reason not in self._unpriced
                 self._unpriced[cost.reason] = self._unpriced.get(cost.reason, 0) + 1
-        if cost.usd is None and first:
+        if cost.usd is None and is_first:
             _log.warning(
-                "A call (model %s) adds nothing to the limits in USD, its price is not known: %s. "
-                "Tell model and provider, pass FlatRates as prices, or add a limit in tokens.",
+                "A call (model %s) adds nothing to the limits in USD because its price is unknown: "
+                "%s. Give its model and provider in session_info, pass FlatRates as prices, or add "
+                "a limit in tokens.",
                 info.model,
                 cost.reason,
             )
 
-    def _priced(self, tokens: Measurement, info: SessionInfo) -> Price:
+    def _price(self, measurement: Measurement, info: SessionInfo) -> Price:
         try:
-            return price(tokens, self._prices, info.model, info.provider, call_cost())
+            return price(measurement, self._prices, info.model, info.provider, call_cost())
         except Exception:
             return Price(None, semconv.PRICE_ERROR)
 
-    def _may_use(self, tool_name: str) -> BudgetDecision:
+    def _decide_tool(self, tool_name: str) -> BudgetDecision:
         if any(fnmatchcase(str(tool_name), pattern) for pattern in self._deny_tools):
             return Deny(
                 resource=_TOOLS, reason=f"Tool '{text(tool_name)}' is on this guard's deny-list."
@@ -138,58 +139,57 @@ class _Windows:
         return _ALLOW
 
 
-class WindowGuard(_Windows, SyncBudgetGuard):
-    """A synchronous guard over one or more `Limit`.
+class WindowGuard(_WindowCounts, SyncBudgetGuard):
+    """A synchronous guard that enforces one or more `Limit`.
 
-    Every limit counts what was *used*; nothing is reserved. So the calls that are under way when a
-    cap is reached end and are counted, and a budget can be overrun by these. The estimate of a
-    check decides nothing.
+    Limits count what was *used*; nothing is reserved, and a check ignores its estimate. Calls in
+    progress when a cap is reached still finish and count, so a budget can be overrun by these.
 
-    A call whose price is not known adds nothing to a limit in USD: it is logged once per reason and
-    counted in `unpriced_calls`. Let model and provider be known (`session_info`, `call_info`), give
-    rates of your own (`FlatRates`), or put a limit in tokens beside the one in USD: that one counts
-    every call whose usage can be read.
+    A call whose price is unknown adds nothing to a limit in USD; it is logged once per reason and
+    counted in `unpriced_calls`. Give its model and provider (`session_info`, `call_info`), use your
+    own rates (`FlatRates`), or add a limit in tokens, which counts every call whose usage can be
+    read.
 
     Args:
-        *limits: The budgets. The fullest one speaks.
+        *limits: The budgets. If several apply to a call, the fullest decides.
         deny_tools: Tools that are refused: names, or patterns such as ``shell*``.
-        session_info: Tenant, model and provider of a session, as `instrument` takes it; pass both
-            the same, so that both count the same.
-        prices: What calls cost, as `instrument` takes it; pass both the same.
-        clock: The time in seconds since the epoch.
-        max_keys: Tenants or sessions that one limit remembers per window; beyond that the one
-            unheard of for longest is forgotten, and starts again at zero.
+        session_info: Tenant, model and provider of a session. Pass the same to `instrument`, so
+            that guard and telemetry agree.
+        prices: What calls cost. Pass the same to `instrument`.
+        clock: Returns the time in seconds since the epoch.
+        max_keys: How many tenants or sessions each limit remembers per window. Beyond that, the
+            least recently used is forgotten and starts again at zero.
 
     Raises:
-        TypeError: `prices` is no price source.
+        TypeError: `prices` is not a price source.
     """
 
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> BudgetDecision:
-        """Refuse if a budget of this call is spent; the estimate decides nothing."""
-        return self._may_call(session_id)
+        """Refuse the call if one of its budgets is spent; the estimate is ignored."""
+        return self._decide_call(session_id)
 
     def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
-        """Count a successful call; a usage in the dict dialect will do."""
+        """Count a successful call; the usage may also be in the dict dialect."""
         self._add(session_id, usage)
 
     def check_before_tool(self, session_id: str, tool_name: str) -> BudgetDecision:
-        """Refuse the tools of the deny-list."""
-        return self._may_use(tool_name)
+        """Refuse the tool if it is in `deny_tools`."""
+        return self._decide_tool(tool_name)
 
 
-class AsyncWindowGuard(_Windows, BudgetGuard):
-    """The async guard; all else as `WindowGuard` says."""
+class AsyncWindowGuard(_WindowCounts, BudgetGuard):
+    """An async guard that enforces one or more `Limit`; apart from ``await``, a `WindowGuard`."""
 
     async def check_before_llm(
         self, session_id: str, estimated_prompt_tokens: int
     ) -> BudgetDecision:
-        """Refuse if a budget of this call is spent; the estimate decides nothing."""
-        return self._may_call(session_id)
+        """Refuse the call if one of its budgets is spent; the estimate is ignored."""
+        return self._decide_call(session_id)
 
     async def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
-        """Count a successful call; a usage in the dict dialect will do."""
+        """Count a successful call; the usage may also be in the dict dialect."""
         self._add(session_id, usage)
 
     async def check_before_tool(self, session_id: str, tool_name: str) -> BudgetDecision:
-        """Refuse the tools of the deny-list."""
-        return self._may_use(tool_name)
+        """Refuse the tool if it is in `deny_tools`."""
+        return self._decide_tool(tool_name)

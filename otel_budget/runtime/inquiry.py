@@ -20,8 +20,9 @@ from otel_budget.contract.dialects import Malformed, UsageDialect, read_decision
 from otel_budget.contract.interpretation import Outcome, interpret
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import error_type
-from otel_budget.telemetry.call import Call, Deadline, asked_until
+from otel_budget.telemetry.call import Call
 from otel_budget.telemetry.check import LlmCheck, ToolCheck
+from otel_budget.telemetry.deadline import Deadline, current_deadline
 from otel_budget.telemetry.usage import UsageRecord
 from otel_budget.telemetry.wrapper import parts_of
 
@@ -144,7 +145,7 @@ class AskedGuard:
     def call_without_usage(self, session_id: str, reason: str) -> None:
         """Count a model call that ended without a usage to record."""
         if self.settings is not None:
-            UsageRecord(self.settings, (session_id, None), {}).missing(reason)
+            UsageRecord(self.settings, (session_id, None), {}).count_without_usage(reason)
 
 
 # -- one question --------------------------------------------------------------------------
@@ -170,7 +171,7 @@ class Inquiry:
         if self._call is not None:
             self._call.__enter__()
         else:
-            self._token = asked_until.set(self._deadline)
+            self._token = current_deadline.set(self._deadline)
         return self
 
     def __exit__(
@@ -183,7 +184,7 @@ class Inquiry:
         if self._token is not None:
             # A coroutine may be closed in another context, which has nothing to reset.
             with suppress(ValueError):
-                asked_until.reset(self._token)
+                current_deadline.reset(self._token)
         if self._call is None:
             return
         if self._conclusion is None:

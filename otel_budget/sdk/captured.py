@@ -80,7 +80,7 @@ class CapturedTelemetry:
         self._final = self._collect()
 
     def _collect(self) -> MetricsData | None:
-        self._hub.levels.poll(1.0, now=True)
+        self._hub.poller.poll(1.0, now=True)
         return self._reader.get_metrics_data()
 
     def value(self, metric: str, **attributes: str) -> float | None:

@@ -1,1 +1,1 @@
-"""One call of a guard as span, event and metrics, by the OpenTelemetry API alone."""
+"""Each call of a guard as span, event and metrics, using the OpenTelemetry API alone."""

@@ -1,8 +1,8 @@
-"""One call of a guard as telemetry: what every decision point has in common.
+"""One call of a guard as telemetry: what all decision points have in common.
 
-A `Call` is a context manager around the call of the guard; the sync and the async shell differ by
-an ``await`` inside it. All of it is shielded: what fails is counted, and the guard's answer or
-exception passes. The shield is never around the guard.
+A `Call` is a context manager around the call of the guard; the sync and the async shell differ only
+by an ``await`` inside it. The telemetry is shielded: its failures are counted, and the guard's
+answer or exception passes through. The shield is never around the guard itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -23,43 +22,27 @@ from otel_budget import semconv
 from otel_budget.contract.interpretation import Outcome
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
+from otel_budget.telemetry.deadline import Deadline, current_deadline
 from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
 from otel_budget.telemetry.tallies import NO_LABELS, Addition
 
-#: Characters of a recorded stack trace.
+#: Maximum characters of a recorded stack trace.
 _STACK_LENGTH: Final = 16_384
 
 #: The outermost instrumented call in progress; calls nested in it are not counted again.
 _outermost: ContextVar[Call | None] = ContextVar("otel_budget_outermost", default=None)
 
 
-@dataclass(slots=True)
-class Deadline:
-    """Until when somebody waits for a guard that is not instrumented itself.
-
-    Attributes:
-        at: In seconds of `time.monotonic`.
-        in_progress: Until that guard has answered: what it leaves running is on its own.
-    """
-
-    at: float
-    in_progress: bool = True
-
-
-#: The deadline of whoever asks the guard around the calls of this context.
-asked_until: ContextVar[Deadline | None] = ContextVar("otel_budget_asked_until", default=None)
-
-
 class Call:
-    """One call of the guard in progress.
+    """One call of the guard.
 
-    A shell uses it as a context manager. Whoever asks a guard on a runtime's behalf enters it too,
-    but calls `finish`, with what it acted upon as `outcome`.
+    A shell uses it as a context manager. An inquiry, which asks a guard on a runtime's behalf,
+    enters it too, but then sets `outcome` and calls `finish`.
 
     Attributes:
-        answer: Set by the shell to what the guard returned.
-        outcome: Set by an asker to what it acted upon; None leaves it to `close`.
-        in_progress: Until the guard has answered.
+        answer: What the guard returned; set by the shell.
+        outcome: What the inquiry acted upon; None if `close` is to work it out from the answer.
+        in_progress: True until the guard has answered.
     """
 
     __slots__ = (
@@ -71,11 +54,11 @@ class Call:
         "_started",
         "answer",
         "context",
-        "counts",
         "destination",
         "hub",
         "in_progress",
         "info",
+        "is_counted",
         "outcome",
         "session",
         "settings",
@@ -95,8 +78,8 @@ class Call:
         self.session = ""
         self.context = get_current()
         self.span: Span | None = None
-        #: False inside another instrumented guard's call: that one counts.
-        self.counts = False
+        #: False inside another instrumented guard's call, which is counted instead.
+        self.is_counted = False
         self.in_progress = True
         self.answer: Any = None
         self.outcome: Outcome | None = None
@@ -107,13 +90,18 @@ class Call:
         self._deadline: Deadline | None = None
         self._started = 0.0
 
-    # -- what a decision point adds --------------------------------------------------------
+    # -- added by each decision point ------------------------------------------------------
     def start_attributes(self) -> dict[str, Any]:
-        """The point's own span attributes that are known before the guard answers."""
+        """The decision point's own span attributes that are known before the guard answers."""
         return {}
 
     def close(self, seconds: float, error: BaseException | None) -> None:
-        """Interpret what came of the call, end the span, count."""
+        """Interpret the result of the call, end the span, count.
+
+        Args:
+            seconds: How long the guard took.
+            error: What the guard raised, or None.
+        """
         raise NotImplementedError
 
     # -- around the guard ------------------------------------------------------------------
@@ -121,11 +109,11 @@ class Call:
         try:
             self._open()
         except SHIELDED as error:
-            self.hub.failed(semconv.COMPONENT_SPAN, error)
-        except BaseException:  # of a signal handler: there will be no __exit__
+            self.hub.report_failure(semconv.COMPONENT_SPAN, error)
+        except BaseException:  # raised by a signal handler; there will be no __exit__
             self.in_progress = False
             raise
-        deadline = asked_until.get()
+        deadline = current_deadline.get()
         if deadline is not None and deadline.in_progress:
             self._deadline = deadline
         self._started = time.perf_counter()
@@ -142,11 +130,11 @@ class Call:
         self.finish(seconds, error)
 
     def finish(self, seconds: float | None, error: BaseException | None) -> None:
-        """Leave the call's context and close it, whether or not the guard is still at it.
+        """Leave the call's context and close it, even if the guard is still running.
 
         Args:
-            seconds: How long the guard took; None is until now.
-            error: What the guard raised.
+            seconds: How long the guard took; None takes the time until now.
+            error: What the guard raised, or None.
         """
         if seconds is None:
             seconds = time.perf_counter() - self._started
@@ -156,17 +144,17 @@ class Call:
             if self._attached is not None:
                 detach(self._attached)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         try:
             self.close(seconds, error)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
-            if self.records_span:  # a span that never ends is never seen
+            self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
+            if self.records_span:  # a span that never ends is never exported
                 self.end_span({}, error)
 
     @property
-    def nobody_waits(self) -> bool:
-        """Whether the deadline of whoever asks the guard around this one has passed."""
+    def deadline_has_passed(self) -> bool:
+        """Whether the caller of the guard around this one has stopped waiting."""
         deadline = self._deadline
         return deadline is not None and deadline.in_progress and time.monotonic() > deadline.at
 
@@ -180,12 +168,12 @@ class Call:
         self.identify()
         outer = _outermost.get()
         if outer is None or not outer.in_progress:
-            self.counts = True
+            self.is_counted = True
             self._outer = _outermost.set(self)
         if not self.traced:
             return
         context = self.join_session()
-        # What is known stands at the span's start, where samplers see it.
+        # Known attributes are set at the span's start, where samplers see them.
         attributes = self.identity_attributes()
         attributes[semconv.DECISION_POINT] = self.point
         attributes.update(self.start_attributes())
@@ -197,11 +185,11 @@ class Call:
 
     @property
     def traced(self) -> bool:
-        """Whether there may be somebody who takes spans."""
-        return self.destination.trace_provider != 0 or tracing_is_set_up()
+        """Whether to start spans: a tracer provider was given, or there is a global one."""
+        return self.destination.tracer_provider_id != 0 or tracing_is_set_up()
 
     def join_session(self) -> Context:
-        """The current context; where no span is active, with the session's root as its span."""
+        """The current context; if no span is active in it, with the session's root as its span."""
         context = self.context
         if trace.get_current_span(context).get_span_context().is_valid:
             return context
@@ -209,39 +197,39 @@ class Call:
             self.session_key, context, self.destination.tracer, self.identity_attributes
         )
 
-    # -- who -------------------------------------------------------------------------------
+    # -- whose call it is ------------------------------------------------------------------
     def identify(self) -> None:
-        """Find out whose call this is."""
+        """Find the call's session and `SessionInfo`."""
         session_id = self.argument(0, "session_id")
         self.session = text(session_id)
         self.info = self.settings.info_of(session_id, self.hub)
 
     @property
     def session_key(self) -> tuple[int, str]:
-        """The session within its trace provider."""
-        return (self.destination.trace_provider, self.session)
+        """The session, within its tracer provider."""
+        return (self.destination.tracer_provider_id, self.session)
 
     @property
     def identity(self) -> Identity:
-        """Labels and attributes of whoever this call is for."""
+        """Labels and attributes of the call's `SessionInfo`."""
         return self.settings.identity(self.info, self.hub.tallies)
 
     def identity_attributes(self) -> dict[str, Any]:
-        """The attributes that say whose call this is."""
+        """The attributes of the call's `SessionInfo`, and its session id."""
         return {**self.identity.attributes, semconv.SESSION_ID: self.session}
 
     # -- closing ---------------------------------------------------------------------------
     @property
     def records_span(self) -> bool:
-        """Whether there is a span that keeps what it is told."""
+        """Whether there is a span, and it records attributes."""
         try:
             return self.span is not None and self.span.is_recording()
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
             return False
 
     def end_span(self, attributes: dict[str, Any], error: BaseException | None) -> None:
-        """End the span with what has become known; a failing one does not stop the counting."""
+        """Add `attributes` and `error` to the span and end it. A failure does not stop counting."""
         span = self.span
         if span is None:
             return
@@ -252,11 +240,11 @@ class Call:
             if error is not None:
                 self._describe(span, error)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         try:
             span.end()
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
     def _describe(self, span: Span, error: BaseException) -> None:
         message = text(error, MESSAGE_LENGTH)
@@ -293,12 +281,12 @@ class Call:
         self.hub.enqueue(seconds, identity.duration_attributes(point, decision), self.context)
 
 
-#: Kept once there is a global trace provider, which nothing can take away again.
+#: Once set, a global tracer provider cannot be removed, so True stays.
 _tracing_is_set_up = False
 
 
 def tracing_is_set_up() -> bool:
-    """Whether there is a global trace provider; without one a span would be made for nothing."""
+    """Whether there is a global tracer provider; without one, starting a span is wasted work."""
     global _tracing_is_set_up  # noqa: PLW0603
     if not _tracing_is_set_up:
         provider = trace.get_tracer_provider()

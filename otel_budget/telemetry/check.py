@@ -1,4 +1,4 @@
-"""A check as telemetry: its decision, and the soft limit or denial that it made."""
+"""A check as telemetry: its decision, and its soft limit or denial."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class CheckCall(Call):
     __slots__ = ()
 
     def close(self, seconds: float, error: BaseException | None) -> None:
-        """Interpret the answer, end the span with the hit it made, count both."""
+        """Interpret the answer, end the span, count the decision and its hit."""
         outcome = self.outcome or self._outcome(seconds, error)
         hit, totals = outcome.hit, {}
         if hit is not None:
             totals = self._totals()
         attributes: dict[str, Any] = {}
         if self.records_span:
-            if hit is not None and self.counts and self.settings.span_events:
+            if hit is not None and self.is_counted and self.settings.span_events:
                 self._add_span_event(hit)
             attributes = {**_attributes(outcome), **totals}
         self.end_span(attributes, error)
@@ -44,39 +44,39 @@ class CheckCall(Call):
             log_once(
                 logging.WARNING,
                 f"The budget guard {self.settings.guard_name} gave an answer that its runtime "
-                f"rejects, which is a denial: {outcome.answer}.",
+                f"rejects and treats as a denial: {outcome.answer}.",
             )
-        if not self.counts:
+        if not self.is_counted:
             return
         identity = self.identity
         tallies, decision = identity.tallies, outcome.decision
         key = (identity.labels, self.point, decision)
         additions: list[Addition] = [(tallies[semconv.METRIC_DECISIONS], key, 1)]
         if decision in semconv.PROCEEDING:
-            additions += self.proceeding()
+            additions += self.proceeding_additions()
         if hit is not None:
-            additions.append(self._count_hit(hit))
+            additions.append(self._hit_addition(hit))
         self.tally(additions, identity, decision, seconds, error)
         if hit is not None:
             self._log(hit, totals)
 
     def _outcome(self, seconds: float, error: BaseException | None) -> Outcome:
-        """What came of the check, where no asker says what it acted upon."""
+        """The outcome of a check that no inquiry has set one for."""
         if isinstance(error, Exception):
             return _FAILED
-        if self.nobody_waits:
+        if self.deadline_has_passed:
             return _LATE if error is not None else interpret(read_decision(self.answer), late=True)
         if error is not None:
             return _CANCELLED
         late_after = self.settings.late_after if self._deadline is None else None
         return outcome_of(self.answer, seconds, late_after)
 
-    def proceeding(self) -> list[Addition]:
-        """What is counted, by decision point, if the call may proceed."""
+    def proceeding_additions(self) -> list[Addition]:
+        """What the decision point counts in addition if the call may proceed."""
         return []
 
     def tool_name(self) -> str | None:
-        """The tool that is checked, if one is."""
+        """The name of the checked tool; None if the check is not about a tool."""
         return None
 
     # -- hits ------------------------------------------------------------------------------
@@ -89,14 +89,15 @@ class CheckCall(Call):
             if self.span is not None:
                 self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, _hit_attributes(hit))
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_SPAN, failure)
+            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
-    def _count_hit(self, hit: SoftLimit | Deny) -> Addition:
+    def _hit_addition(self, hit: SoftLimit | Deny) -> Addition:
+        """What to count for `hit`; remembers a soft limit for the gauges."""
         identity, tallies = self.identity, self.hub.tallies
         kind = semconv.KIND_HARD if isinstance(hit, Deny) else semconv.KIND_SOFT
         resource = tallies.value(semconv.RESOURCE, text(hit.resource))
-        if isinstance(hit, SoftLimit) and not self.settings.tells_levels:
-            self.hub.levels.soft_limit(
+        if isinstance(hit, SoftLimit) and not self.settings.has_levels:
+            self.hub.levels.remember_soft_limit(
                 identity.labels, identity.guard_name, resource, hit.consumed, hit.limit
             )
         tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
@@ -111,7 +112,7 @@ class CheckCall(Call):
             if self.settings.log_events:
                 self._emit(hit, totals)
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_LOG_EVENT, failure)
+            self.hub.report_failure(semconv.COMPONENT_LOG_EVENT, failure)
 
     def _emit(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
         logger = self.destination.logger
@@ -155,12 +156,12 @@ class LlmCheck(CheckCall):
     span_name = semconv.SPAN_CHECK_BEFORE_LLM
 
     def start_attributes(self) -> dict[str, Any]:
-        """The estimate."""
+        """The estimated prompt tokens."""
         estimate = self._estimate()
         return {} if estimate is None else {semconv.ESTIMATED_PROMPT_TOKENS: estimate}
 
-    def proceeding(self) -> list[Addition]:
-        """The estimate, which compares with the input tokens while calls succeed."""
+    def proceeding_additions(self) -> list[Addition]:
+        """The estimated prompt tokens: comparable with the input tokens if the calls succeed."""
         estimate, identity = self._estimate(), self.identity
         if not estimate:
             return []
@@ -180,11 +181,11 @@ class ToolCheck(CheckCall):
     span_name = semconv.SPAN_CHECK_BEFORE_TOOL
 
     def start_attributes(self) -> dict[str, Any]:
-        """The tool."""
+        """The tool's name."""
         return {semconv.TOOL_NAME: self.tool_name()}
 
     def tool_name(self) -> str:
-        """The tool, named by the model: it can be anything."""
+        """The tool's name, which comes from the model and can be any text."""
         return text(self.argument(1, "tool_name"))
 
 
@@ -209,7 +210,7 @@ def _attributes(outcome: Outcome) -> dict[str, Any]:
 
 
 def _hit_attributes(decision: SoftLimit | Deny) -> dict[str, Any]:
-    """The five fields of the runtime's event, as it carries them."""
+    """The five fields of the runtime's own event."""
     hit = BudgetThresholdHit.of(decision)
     attributes: dict[str, Any] = {
         semconv.RESOURCE: text(hit.resource),

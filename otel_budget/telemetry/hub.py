@@ -1,4 +1,4 @@
-"""The hub: what all guards of one meter provider share.
+"""The hub: shared by all guards of one meter provider.
 
 It owns tallies, levels, sessions and the queue of durations, and outlives the guards.
 """
@@ -21,27 +21,28 @@ from opentelemetry.metrics import Histogram, MeterProvider
 from otel_budget import semconv
 from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.log_once import log_once
-from otel_budget.telemetry.levels import POLL_INTERVAL, Levels
+from otel_budget.telemetry.levels import Levels
+from otel_budget.telemetry.polling import POLL_INTERVAL, Poller
 from otel_budget.telemetry.sessions import Sessions
 from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
-#: Durations that wait for a collection. Half full wakes the hub's thread.
+#: Durations that can wait for a collection. A half-full queue wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
 #: Kinds of failures that are logged.
 _MAX_LOGGED: Final = 64
 
-#: Held while the SDK is given a duration, and by a thread that forks: the SDK's locks are not made
-#: anew in a child, so that one held at the fork would hang the child's first collection.
+#: Held while the SDK records a duration, and by a thread that forks. The SDK does not renew its
+#: locks in a child, so a lock held at the fork would hang the child's first collection.
 _recording: Final = RenewedLock()
-#: Seconds that a fork or a drain waits for it at most.
-_PATIENCE: Final = 1.0
+#: Seconds that a fork or a drain waits for that lock at most.
+_LOCK_TIMEOUT: Final = 1.0
 
 
 class Hub:
     """The shared state behind one set of instruments.
 
     Args:
-        provider: Of those instruments; the API's proxy stands for the global one.
+        provider: The provider of those instruments; the API's proxy stands for the global one.
     """
 
     def __init__(self, provider: MeterProvider) -> None:
@@ -56,68 +57,83 @@ class Hub:
 
     def _start_from_zero(self, max_label_sets: int) -> None:
         self.tallies = Tallies(max_label_sets)
-        self.levels = Levels(self.tallies, self._levels_failed)
+        self.poller = Poller(self._report_poll_failure)
+        self.levels = Levels(self.tallies, self.poller)
         self.durations: deque[tuple[float, dict[str, str], Context]] = deque()
 
     # -- the call path ---------------------------------------------------------------------
     def enqueue(self, seconds: float, attributes: dict[str, str], context: Context) -> None:
-        """Keep a duration, with its context for the exemplar, until the next collection."""
+        """Queue a duration, with its context for the exemplar, until the next collection.
+
+        Args:
+            seconds: The duration.
+            attributes: Its attributes.
+            context: The context it was measured in.
+        """
         waiting = len(self.durations)
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
-            # Threads that append at once may all miss an exact number.
+            # Not ==: threads that append at the same time may all skip one number.
             half_full = waiting >= MAX_DURATIONS // 2
             if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
         elif self.has_meter_provider():
-            self.failed(semconv.COMPONENT_QUEUE)
+            self.report_failure(semconv.COMPONENT_QUEUE)
 
     def has_meter_provider(self) -> bool:
-        """Whether a meter provider is set up; until one is, durations wait for it."""
+        """Whether there is a real meter provider; until then, durations wait for one."""
         return not (is_proxy(self.provider) and is_proxy(metrics.get_meter_provider()))
 
-    def failed(self, component: str, error: BaseException | None = None, why: str = "") -> None:
-        """Count a failure of the telemetry, and log it once per kind. Raises nothing itself."""
+    def report_failure(
+        self, component: str, error: BaseException | None = None, why: str = ""
+    ) -> None:
+        """Count a failure of the telemetry, and log it once per kind. Raises nothing.
+
+        Args:
+            component: The part of the telemetry that failed.
+            error: The exception, if there is one.
+            why: More about the failure, if it has a known reason.
+        """
         try:
             self.tallies.add(
                 [(self.tallies[semconv.METRIC_TELEMETRY_ERRORS], (NO_LABELS, component), 1)]
             )
-            what = (component, why, type(error))
-            if what in self._logged or len(self._logged) >= _MAX_LOGGED:
+            kind = (component, why, type(error))
+            if kind in self._logged or len(self._logged) >= _MAX_LOGGED:
                 return
-            self._logged.add(what)
-            kind = "" if error is None else type(error).__name__
-            what_failed = ", ".join(part for part in (component, why, kind) if part)
+            self._logged.add(kind)
+            error_name = "" if error is None else type(error).__name__
+            description = ", ".join(part for part in (component, why, error_name) if part)
             log_once(
                 logging.WARNING,
-                f"Telemetry of a budget guard failed ({what_failed}). The guard is not affected; "
+                f"Telemetry of a budget guard failed ({description}). The guard is not affected; "
                 f"this is counted in {semconv.METRIC_TELEMETRY_ERRORS.name} and logged once.",
                 error,
             )
-        except Exception:  # nothing is left to report to
+        except Exception:  # there is nowhere left to report this
             return
 
     # -- durations -------------------------------------------------------------------------
     def record_into(self, histogram: Histogram) -> None:
-        """Put the durations into `histogram` from now on; until then they wait."""
+        """Record durations in `histogram` from now on; until this is called, they wait."""
         self._histogram = histogram
 
     def drain(self) -> None:
-        """Put the durations that wait into the histogram, each with its own context."""
+        """Record the waiting durations in the histogram, each with its own context."""
         durations, histogram = self.durations, self._histogram
         if histogram is None or not self.has_meter_provider():
             return
         for _ in range(len(durations)):
             lock = _recording.current
-            if not lock.acquire(timeout=_PATIENCE):
+            if not lock.acquire(timeout=_LOCK_TIMEOUT):
                 return
             try:
                 seconds, attributes, context = durations.popleft()
                 histogram.record(seconds, attributes, context=context)
             except IndexError:  # another thread was faster
                 return
-            except Exception as error:  # the sums are still to be read
-                self.failed(semconv.COMPONENT_METRICS, error)
+            except Exception as error:  # the sums must still be read
+                self.report_failure(semconv.COMPONENT_METRICS, error)
             finally:
                 lock.release()
 
@@ -130,11 +146,11 @@ class Hub:
         metric_labels: tuple[str, ...],
     ) -> None:
         """Ask a guard for its levels from now on, for as long as `wrapper` lives."""
-        self.levels.watch(wrapper, ask, guard_name, metric_labels)
+        self.poller.add(wrapper, ask, guard_name, metric_labels)
         self._wake_thread()
 
-    def _levels_failed(self, why: str, error: BaseException | None) -> None:
-        self.failed(semconv.COMPONENT_LEVELS, error, why)
+    def _report_poll_failure(self, why: str, error: BaseException | None) -> None:
+        self.report_failure(semconv.COMPONENT_LEVELS, error, why)
 
     def _wake_thread(self) -> None:
         if self._thread is None:
@@ -146,22 +162,22 @@ class Hub:
 
     # -- fork ------------------------------------------------------------------------------
     def after_fork(self) -> None:
-        """Start the child from zero: it is a process of its own, with an instance id of its own.
+        """Start the child from zero: it is a separate process, with an instance id of its own.
 
-        The parent's tallies are left to a call that the fork interrupted and that still adds to
-        them. Locks are made anew: a thread that the child does not have may have held them.
+        A call that the fork interrupted goes on adding to the parent's tallies, which are dropped
+        here. Locks are new: a thread that the child does not have may have held the old ones.
         """
-        levels = self.levels
+        poller = self.poller
         self._start_from_zero(self.tallies.max_label_sets)
-        self.levels.adopt(levels)
+        self.poller.adopt(poller)
         self.sessions.after_fork()
         self._wake, self._thread = threading.Event(), None
-        if self.levels.watching:
+        if self.poller.has_guards:
             self._wake_thread()
 
 
 def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
-    """The hub's thread: asks the guards, and drains the queue when it is half full."""
+    """The hub's thread: polls the guards, and drains the queue when it is half full."""
     while True:
         wake.wait(POLL_INTERVAL)
         wake.clear()
@@ -171,24 +187,24 @@ def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
         try:
             if len(hub.durations) > MAX_DURATIONS // 2:
                 hub.drain()
-            hub.levels.poll()
+            hub.poller.poll()
         except BaseException as error:
-            hub.failed(semconv.COMPONENT_METRICS, error)
+            hub.report_failure(semconv.COMPONENT_METRICS, error)
         del hub
 
 
 def is_proxy(provider: MeterProvider) -> bool:
-    """Whether `provider` is the API's stand-in for a global one that is still to be set up."""
-    # The class is private in the API; its name is all there is to go by.
+    """Whether `provider` is the API's stand-in for a global provider that is not yet set."""
+    # The class is private in the API, so it is recognised by its name.
     return type(provider).__name__ == "_ProxyMeterProvider"
 
 
 def _before_fork() -> None:
-    _recording.current.acquire(timeout=_PATIENCE)
+    _recording.current.acquire(timeout=_LOCK_TIMEOUT)
 
 
 def _after_fork_in_parent() -> None:
-    with suppress(RuntimeError):  # it was not to be had in time
+    with suppress(RuntimeError):  # it could not be acquired in time
         _recording.current.release()
 
 

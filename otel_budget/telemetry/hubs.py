@@ -13,12 +13,12 @@ from otel_budget.telemetry.instruments import make_instruments
 
 
 class _Registry:
-    """Every hub, by the id of its provider, whose instruments keep it alive by their callbacks."""
+    """Every hub, by the id of its provider, whose instruments keep it alive in their callbacks."""
 
     def __init__(self) -> None:
         self.lock = RenewedLock()
         self._hubs: weakref.WeakValueDictionary[int, Hub] = weakref.WeakValueDictionary()
-        #: Of guards that were given no provider before there was a global one.
+        #: For guards that were given no provider before there was a global one.
         self._default: Hub | None = None
 
     def hub_for(self, meter_provider: MeterProvider | None) -> Hub:
@@ -30,21 +30,22 @@ class _Registry:
                 return hub
             if self._default is not None and (is_proxy(provider) or provider is current):
                 return self._default
-            # Known before it has instruments: a finalizer that asks meanwhile is not to make two.
+            # Registered before it has instruments, so that a finalizer which asks for it meanwhile
+            # does not make a second one.
             hub = self._hubs[id(provider)] = Hub(provider)
             if is_proxy(provider):
                 self._default = hub
-            hub.record_into(make_instruments(hub, self._reported_with))
+            hub.record_into(make_instruments(hub, self._hubs_to_report))
             return hub
 
     def live_hubs(self) -> list[Hub]:
         hubs = [hub_ref() for hub_ref in self._hubs.valuerefs()]
         return [hub for hub in hubs if hub is not None]
 
-    def _reported_with(self, hub: Hub) -> list[Hub]:
-        """`hub`, and the default one where its instruments were dropped in favour of these.
+    def _hubs_to_report(self, hub: Hub) -> list[Hub]:
+        """`hub`, and also the default hub if the SDK dropped its instruments in favour of `hub`'s.
 
-        That is so where a provider was given to `instrument` and became the global one afterwards.
+        That happens when a provider given to `instrument` becomes the global one afterwards.
         """
         default = self._default
         if default is None or default is hub or hub.provider is not metrics.get_meter_provider():
@@ -56,7 +57,7 @@ _registry = _Registry()
 
 
 def hub_for(meter_provider: MeterProvider | None) -> Hub:
-    """The hub of the effective provider: none given, the proxy and the global one are one."""
+    """The hub of the effective provider; None and the API's proxy mean the global one."""
     return _registry.hub_for(meter_provider)
 
 
@@ -66,10 +67,10 @@ def live_hubs() -> list[Hub]:
 
 
 def poll_levels(deadline: float = 1.0) -> None:
-    """Ask every guard of every hub for its levels now, as before a last flush.
+    """Ask every guard of every hub for its levels now, e.g. before a last flush.
 
     Args:
         deadline: Seconds each guard has to answer.
     """
     for hub in live_hubs():
-        hub.levels.poll(deadline, now=True)
+        hub.poller.poll(deadline, now=True)

@@ -1,4 +1,4 @@
-"""`instrument`: any budget guard in, the same guard out, observed."""
+"""`instrument` wraps any budget guard so that its calls are observed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Events = Literal["span", "logs", "both"]
 
 #: The environment variable read where `instrument` is given no ``events``.
 EVENTS_VARIABLE: Final = "OTEL_PYTHON_BUDGET_EVENTS"
-#: Set to ``true`` it records the stack traces of a guard's exceptions.
+#: If set to ``true``, the stack traces of a guard's exceptions are recorded.
 STACKTRACES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_STACKTRACES"
 
 _EVENTS: Final = ("span", "logs", "both")
@@ -54,52 +54,54 @@ def instrument(
 ) -> Guard:
     """Wrap `guard` so that each of its decisions becomes spans, metrics and threshold events.
 
-    What the guard decides, returns and raises is passed on as it is, and no failure of the
-    telemetry reaches the caller. The result is sync or async as `guard` is; reading and setting
-    its other attributes reaches the guard.
+    The guard's decisions, return values and exceptions are passed on unchanged, and no failure of
+    the telemetry reaches the caller. The result is sync or async like `guard`; its other attributes
+    are those of the guard, for reading and for setting.
 
     Args:
         guard: Any object with one or more of ``check_before_llm``, ``record_after_llm`` and
-            ``check_before_tool``, answering typed decisions or dicts.
-        name: For ``budget.guard.name``; None is the guard's class.
-        session_info: Who and what the calls are for: a constant, or a quick function from session
-            id to `SessionInfo` or None, asked on every call. See also `call_info`.
-        prices: A `PriceSource`; ``"auto"`` is genai-prices where it is installed; None prices
+            ``check_before_tool`` that answers typed decisions or dicts.
+        name: The value of ``budget.guard.name``; None uses the name of the guard's class.
+        session_info: Who the calls are for and which model serves them: a constant, or a quick
+            function from session id to `SessionInfo` or None, called on every call. See also
+            `call_info`.
+        prices: A `PriceSource`; ``"auto"`` uses genai-prices if it is installed; None prices
             nothing.
         metric_labels: Which of ``tenant``, ``agent``, ``principal`` become metric labels.
-        max_label_sets: Distinct label sets kept in this process before ``_other_``; the largest
-            value that any guard asks for holds.
+        max_label_sets: How many distinct label sets this process keeps; further ones are counted
+            under ``_other_``. The largest value given to any guard applies to all.
         events: Where threshold hits are written: ``span``, ``logs`` or ``both``; None reads the
-            environment variable ``OTEL_PYTHON_BUDGET_EVENTS``, else ``both``.
-        late_after: Seconds after which the caller has given up; it only reports. ``"auto"`` is 5
-            for dict answers (their runtime's deadline) and never for typed ones; None is never.
-        tracer_provider: None is the global one, bound late, as for the next two.
-        meter_provider: See above.
-        logger_provider: See above.
+            environment variable ``OTEL_PYTHON_BUDGET_EVENTS``, and without it means ``both``.
+        late_after: Seconds after which an answer is reported as late, because the caller has
+            given up. ``"auto"`` means 5 for dict answers (their runtime's deadline) and never for
+            typed ones; None means never.
+        tracer_provider: None uses the global provider, even one that is set later.
+        meter_provider: As `tracer_provider`.
+        logger_provider: As `tracer_provider`.
 
     Raises:
         TypeError: `guard` has none of the methods, or mixes sync and async ones; or an option is
             of the wrong type.
-        ValueError: An option has a value it cannot have.
+        ValueError: An option has a value that is not allowed.
     """
     asynchronous = is_async(guard)
     options = {key: value for key, value in locals().items() if key in _OPTIONS}
     labels = options["metric_labels"] = _checked_labels(metric_labels)
     _check_numbers(max_label_sets, late_after)
-    where = _checked_events(events)
+    event_target = _checked_events(events)
     hub = hub_for(meter_provider)
-    tells_levels = callable(getattr(guard, "budget_levels", None))
+    has_levels = callable(getattr(guard, "budget_levels", None))
     settings = GuardSettings(
-        # The class that an instrumented guard shows is that of the guard inside.
+        # Not type(): if the guard is instrumented already, __class__ is that of the guard inside.
         guard_name=clean_name(name) or text(guard.__class__.__name__),
         session_info=session_info,
         prices=price_source(prices),
         metric_labels=labels,
-        span_events=where != "logs",
-        log_events=where != "span",
+        span_events=event_target != "logs",
+        log_events=event_target != "span",
         late_after=late_after,
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
-        tells_levels=tells_levels,
+        has_levels=has_levels,
         destination=Destination(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
@@ -111,10 +113,10 @@ def instrument(
     wrapper = (AsyncInstrumentedGuard if asynchronous else InstrumentedGuard)(
         guard, settings, partial(instrument, **options)
     )
-    for reporting in {hub, settings.destination.hub}:
-        reporting.tallies.max_label_sets = max(reporting.tallies.max_label_sets, max_label_sets)
-        if tells_levels:
-            reporting.watch(wrapper, _ask_levels, settings.guard_name, labels)
+    for used_hub in {hub, settings.destination.hub}:
+        used_hub.tallies.max_label_sets = max(used_hub.tallies.max_label_sets, max_label_sets)
+        if has_levels:
+            used_hub.watch(wrapper, _ask_levels, settings.guard_name, labels)
     return wrapper  # type: ignore[return-value]
 
 
@@ -125,7 +127,7 @@ def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:
     try:
         return trace.get_tracer(semconv.SCOPE_NAME, __version__, provider)
     except SHIELDED as error:
-        hub.failed(semconv.COMPONENT_SPAN, error)
+        hub.report_failure(semconv.COMPONENT_SPAN, error)
         return NoOpTracer()
 
 
@@ -133,7 +135,7 @@ def _logger(provider: LoggerProvider | None, hub: Hub) -> Logger:
     try:
         return get_logger(semconv.SCOPE_NAME, __version__, provider)
     except SHIELDED as error:
-        hub.failed(semconv.COMPONENT_LOG_EVENT, error)
+        hub.report_failure(semconv.COMPONENT_LOG_EVENT, error)
         return NoOpLogger(semconv.SCOPE_NAME)
 
 
@@ -174,10 +176,10 @@ def _checked_events(events: str | None) -> str:
         raise ValueError(f"events must be one of {', '.join(_EVENTS)} or None, not {events!r}")
     wanted = os.environ.get(EVENTS_VARIABLE, "") or "both"
     if wanted not in _EVENTS:
-        # Set from outside the program: it must not keep the host from starting.
+        # Set outside the program, so it must not keep the host from starting.
         log_once(
             logging.WARNING,
-            f"{EVENTS_VARIABLE}={wanted!r} is none of {', '.join(_EVENTS)}: writing both.",
+            f"{EVENTS_VARIABLE}={wanted!r} is not one of {', '.join(_EVENTS)}: writing both.",
         )
         return "both"
     return wanted

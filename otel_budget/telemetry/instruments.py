@@ -1,8 +1,8 @@
 """One set of instruments per effective meter provider, for all guards of the process.
 
 The SDK keeps the first observable instrument of a name and silently drops the callbacks of any
-later one, so guards share them. They are made when a guard is instrumented, never on a call: making
-one waits for a collection that is under way.
+later one, so guards share them. They are made when a guard is instrumented, never on a call, since
+making one waits for a collection in progress.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.levels import GAUGES, LevelRow
 from otel_budget.version import __version__
 
-_Read = Callable[[Hub], list[Observation]]
+_Reader = Callable[[Hub], list[Observation]]
 
 
-def make_instruments(hub: Hub, reported_with: Callable[[Hub], list[Hub]]) -> Histogram:
-    """Make the instruments of `hub` and return the one that takes its durations. Raises nothing.
+def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Histogram:
+    """Make the instruments of `hub` and return the histogram of its durations. Raises nothing.
 
     Args:
         hub: Its sums and levels are read at each collection.
-        reported_with: The hubs to report whenever `hub` is, itself among them.
+        hubs_to_report: Returns the hubs to report whenever `hub` is reported, `hub` included.
     """
 
-    def callback(read: _Read) -> Callable[[CallbackOptions], list[Observation]]:
+    def callback(read: _Reader) -> Callable[[CallbackOptions], list[Observation]]:
         def observe(_: CallbackOptions) -> list[Observation]:
             observations: list[Observation] = []
-            for reported in reported_with(hub):
+            for reported in hubs_to_report(hub):
                 try:
                     reported.drain()
                     observations += read(reported)
-                except BaseException as error:  # would silently end the reader's thread
-                    reported.failed(semconv.COMPONENT_METRICS, error)
+                except BaseException as error:  # it would silently end the reader's thread
+                    reported.report_failure(semconv.COMPONENT_METRICS, error)
             return observations
 
         return observe
@@ -59,11 +59,11 @@ def make_instruments(hub: Hub, reported_with: Callable[[Hub], list[Hub]]) -> His
                 gauge.name, [callback(_levels(value_of))], gauge.unit, gauge.description
             )
     except Exception as error:
-        hub.failed(semconv.COMPONENT_METRICS, error)
+        hub.report_failure(semconv.COMPONENT_METRICS, error)
     return histogram
 
 
-def _sums(metric: semconv.Metric) -> _Read:
+def _sums(metric: semconv.Metric) -> _Reader:
     def read(hub: Hub) -> list[Observation]:
         tallies = hub.tallies
         sums = tallies.read(tallies[metric])
@@ -72,9 +72,9 @@ def _sums(metric: semconv.Metric) -> _Read:
     return read
 
 
-def _levels(value_of: Callable[[LevelRow], float | None]) -> _Read:
+def _levels(value_of: Callable[[LevelRow], float | None]) -> _Reader:
     def read(hub: Hub) -> list[Observation]:
-        series = hub.tallies.levels
+        series = hub.tallies.level_series
         return [
             Observation(value, series.attributes(key))
             for key, row in hub.levels.rows().items()

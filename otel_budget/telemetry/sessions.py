@@ -1,8 +1,7 @@
 """Sessions: one trace for decisions that have no span around them, and running totals.
 
-A check and its record are never paired: several model calls of one session overlap in real
-runtimes. What ties a session together is a root span, ended at once so that it is exported even if
-the process dies.
+A check and its record are never paired, since model calls of one session overlap in real runtimes.
+A root span ties the session together. It ends at once, so it is exported even if the process dies.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from otel_budget.sanitize import INT64_MAX, MAX_COST
 
 #: Sessions remembered; the least recently used is forgotten.
 MAX_SESSIONS: Final = 10_000
-#: Backends refuse huge traces, denials included: a session gets a new root after so many spans,
+#: Spans after which a session gets a new root: backends refuse huge traces, denials included.
 MAX_SPANS: Final = 1_000
-#: or so many seconds.
+#: Seconds after which a session gets a new root.
 MAX_AGE: Final = 3_600.0
-#: Seconds between two log events of a session that stays above one soft limit.
+#: Minimum seconds between two log events of one session about the same soft limit.
 SOFT_LOG_INTERVAL: Final = 60.0
-#: Resources of a session whose last log event is remembered.
+#: Resources of one session whose last log event is remembered.
 _MAX_RESOURCES: Final = 32
 
-#: Which provider's trace, and which session.
+#: The id of the tracer provider, and the session id.
 SessionKey = tuple[int, str]
 
 
@@ -65,7 +64,7 @@ class Sessions:
         return len(self._sessions)
 
     def _session(self, key: SessionKey) -> _Session:
-        """The session of `key`, made if it is new. The lock is held."""
+        """The session of `key`, created if it is new. The caller holds the lock."""
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = _Session()
@@ -82,13 +81,13 @@ class Sessions:
         tracer: Tracer,
         attributes: Callable[[], Attributes],
     ) -> Context:
-        """`current` with the session's root as its span, so that baggage stays.
+        """`current`, with its baggage, and with the session's root as its span.
 
         Args:
             key: The session.
             current: The current context, which has no active span.
             tracer: Starts the root.
-            attributes: Called for the root's attributes where one is started.
+            attributes: Returns the root's attributes; called only if a root is started.
         """
         now = time.monotonic()
         with self._lock:
@@ -98,7 +97,7 @@ class Sessions:
             fresh = session.spans <= MAX_SPANS and now - session.born < MAX_AGE
         if last is not None and fresh:
             return set_span_in_context(NonRecordingSpan(last), current)
-        # Outside the lock: a processor of the host's may block in here, and no other session waits.
+        # Outside the lock: a span processor of the host may block here, and no other session waits.
         links = [Link(last)] if last is not None else None
         root = tracer.start_span(
             semconv.SPAN_SESSION, current, attributes=attributes(), links=links
@@ -106,9 +105,9 @@ class Sessions:
         return set_span_in_context(self._publish(session, last, root, now), current)
 
     def _publish(self, session: _Session, last: SpanContext | None, root: Span, now: float) -> Span:
-        """Make `root` the session's, unless another thread was first: then that thread's stands.
+        """Make `root` the session's root, unless another thread has just set one: use that then.
 
-        A root that comes second is never ended, and so never exported.
+        A root that loses this race is never ended, and so never exported.
         """
         context = root.get_span_context()
         if not context.is_valid:
@@ -141,5 +140,5 @@ class Sessions:
             return True
 
     def after_fork(self) -> None:
-        """A lock held at the fork by a thread that the child does not have would hang it."""
+        """Replace the lock: a thread that the child does not have may hold the old one."""
         self._lock = threading.RLock()

@@ -1,6 +1,6 @@
 """Settings of one instrumented guard, and where its telemetry goes.
 
-They do not change; what belongs to one call lives in `recording.Call`.
+They do not change; the state of one call is in `call.Call`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.tallies import Labels, Tallies
 
-#: What the shield holds back. KeyboardInterrupt and SystemExit are not the telemetry's: a signal
-#: handler of the host raises them, wherever the host happens to be.
+#: The exceptions that the shield catches. KeyboardInterrupt and SystemExit are not the telemetry's
+#: own: a signal handler of the host raises them, wherever the host happens to be.
 SHIELDED: Final = (Exception, CancelledError)
 
-#: Distinct SessionInfos whose attributes are remembered.
+#: Distinct SessionInfos whose identities are kept.
 _REMEMBERED: Final = 1_024
 
 
@@ -40,19 +40,20 @@ class Destination:
     tracer: Tracer
     logger: Logger
     hub: Hub
-    #: Which trace provider's sessions these are; 0 is the global one's.
-    trace_provider: int = 0
-    #: Keeps the given providers alive, so that their ids stay theirs.
-    given: tuple[Any, ...] = ()
+    #: The id of the tracer provider that was given; 0 for the global one. Sessions are kept apart
+    #: by it.
+    tracer_provider_id: int = 0
+    #: Keeps the given providers alive, so that no other object gets their ids.
+    providers: tuple[Any, ...] = ()
 
 
-#: Set by `otel_budget.testing`: goes before every settings's own destination.
+#: Set by `otel_budget.testing`; replaces the destination of every guard.
 override: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Labels and attributes of one `SessionInfo`, worked out once per hub's tallies."""
+    """Labels and attributes of one `SessionInfo`, cached for one hub's tallies."""
 
     tallies: Tallies
     info: SessionInfo
@@ -61,33 +62,33 @@ class Identity:
     model: str | None
     provider: str | None
     attributes: dict[str, str]
-    _of_durations: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    _duration_attributes: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def duration_attributes(self, point: str, decision: str) -> dict[str, str]:
-        """The attributes of a duration: neither tenant nor agent."""
-        attributes = self._of_durations.get((point, decision))
+        """The attributes of a duration, without tenant and agent."""
+        attributes = self._duration_attributes.get((point, decision))
         if attributes is None:
             attributes = {semconv.DECISION_POINT: point, semconv.DECISION: decision}
             if self.guard_name is not None:
                 attributes[semconv.GUARD_NAME] = self.guard_name
-            self._of_durations[point, decision] = attributes
+            self._duration_attributes[point, decision] = attributes
         return attributes
 
 
 class GuardSettings:
-    """An instrumented guard's name and options, whom it acts for, and where its telemetry goes.
+    """An instrumented guard's name and options, and where its telemetry goes.
 
     Args:
-        guard_name: For attributes.
-        session_info: Who and what, as given to `instrument`.
-        prices: Who knows what calls cost.
+        guard_name: The value of ``budget.guard.name``.
+        session_info: As given to `instrument`.
+        prices: The price source, or None.
         metric_labels: Which of tenant, agent, principal become metric labels.
-        span_events: Whether hits are events on spans.
-        log_events: Whether hits are log events.
-        late_after: See `interpretation.outcome_of`.
-        stacktraces: Whether an exception's stack is recorded.
-        tells_levels: Whether the guard has ``budget_levels``.
-        destination: Where telemetry goes.
+        span_events: Whether hits are written as span events.
+        log_events: Whether hits are written as log events.
+        late_after: In seconds, see `interpretation.outcome_of`.
+        stacktraces: Whether an exception's stack trace is recorded.
+        has_levels: Whether the guard has ``budget_levels``.
+        destination: Where telemetry goes unless it is overridden.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class GuardSettings:
         log_events: bool,
         late_after: float | str | None,
         stacktraces: bool,
-        tells_levels: bool,
+        has_levels: bool,
         destination: Destination,
     ) -> None:
         self.guard_name = guard_name
@@ -112,7 +113,7 @@ class GuardSettings:
         self.log_events = log_events
         self.late_after = late_after
         self.stacktraces = stacktraces
-        self.tells_levels = tells_levels
+        self.has_levels = has_levels
         self._destination = destination
         self._identities: dict[SessionInfo, Identity] = {}
         self._last: Identity | None = None
@@ -123,11 +124,11 @@ class GuardSettings:
         return override or self._destination
 
     def info_of(self, session_id: Any, hub: Hub) -> SessionInfo:
-        """Who and what `session_id` is; what cannot be told is unknown."""
+        """The `SessionInfo` of `session_id`; if its source raises, only `call_info` counts."""
         try:
             return resolve(self.session_info, session_id)
         except SHIELDED as error:
-            hub.failed(semconv.COMPONENT_SESSION_INFO, error)
+            hub.report_failure(semconv.COMPONENT_SESSION_INFO, error)
             return with_call_info(UNKNOWN)
 
     def identity(self, info: SessionInfo, tallies: Tallies) -> Identity:
@@ -137,7 +138,7 @@ class GuardSettings:
             return last
         try:
             identity = self._identities.get(info)
-        except Exception:  # a field that cannot be hashed
+        except Exception:  # a field is not hashable
             return self._identity_of(info, tallies)
         if identity is None or identity.tallies is not tallies:
             if len(self._identities) >= _REMEMBERED:

@@ -1,7 +1,7 @@
-"""Counting in the process: series, their caps, their sums. No OpenTelemetry here.
+"""In-process counting: series, their caps, their sums. No OpenTelemetry here.
 
-The call path adds to dictionaries; the hub's instruments read them at collection. One place decides
-what a metric attribute may be: label sets and values beyond their caps become ``_other_``.
+The call path adds to dictionaries; the hub's instruments read them at collection. Metric attributes
+are limited here and nowhere else: label sets and values beyond their caps become ``_other_``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Final
 from otel_budget import semconv
 from otel_budget.sanitize import INT64_MAX, MAX_COST
 
-#: Attribute sets an instrument may make. The SDK drops silently beyond 2,000.
+#: Series that one instrument may have. Beyond 2,000 the SDK drops them silently.
 MAX_SERIES: Final = 1_800
-#: Of these, what is kept for the series under ``_other_``: every outcome of every label name set.
+#: Headroom within `MAX_SERIES` for the ``_other_`` series: each outcome of each set of label names.
 _RESERVED: Final = 200
-#: How many distinct values of an attribute are kept. Tool names and models come from outside.
+#: How many distinct values of an attribute are kept. Tool and model names come from outside.
 VALUE_CAPS: Final = {
     semconv.RESOURCE: 100,
     semconv.TOOL_NAME: 100,
@@ -28,14 +28,14 @@ VALUE_CAPS: Final = {
     semconv.WINDOW: 50,
     semconv.UNIT: 50,
 }
-#: No number of smaller amounts that a process could live to add reaches int64.
+#: Amounts up to this need no check: no process lives long enough for their sum to reach int64.
 _LARGE: Final = 2**32
 
 Pairs = tuple[tuple[str, str], ...]
 
 
 class Labels:
-    """One label set (tenant, agent, principal), interned: series keys compare by identity."""
+    """One label set (tenant, agent, principal). Equal sets are one object, compared by identity."""
 
     __slots__ = ("pairs",)
 
@@ -45,7 +45,7 @@ class Labels:
 
 NO_LABELS: Final = Labels(())
 
-#: A series: its labels, then its attributes' values in the order of the metric, None if absent.
+#: The key of a series: its labels, then its attribute values in the metric's order, None if absent.
 Key = tuple[Any, ...]
 
 
@@ -61,17 +61,17 @@ class Cell:
 class Series:
     """All series of one metric."""
 
-    __slots__ = ("_attributes", "_siblings", "ceiling", "cells", "filling", "metric")
+    __slots__ = ("_attributes", "_outcomes", "ceiling", "cells", "metric", "near_ceiling")
 
     def __init__(self, metric: semconv.Metric) -> None:
         self.metric = metric
         self.cells: dict[Key, Cell] = {}
         self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
-        #: Whether the sum over all series has come near the ceiling.
-        self.filling = False
+        #: Whether the sum over all series is close to the ceiling.
+        self.near_ceiling = False
         self._attributes: dict[Key, dict[str, str]] = {}
-        # Where in the key the outcome stands whose other values are exported as zeros.
-        self._siblings = next(
+        # The key's index of an attribute whose other values are exported as 0, and all its values.
+        self._outcomes = next(
             (
                 (1 + metric.attributes.index(attribute), values)
                 for attribute, values in _ZEROS.items()
@@ -82,10 +82,10 @@ class Series:
 
     def family(self, key: Key) -> list[Key]:
         """`key` and the keys of its other outcomes."""
-        if self._siblings is None:
+        if self._outcomes is None:
             return [key]
-        at, values = self._siblings
-        return [(*key[:at], value, *key[at + 1 :]) for value in values]
+        index, values = self._outcomes
+        return [(*key[:index], value, *key[index + 1 :]) for value in values]
 
     def attributes(self, key: Key) -> dict[str, str]:
         """The attributes of a series, as exported."""
@@ -98,18 +98,19 @@ class Series:
         return attributes
 
 
-#: Which outcomes are exported as 0 when their label set is first seen.
+#: The attributes whose values are all exported, as 0 at first, once one of them is counted.
 _ZEROS: Final = {
     semconv.DECISION: semconv.DECISIONS,
     semconv.KIND: semconv.KINDS,
     semconv.TOKEN_TYPE: semconv.TOKEN_TYPES,
 }
 
+#: A series collection, a key in it, and the amount to add.
 Addition = tuple[Series, Key, float]
 
 
 class Tallies:
-    """The sums of one hub: ``tallies[METRIC_COST]`` is the series of that counter.
+    """The sums of one hub: ``tallies[METRIC_COST]`` holds the series of that counter.
 
     Args:
         max_label_sets: How many distinct label sets are kept.
@@ -125,27 +126,27 @@ class Tallies:
         self._series = {
             metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
         }
-        #: All gauges of levels share one set of series; only its keys are used.
-        self.levels = Series(semconv.METRIC_UTILIZATION)
+        #: All gauges of levels share this set of series; only its keys are used.
+        self.level_series = Series(semconv.METRIC_UTILIZATION)
 
     def __getitem__(self, counter: semconv.Metric) -> Series:
         return self._series[counter]
 
-    # -- what an attribute may be ----------------------------------------------------------
+    # -- limits on attributes --------------------------------------------------------------
     def labels(self, pairs: Pairs) -> Labels:
         """The label set of `pairs`; beyond the cap, the one whose values are all ``_other_``."""
         if not pairs:
             return NO_LABELS
-        known = self._labels.get(pairs)
-        if known is not None:
-            return known
+        labels = self._labels.get(pairs)
+        if labels is not None:
+            return labels
         with self._lock:
             if pairs in self._labels or len(self._labels) < self.max_label_sets:
                 return self._labels.setdefault(pairs, Labels(pairs))
-            self._overflowed(semconv.OVERFLOW_LABELS)
-            return self._other(pairs)
+            self._count_overflow(semconv.OVERFLOW_LABELS)
+            return self._other_labels_of(pairs)
 
-    def _other(self, pairs: Pairs) -> Labels:
+    def _other_labels_of(self, pairs: Pairs) -> Labels:
         names = tuple(name for name, _ in pairs)
         other = Labels(tuple((name, semconv.OTHER) for name in names))
         return self._other_labels.setdefault(names, other)
@@ -154,17 +155,17 @@ class Tallies:
         """`value` of a capped attribute, or ``_other_`` once its cap is reached."""
         if value is None:
             return None
-        known = self._values[attribute]
-        if value in known:
+        admitted = self._values[attribute]
+        if value in admitted:
             return value
         with self._lock:
-            if value in known or len(known) < VALUE_CAPS[attribute]:
-                known.add(value)
+            if value in admitted or len(admitted) < VALUE_CAPS[attribute]:
+                admitted.add(value)
                 return value
-            self._overflowed(attribute)
+            self._count_overflow(attribute)
             return semconv.OTHER
 
-    def _overflowed(self, label: str) -> None:
+    def _count_overflow(self, label: str) -> None:
         self.add([(self[semconv.METRIC_LABEL_OVERFLOWS], (NO_LABELS, label), 1)])
 
     # -- counting --------------------------------------------------------------------------
@@ -175,18 +176,21 @@ class Tallies:
                 cell = series.cells.get(key)
                 if cell is None:
                     cell = series.cells[self.admit(series, key)]
-                if amount > _LARGE or series.filling:
-                    amount = self._saturated(series, amount)  # noqa: PLW2901
+                if amount > _LARGE or series.near_ceiling:
+                    amount = self._fitting_part(series, amount)  # noqa: PLW2901
                 cell.value += amount
 
-    def _saturated(self, series: Series, amount: float) -> float:
-        """What of `amount` fits: also series that a view adds up must stay within the ceiling."""
+    def _fitting_part(self, series: Series, amount: float) -> float:
+        """The part of `amount` that fits below the ceiling of the sum over all series.
+
+        The ceiling holds for that sum because a view may add series up.
+        """
         total = sum(cell.value for cell in series.cells.values())
-        series.filling = total + amount > series.ceiling / 2
+        series.near_ceiling = total + amount > series.ceiling / 2
         return min(amount, max(0, series.ceiling - total))
 
     def admit(self, series: Series, key: Key) -> Key:
-        """The series that `key` is counted under, made if it is new, with its zeros."""
+        """The key to count `key` under. A new series starts at 0, as do its other outcomes."""
         cells = series.cells
         if key in cells:
             return key
@@ -197,16 +201,16 @@ class Tallies:
                     semconv.OTHER if value is not None and attribute in VALUE_CAPS else value
                     for attribute, value in zip(series.metric.attributes, key[1:], strict=True)
                 )
-                key = (self._other(key[0].pairs), *capped)
+                key = (self._other_labels_of(key[0].pairs), *capped)
                 family = series.family(key)
-                self._overflowed(semconv.OVERFLOW_SERIES)
+                self._count_overflow(semconv.OVERFLOW_SERIES)
             for member in (key, *family):
                 if member not in cells:
                     cells[member] = Cell()
             return key
 
     def read(self, series: Series) -> Sequence[tuple[dict[str, str], float]]:
-        """Attributes and sum of every series of a metric."""
+        """The attributes and the sum of every series of a metric."""
         with self._lock:
             sums = [(key, cell.value) for key, cell in series.cells.items()]
         return [(series.attributes(key), value) for key, value in sums]

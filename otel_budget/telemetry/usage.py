@@ -1,4 +1,4 @@
-"""A record as telemetry: the tokens of one successful model call and what they cost."""
+"""A usage record as telemetry: the tokens of one successful model call and their cost."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from otel_budget.telemetry.tallies import Addition
 class UsageRecord(Call):
     """A call of ``record_after_llm``. The usage counts even if the guard's own record raises."""
 
-    __slots__ = ("_measured",)
+    __slots__ = ("_measurement",)
 
     point = semconv.POINT_USAGE
     span_name = semconv.SPAN_RECORD_AFTER_LLM
 
     def identify(self) -> None:
-        """Find out whose call this is, and read the usage before the guard may change it."""
+        """Identify the call, and read the usage before the guard may change it."""
         super().identify()
         provider = self.identity.attributes.get(semconv.PROVIDER)
-        self._measured = measure(self.argument(1, "usage"), provider)
+        self._measurement = measure(self.argument(1, "usage"), provider)
 
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Price the usage, end the span with it, count it."""
@@ -36,43 +36,47 @@ class UsageRecord(Call):
             decision = semconv.RECORDED
         else:
             decision = semconv.ERROR if isinstance(error, Exception) else semconv.CANCELLED
-        measured = self._measured
-        cost = self._price(measured)
-        totals: dict[str, Any] = {}
-        if self.counts:
+        measurement = self._measurement
+        cost = self._price(measurement)
+        attributes: dict[str, Any] = {}
+        if self.is_counted:
             spent, tokens = self.hub.sessions.spend(
-                self.session_key, cost.usd or 0.0, measured.tokens
+                self.session_key, cost.usd or 0.0, measurement.tokens
             )
-            totals = {semconv.SESSION_COST: spent, semconv.SESSION_TOKENS: tokens}
+            attributes = {semconv.SESSION_COST: spent, semconv.SESSION_TOKENS: tokens}
         if self.records_span:
-            totals.update(_attributes(measured, cost))
-        self.end_span(totals, error)
-        if self.counts:
-            self._count(measured, cost, decision, seconds, error)
-            self._say_what_is_missing(cost)
+            attributes.update(_attributes(measurement, cost))
+        self.end_span(attributes, error)
+        if self.is_counted:
+            self._count(measurement, cost, decision, seconds, error)
+            self._warn_about_missing_info(cost)
 
-    def missing(self, reason: str) -> None:
-        """Count a model call that ended without a usage to record: nothing is known of its cost."""
+    def count_without_usage(self, reason: str) -> None:
+        """Count a model call that ended without a usage to record, so that its cost is unknown.
+
+        Args:
+            reason: One of `semconv.WITHOUT_USAGE_REASONS`.
+        """
         try:
             self.identify()
             identity = self.identity
             key = (identity.labels, identity.model, identity.provider, reason)
             identity.tallies.add([(identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
         except SHIELDED as failure:
-            self.hub.failed(semconv.COMPONENT_METRICS, failure)
+            self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
 
-    def _price(self, measured: Measurement) -> Price:
+    def _price(self, measurement: Measurement) -> Price:
         try:
             attributes = self.identity.attributes
             model, provider = attributes.get(semconv.MODEL), attributes.get(semconv.PROVIDER)
-            return price(measured, self.settings.prices, model, provider, call_cost())
+            return price(measurement, self.settings.prices, model, provider, call_cost())
         except SHIELDED as error:
-            self.hub.failed(semconv.COMPONENT_PRICES, error)
+            self.hub.report_failure(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)
 
     def _count(
         self,
-        measured: Measurement,
+        measurement: Measurement,
         cost: Price,
         decision: str,
         seconds: float,
@@ -87,42 +91,43 @@ class UsageRecord(Call):
             additions.append((tallies[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
         else:
             additions.append((tallies[semconv.METRIC_COST], key, cost.usd))
-        if not measured.malformed:
+        if not measurement.malformed:
             series = tallies[semconv.METRIC_TOKENS]
-            for token_type, tokens in zip(semconv.TOKEN_TYPES, measured, strict=False):
-                if tokens or token_type == semconv.TOKENS_INPUT:  # one brings the others as zeros
+            for token_type, tokens in zip(semconv.TOKEN_TYPES, measurement, strict=False):
+                # Counting one type exports the others as 0.
+                if tokens or token_type == semconv.TOKENS_INPUT:
                     additions.append((series, (labels, token_type, model, provider), tokens))
         self.tally(additions, identity, decision, seconds, error)
 
-    def _say_what_is_missing(self, cost: Price) -> None:
+    def _warn_about_missing_info(self, cost: Price) -> None:
         info = self.info
         if info.tenant and info.model and cost.reason != semconv.NO_PRICES:
             return
-        missing = {
+        is_missing = {
             "prices": cost.reason == semconv.NO_PRICES,
             "a model": not info.model,
             "a tenant": not info.tenant,
         }
-        what = ", ".join(key for key, is_missing in missing.items() if is_missing)
+        missing = ", ".join(name for name, missed in is_missing.items() if missed)
         log_once(
             logging.WARNING if cost.usd is None else logging.INFO,
-            f"otel-budget sees calls without {what}: pass session_info=SessionInfo(tenant=…, "
+            f"otel-budget sees calls without {missing}: pass session_info=SessionInfo(tenant=…, "
             "model=…, provider=…) to instrument(); for prices install 'otel-budget[prices]' or "
             "pass prices=FlatRates(…).",
         )
 
 
-def _attributes(measured: Measurement, cost: Price) -> dict[str, Any]:
+def _attributes(measurement: Measurement, cost: Price) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
-    if measured.malformed:
+    if measurement.malformed:
         attributes[semconv.ERROR_TYPE] = semconv.MALFORMED_USAGE
     else:
         attributes = {
-            semconv.USAGE_INPUT_TOKENS: measured.input_tokens,
-            semconv.USAGE_OUTPUT_TOKENS: measured.output_tokens,
-            semconv.USAGE_CACHE_READ_TOKENS: measured.cache_read_tokens,
-            semconv.USAGE_CACHE_WRITE_TOKENS: measured.cache_write_tokens,
-            semconv.USAGE_TOTAL_TOKENS: measured.total_tokens,
+            semconv.USAGE_INPUT_TOKENS: measurement.input_tokens,
+            semconv.USAGE_OUTPUT_TOKENS: measurement.output_tokens,
+            semconv.USAGE_CACHE_READ_TOKENS: measurement.cache_read_tokens,
+            semconv.USAGE_CACHE_WRITE_TOKENS: measurement.cache_write_tokens,
+            semconv.USAGE_TOTAL_TOKENS: measurement.total_tokens,
         }
     if cost.usd is not None:
         attributes[semconv.COST] = cost.usd

@@ -1,4 +1,4 @@
-"""The instrumented guard: the guard inside, and a shell that records each of its calls."""
+"""The instrumented guard: the guard, in a shell that records each of its calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from otel_budget.telemetry.usage import UsageRecord
 
 
 class _Instrumented:
-    """What both shells share: everything but the contract's methods is the guard's own."""
+    """The base of both shells: everything but the contract's methods is the guard's own."""
 
     __slots__ = (
         "__weakref__",
@@ -28,8 +28,8 @@ class _Instrumented:
         object.__setattr__(self, "_otel_budget_settings", settings)
         object.__setattr__(self, "_otel_budget_instrument", instrument)
 
-    # The class is the guard's own, so that the host's isinstance checks keep working. What needs
-    # to know a wrapper asks `type()`, which is not fooled.
+    # The class is the guard's own, so that the host's isinstance checks keep working. Only `type()`
+    # shows the wrapper.
     @property
     def __class__(self) -> Any:
         return type(self._otel_budget_guard)
@@ -53,7 +53,7 @@ class _Instrumented:
     def __repr__(self) -> str:
         return f"<instrumented {self._otel_budget_guard!r}>"
 
-    # A copy of an instrumented guard is an instrumented copy of the guard; so is a pickled one.
+    # Copying or pickling an instrumented guard gives an instrumented copy of the guard.
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self._otel_budget_instrument, (self._otel_budget_guard,)
 
@@ -64,8 +64,8 @@ class _Instrumented:
         return self._otel_budget_instrument(copy.deepcopy(self._otel_budget_guard, memo))
 
 
-# The shells name every method of the contract. Inheriting a default would answer in the guard's
-# stead, and __getattr__ is not asked for what a base class has.
+# The shells define every method of the contract. An inherited default would answer instead of the
+# guard, since __getattr__ is not called for methods that a base class has.
 
 
 class InstrumentedGuard(_Instrumented):
@@ -74,21 +74,21 @@ class InstrumentedGuard(_Instrumented):
     __slots__ = ()
 
     def check_before_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
+        """Ask the guard, and record its decision."""
         with LlmCheck(self._otel_budget_settings, args, kwargs) as call:
             method = getattr(self._otel_budget_guard, "check_before_llm", None)
             call.answer = None if method is None else method(*args, **kwargs)
             return call.answer
 
     def record_after_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Tell the guard the usage, and record it."""
+        """Report the usage to the guard, and record it."""
         with UsageRecord(self._otel_budget_settings, args, kwargs) as call:
             method = getattr(self._otel_budget_guard, "record_after_llm", None)
             call.answer = None if method is None else method(*args, **kwargs)
             return call.answer
 
     def check_before_tool(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
+        """Ask the guard, and record its decision."""
         with ToolCheck(self._otel_budget_settings, args, kwargs) as call:
             method = getattr(self._otel_budget_guard, "check_before_tool", None)
             call.answer = None if method is None else method(*args, **kwargs)
@@ -101,21 +101,21 @@ class AsyncInstrumentedGuard(_Instrumented):
     __slots__ = ()
 
     async def check_before_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
+        """Ask the guard, and record its decision."""
         with LlmCheck(self._otel_budget_settings, args, kwargs) as call:
             method = getattr(self._otel_budget_guard, "check_before_llm", None)
             call.answer = None if method is None else await method(*args, **kwargs)
             return call.answer
 
     async def record_after_llm(self, *args: Any, **kwargs: Any) -> Any:
-        """Tell the guard the usage, and record it."""
+        """Report the usage to the guard, and record it."""
         with UsageRecord(self._otel_budget_settings, args, kwargs) as call:
             method = getattr(self._otel_budget_guard, "record_after_llm", None)
             call.answer = None if method is None else await method(*args, **kwargs)
             return call.answer
 
     async def check_before_tool(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the guard, and record what it decides."""
+        """Ask the guard, and record its decision."""
         with ToolCheck(self._otel_budget_settings, args, kwargs) as call:
             method = getattr(self._otel_budget_guard, "check_before_tool", None)
             call.answer = None if method is None else await method(*args, **kwargs)
@@ -123,7 +123,7 @@ class AsyncInstrumentedGuard(_Instrumented):
 
 
 def parts_of(guard: Any) -> tuple[Any, GuardSettings | None]:
-    """The guard inside an instrumented one and its settings; any other guard itself and None."""
+    """An instrumented guard's inner guard and settings; for any other guard, itself and None."""
     if not issubclass(type(guard), _Instrumented):
         return guard, None
     return guard._otel_budget_guard, guard._otel_budget_settings

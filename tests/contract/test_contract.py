@@ -40,7 +40,7 @@ def test_a_denial_is_a_hard_hit_of_zeros_with_the_reason_as_message() -> None:
     }
 
 
-def test_a_soft_limit_is_a_hit_with_the_guards_numbers_and_no_message_where_there_is_none() -> None:
+def test_a_soft_limit_is_a_hit_with_the_guards_numbers_and_its_message_if_it_has_one() -> None:
     assert BudgetThresholdHit.of(SOFT).model_dump() == {
         "type": "budget_threshold_hit",
         "kind": "soft",
@@ -49,9 +49,9 @@ def test_a_soft_limit_is_a_hit_with_the_guards_numbers_and_no_message_where_ther
         "limit": 5.0,
     }
     assert "message" not in BudgetThresholdHit.of(SOFT).model_dump_json()
-    told = BudgetThresholdHit.of(SOFT.model_copy(update={"message": "80 %"}))
-    assert told.model_dump()["message"] == "80 %"
-    assert BudgetThresholdHit.model_validate(told.model_dump()) == told
+    hit = BudgetThresholdHit.of(SOFT.model_copy(update={"message": "80 %"}))
+    assert hit.model_dump()["message"] == "80 %"
+    assert BudgetThresholdHit.model_validate(hit.model_dump()) == hit
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def _as_object(raw: Any) -> Any:
     ],
     ids=["anthropic", "openai-chat", "openai-responses", "litellm"],
 )
-def test_usage_knows_the_shape_of_each_provider(
+def test_usage_is_read_from_each_providers_own_shape(
     constructor: Any, raw: Any, expected: tuple[Any, ...], shape: Any
 ) -> None:
     usage = constructor(shape(raw))
@@ -180,12 +180,12 @@ def test_usage_knows_the_shape_of_each_provider(
 @pytest.mark.parametrize(
     "raw", [{}, None, {"input_tokens": -1, "output_tokens": 1}, {"prompt_tokens": 1.5}, "usage"]
 )
-def test_a_provider_shape_that_is_none_is_a_validation_error(constructor: Any, raw: Any) -> None:
+def test_anything_but_a_providers_usage_is_a_validation_error(constructor: Any, raw: Any) -> None:
     with pytest.raises(ValidationError):
         constructor(raw)
 
 
-def test_which_way_the_cache_was_counted_is_no_part_of_the_dict_dialect() -> None:
+def test_how_the_cache_was_counted_is_not_in_the_dict_dialect() -> None:
     from otel_budget.contract.dialects import print_usage
 
     assert print_usage(TokenUsage.from_openai(CHAT)) == {
@@ -212,5 +212,5 @@ def test_a_level_that_is_not_a_number_is_refused(bad: str) -> None:
 
 
 def test_a_guards_refusal_by_exception_keeps_its_error_type() -> None:
-    """It is exported as ``error.type``, wherever the class is written down."""
+    """``error.type`` stays the same when the class moves to another module."""
     assert error_type(BudgetExhausted("r", "x")) == "otel_budget.contract.BudgetExhausted"

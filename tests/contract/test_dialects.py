@@ -30,7 +30,7 @@ class Hostile(dict[str, Any]):
 
 
 class Incomparable:
-    """Such as an array, whose truth is an error."""
+    """Raises when compared, like an array whose truth value is ambiguous."""
 
     def __eq__(self, other: object) -> bool:
         raise ValueError("ambiguous")
@@ -39,7 +39,7 @@ class Incomparable:
 
 
 class Lying:
-    """Such as an unbound proxy, whose class is an error."""
+    """Raises when asked for its class, like an unbound proxy."""
 
     @property
     def __class__(self) -> Any:
@@ -63,7 +63,7 @@ async def _coroutine() -> None: ...
         (DENY, Deny(resource="r", reason="spent")),
     ],
 )
-def test_answers_that_the_runtime_takes_are_read(answer: Any, decision: Any) -> None:
+def test_answers_that_the_runtime_accepts_are_read(answer: Any, decision: Any) -> None:
     assert read_decision(answer) == decision
 
 
@@ -113,13 +113,13 @@ def test_what_the_runtime_rejects_is_malformed_and_says_why(answer: Any) -> None
     assert read.why
 
 
-def test_a_coroutine_is_no_answer() -> None:
+def test_a_coroutine_is_not_an_answer() -> None:
     coroutine = _coroutine()
     assert type(read_decision(coroutine)) is Malformed
     coroutine.close()
 
 
-def test_an_answers_own_type_tells_its_dialect() -> None:
+def test_an_answers_type_decides_its_dialect() -> None:
     assert is_typed(Allow())
     assert is_typed(Deny(resource="r", reason="x"))
     assert not is_typed(None)

@@ -1,4 +1,4 @@
-"""What an answer and a usage mean (design 2 and 4), as pure functions."""
+"""The meaning of an answer and of a usage (design 2 and 4), as pure functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_answer_in_time_counts_as_the_decision_it_states(
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "decision"),
     [
         (None, "allow"),
         ({"decision": "allow"}, "allow"),
@@ -46,15 +46,15 @@ def test_an_answer_in_time_counts_as_the_decision_it_states(
         (True, "malformed"),
     ],
 )
-def test_the_dict_dialects_runtime_waits_five_seconds(answer: Any, said: str) -> None:
-    assert outcome_of(answer, 4.8, "auto").decision == said
+def test_the_dict_dialects_runtime_waits_five_seconds(answer: Any, decision: str) -> None:
+    assert outcome_of(answer, 4.8, "auto").decision == decision
     late = outcome_of(answer, 5.6, "auto")
-    assert (late.decision, late.answer, late.hit) == ("late", said, None)
-    assert outcome_of(answer, 5.6, None).decision == said
+    assert (late.decision, late.answer, late.hit) == ("late", decision, None)
+    assert outcome_of(answer, 5.6, None).decision == decision
 
 
 @pytest.mark.parametrize("answer", [Allow(), SOFT, DENY])
-def test_nobody_knows_how_long_the_host_of_a_typed_guard_waits(answer: Any) -> None:
+def test_a_typed_answer_is_late_only_after_an_explicit_deadline(answer: Any) -> None:
     assert outcome_of(answer, 3600.0, "auto").decision != "late"
     assert outcome_of(answer, 0.3, 0.2).decision == "late"
     assert outcome_of(answer, 0.3, 0.2).hit is None
@@ -76,7 +76,7 @@ def test_nobody_knows_how_long_the_host_of_a_typed_guard_waits(answer: Any) -> N
         (1e308, 1e-308, None),
     ],
 )
-def test_utilization_is_absent_where_it_would_say_nothing(
+def test_utilization_is_absent_where_it_would_mean_nothing(
     consumed: float, limit: float | None, share: float | None
 ) -> None:
     assert utilization(consumed, limit) == share
@@ -107,18 +107,18 @@ CACHE = {"cache_read_tokens": 300, "cache_write_tokens": 40}
 @pytest.mark.parametrize(
     ("usage", "provider", "tokens", "undecided"),
     [
-        # No cache: no question.
+        # Without cached tokens there is nothing to decide.
         (_usage(100, 20, 120), None, (100, 20, 0, 0), False),
         (_usage(100, 20, 120, cache_read_tokens=0), None, (100, 20, 0, 0), False),
-        # A bare dict is read by provider.
+        # For a bare dict the provider decides.
         (_usage(10, 20, 30, **CACHE), "anthropic", (10, 20, 300, 40), False),
         (_usage(10, 20, 370, **CACHE), "anthropic", (10, 20, 300, 40), False),
         (_usage(350, 20, 370, **CACHE), "openai", (10, 20, 300, 40), False),
         (_usage(350, 20, 370, cache_read_tokens=300), "openai", (50, 20, 300, 0), False),
-        # Arithmetic contradicts the provider: more cached than sent, or a total beside the prompt.
+        # The numbers contradict the provider: more cached than sent, or the total adds the cache.
         (_usage(100, 20, 120, cache_read_tokens=300), "openai", (100, 20, 0, 0), True),
         (_usage(350, 20, 710, **CACHE), "openai", (350, 20, 0, 0), True),
-        # The provider alone does not decide.
+        # The provider is missing, or not one that decides.
         (_usage(350, 20, 370, **CACHE), None, (350, 20, 0, 0), True),
         (_usage(350, 20, 370, **CACHE), "aws.bedrock", (350, 20, 0, 0), True),
         # The constructors know.
@@ -160,7 +160,7 @@ CACHE = {"cache_read_tokens": 300, "cache_write_tokens": 40}
             (10, 20, 66_360, 32_435),
             False,
         ),
-        # Typed without saying so is read like a bare dict.
+        # Typed without prompt_includes_cache is read like a bare dict.
         (TokenUsage(**_usage(10, 20, 30, **CACHE)), "anthropic", (10, 20, 300, 40), False),
         (TokenUsage(**_usage(10, 20, 30, **CACHE)), None, (10, 20, 0, 0), True),
     ],
@@ -205,7 +205,7 @@ class Answers:
 
 
 @pytest.mark.parametrize(
-    ("usage", "prices", "model", "told", "usd", "reason"),
+    ("usage", "prices", "model", "given_cost", "usd", "reason"),
     [
         (_usage(1_000_000, 0, 0), RATES, None, None, 3.0, ""),
         (_usage(1_000_000, 0, 0), RATES, "m", 0.5, 0.5, ""),
@@ -223,14 +223,14 @@ class Answers:
         (_usage(1, 0, 0), RATES, "m", -2.0, None, "price_error"),
     ],
 )
-def test_a_call_has_a_price_or_the_reason_why_not(
+def test_a_call_has_a_price_or_a_reason_why_not(
     *,
     usage: Any,
     prices: Any,
     model: str | None,
-    told: float | None,
+    given_cost: float | None,
     usd: float | None,
     reason: str,
 ) -> None:
-    priced = price(measure(usage, None), prices, model, None, told)
+    priced = price(measure(usage, None), prices, model, None, given_cost)
     assert (priced.usd, priced.reason) == (usd, reason)

@@ -102,7 +102,7 @@ def _bare(prompt: int, out: int, read: int | None = None, write: int | None = No
 
 
 PRICED = [
-    # Anthropic: the prompt count is without the cached tokens.
+    # Anthropic: the prompt count excludes the cached tokens.
     ("anthropic", "claude-sonnet-4-5", _anthropic(1_200, 350, 9_000, 2_000),
      by_hand(SONNET, 1_200, 350, 9_000, 2_000)),
     ("anthropic", "claude-haiku-4-5", _anthropic(10, 5, 20_000, 0), by_hand(HAIKU, 10, 5, 20_000)),
@@ -110,12 +110,12 @@ PRICED = [
      by_hand(OPUS, 500, 100, 0, 3_000)),
     ("anthropic", "claude-sonnet-4-5", _bare(1_200, 350, 9_000, 2_000),
      by_hand(SONNET, 1_200, 350, 9_000, 2_000)),
-    # OpenAI: it is with them.
+    # OpenAI: it includes them.
     ("openai", "gpt-4o", _chat(10_000, 400, 8_000), by_hand(GPT_4O, 2_000, 400, 8_000)),
     ("openai", "gpt-5", _responses(10_000, 400, 8_000), by_hand(GPT_5, 2_000, 400, 8_000)),
     ("openai", "gpt-4o", _bare(10_000, 400, 8_000), by_hand(GPT_4O, 2_000, 400, 8_000)),
     ("azure.ai.openai", "gpt-4o", _chat(10_000, 400, 8_000), by_hand(GPT_4O, 2_000, 400, 8_000)),
-    # Claude through LiteLLM: with them, whatever the provider.
+    # Claude through LiteLLM: it includes them, whatever the provider.
     ("anthropic", "claude-sonnet-4-5", _litellm(12_200, 350, 9_000, 2_000),
      by_hand(SONNET, 1_200, 350, 9_000, 2_000)),
     # No cache at all, typed and bare; without a provider; with a date in the name.
@@ -123,7 +123,7 @@ PRICED = [
     ("openai", "gpt-4o", _bare(1_000, 100), by_hand(GPT_4O, 1_000, 100)),
     (None, "gpt-4o", _bare(1_000, 100), by_hand(GPT_4O, 1_000, 100)),
     ("anthropic", "claude-sonnet-4-5-20250929", _bare(1_000, 100), by_hand(SONNET, 1_000, 100)),
-    # Tiers go by the size of the one request, cached tokens included.
+    # Tiers depend on the size of a single request, cached tokens included.
     ("anthropic", "claude-sonnet-4-5", _anthropic(200_000, 100, 0, 0),
      by_hand(SONNET, 200_000, 100)),
     ("anthropic", "claude-sonnet-4-5", _anthropic(200_001, 100, 0, 0),
@@ -138,7 +138,7 @@ PRICED = [
 
 
 @pytest.mark.parametrize(("provider", "model", "usage", "usd"), PRICED)
-def test_a_recorded_call_costs_what_its_rates_say(
+def test_a_recorded_call_costs_what_its_rates_add_up_to(
     backend: Backend, provider: str | None, model: str, usage: Any, usd: float
 ) -> None:
     guard = backend.instrument(
@@ -162,7 +162,7 @@ def test_a_recorded_call_costs_what_its_rates_say(
         ("openai", "gpt-4o", {"prompt_tokens": "many"}, "malformed_usage"),
     ],
 )  # fmt: skip
-def test_an_unpriced_call_adds_no_cost_and_says_why(
+def test_an_unpriced_call_adds_no_cost_and_has_a_reason(
     backend: Backend, provider: str, model: str | None, usage: Any, reason: str
 ) -> None:
     guard = backend.instrument(
@@ -185,8 +185,8 @@ def test_two_small_requests_are_not_one_large_one(backend: Backend) -> None:
     assert backend.value("budget.cost") == pytest.approx(by_hand(SONNET, 300_000, 0))
 
 
-def test_every_card_of_the_library_costs_what_the_library_says() -> None:
-    """Ours is a short-cut; over all providers and models it may not differ."""
+def test_our_cost_equals_the_librarys_for_every_model() -> None:
+    """Ours is a shortcut, which must agree for all providers and models."""
     from genai_prices import Usage, calc_price
     from genai_prices.data_snapshot import get_snapshot
 
@@ -203,7 +203,7 @@ def test_every_card_of_the_library_costs_what_the_library_says() -> None:
                 cache_write_tokens=write,
             )
             try:
-                theirs = float(
+                expected = float(
                     calc_price(usage, model_ref=info.id, provider_id=provider.id).total_price
                 )
             except (LookupError, ValueError):
@@ -216,7 +216,7 @@ def test_every_card_of_the_library_costs_what_the_library_says() -> None:
                 cache_read_tokens=read,
                 cache_write_tokens=write,
             )
-            assert cost == pytest.approx(theirs, rel=1e-9, abs=1e-12), (provider.id, info.id)
+            assert cost == pytest.approx(expected, rel=1e-9, abs=1e-12), (provider.id, info.id)
             compared += 1
     assert compared > 1_500
 
@@ -235,7 +235,7 @@ def test_model_names_from_outside_do_not_fill_the_memory() -> None:
     assert len(prices._models) <= 1_024
 
 
-def test_the_published_prices_may_be_asked_from_many_threads() -> None:
+def test_the_published_prices_can_be_looked_up_from_many_threads() -> None:
     prices, costs = GenAIPrices(), set()
 
     def ask() -> None:
@@ -277,7 +277,7 @@ def test_flat_rates_are_per_million_tokens() -> None:
     assert _cost(FlatRates(3, 15), model=None) == pytest.approx(3 + 1.5 + 30 + 3)
 
 
-def test_a_rate_card_knows_its_own_models_only() -> None:
+def test_a_rate_card_knows_only_its_own_models() -> None:
     card = FlatRates.by_model({"m": FlatRates(3, 15, 0, 0)})
     assert isinstance(card, PriceSource)
     assert _cost(card) == pytest.approx(4.5)
@@ -285,7 +285,7 @@ def test_a_rate_card_knows_its_own_models_only() -> None:
     assert _cost(card, None) is None
 
 
-def test_a_cost_the_host_knows_goes_before_every_price(backend: Backend) -> None:
+def test_a_cost_given_by_the_host_overrides_every_price(backend: Backend) -> None:
     guard = backend.instrument(SyncScript(), prices=FlatRates(3, 15))
     with call_info(cost_usd=0.25):
         guard.record_after_llm("s", _bare(1_000_000, 0))
@@ -303,7 +303,7 @@ def test_prices_are_none_auto_or_a_source_and_nothing_else() -> None:
         price_source("genai")  # type: ignore[arg-type]
 
 
-def test_without_the_extra_auto_prices_nothing_and_asking_for_it_says_what_to_install() -> None:
+def test_without_the_extra_auto_prices_nothing_and_the_error_names_what_to_install() -> None:
     python(
         """
         import sys
@@ -322,4 +322,4 @@ def test_without_the_extra_auto_prices_nothing_and_asking_for_it_says_what_to_in
             raise AssertionError("no error")
         """
     )
-    assert "genai_prices" in sys.modules  # of this process: the others here used it
+    assert "genai_prices" in sys.modules  # in this process, where the other tests used it

@@ -1,4 +1,4 @@
-"""The window guard: one suite for the sync and the async one."""
+"""The window guard: one suite for its sync and its async version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from otel_budget.contract.session_info import SessionInfo, call_info
 from otel_budget.guards import AsyncWindowGuard, Limit, WindowGuard
 from support.processes import python
 
-DOLLAR_A_CALL = FlatRates(input=1.0, output=0.0)  # of a million input tokens
+DOLLAR_A_CALL = FlatRates(input=1.0, output=0.0)  # if the call has a million input tokens
 
 
 def at(text: str) -> float:
@@ -74,7 +74,7 @@ def tenant_of(session: str) -> SessionInfo:
     return SessionInfo(tenant=session.split("-", maxsplit=1)[0], model="m", provider="openai")
 
 
-def test_allows_then_warns_then_refuses_and_says_what_and_until_when(make: Any) -> None:
+def test_allows_then_warns_then_refuses_and_explains_until_when(make: Any) -> None:
     guard = make(
         Limit(5, "USD", soft=0.8),
         session_info=SessionInfo(tenant="acme"),
@@ -88,7 +88,7 @@ def test_allows_then_warns_then_refuses_and_says_what_and_until_when(make: Any) 
     assert guard.check() == SoftLimit(
         resource="llm_cost_usd",
         consumed=4.0,
-        limit=4.0,  # the threshold that was crossed; the cap is in the message
+        limit=4.0,  # the threshold that was crossed; the message has the cap
         message="Tenant acme used 4.00 USD, over 80% of 5.00 this day "
         "(resets at 2026-04-01 00:00 UTC).",
     )
@@ -135,7 +135,7 @@ def test_the_window_ever_never_resets(make: Any) -> None:
     assert (level.window, level.window_length, level.window_remaining) == (None, None, None)
 
 
-def test_a_clock_that_steps_back_gives_nothing_away(make: Any) -> None:
+def test_a_clock_that_steps_back_gives_no_budget_twice(make: Any) -> None:
     clock = Clock("2026-03-31T23:59:59")
     guard = make(Limit(10, "tokens", "all", "day"), clock=clock)
     guard.record(10)
@@ -145,7 +145,7 @@ def test_a_clock_that_steps_back_gives_nothing_away(make: Any) -> None:
     assert isinstance(guard.check(), Deny)
     clock.now += 2
     assert guard.levels() == {("total_tokens", "day", None): 4.0}
-    clock.now -= 30 * 86400  # beyond what is kept: the oldest window that is
+    clock.now -= 30 * 86400  # before the windows kept, so the oldest of them is used
     assert isinstance(guard.check(), Deny)
 
 
@@ -153,7 +153,7 @@ def test_a_clock_that_steps_back_gives_nothing_away(make: Any) -> None:
     ("per", "refused", "allowed"),
     [("tenant", "a-2", "b-1"), ("session", "a-1", "a-2"), ("all", "b-1", None)],
 )
-def test_a_limit_is_per_tenant_session_or_in_all(
+def test_a_limit_is_per_tenant_or_session_or_in_total(
     make: Any, per: Any, refused: str, allowed: str | None
 ) -> None:
     guard = make(Limit(100, "tokens", per), session_info=tenant_of)
@@ -165,11 +165,11 @@ def test_a_limit_is_per_tenant_session_or_in_all(
 
 def test_calls_without_a_tenant_share_one_budget(make: Any) -> None:
     guard = make(Limit(100, "tokens", "tenant"), clock=Clock())
-    guard.record(100, "one")
+    guard.record(100, "some")
     assert guard.check("other").reason.startswith("Calls without a tenant used 100 of 100 tokens")
 
 
-def test_several_limits_the_fullest_speaks_and_a_denial_goes_first(make: Any) -> None:
+def test_of_several_limits_the_fullest_decides_and_a_denial_comes_first(make: Any) -> None:
     guard = make(
         Limit(1000, "tokens", "all", "month", soft=0.5),
         Limit(100, "tokens", "session", "hour", soft=0.6),
@@ -188,7 +188,7 @@ def test_several_limits_the_fullest_speaks_and_a_denial_goes_first(make: Any) ->
     assert denial.resource == "session_tokens"
 
 
-def test_levels_are_caps_and_of_sessions_the_fullest_of_each_tenant(make: Any) -> None:
+def test_levels_are_against_caps_and_show_each_tenants_fullest_session(make: Any) -> None:
     guard = make(
         Limit(100, "tokens", "session", "day", soft=0.5, resource="per_session"),
         Limit(2.5, "USD", "tenant", "month"),
@@ -230,7 +230,7 @@ def test_tools_are_refused_by_name_or_pattern(make: Any) -> None:
     assert isinstance(make(deny_tools="rm").tool("rm"), Deny)
 
 
-def test_prices_like_the_adapter_cached_tokens_and_known_costs_included(make: Any) -> None:
+def test_prices_agree_with_the_telemetry_also_for_cached_tokens_and_known_costs(make: Any) -> None:
     guard = make(
         Limit(100, "USD", "all"),
         session_info=SessionInfo(provider="anthropic", model="m"),
@@ -268,7 +268,7 @@ def test_a_call_without_a_price_is_visible_and_counts_in_tokens(
     assert guard.levels()["total_cost_usd", "day", None] == 40e-6
     assert guard.check("known").resource == "total_tokens"
     assert [record.message.split(":")[0] for record in caplog.records] == [
-        "A call (model unknown) adds nothing to the limits in USD, its price is not known"
+        "A call (model unknown) adds nothing to the limits in USD because its price is unknown"
     ]
 
 
@@ -287,7 +287,7 @@ def test_amounts_add_up_whatever_their_order(make: Any) -> None:
     for _ in range(9):
         guard.record(1_000_000)
         assert guard.check() == Allow()
-    guard.record(1_000_000)  # ten times 0.1 is 1, which floats deny
+    guard.record(1_000_000)  # ten times 0.1 is 1, but not in floats
     assert isinstance(guard.check(), Deny)
     soft = make(Limit(100, "tokens", "all", soft=0.07))
     soft.record(7)  # and 100 * 0.07 is 7
@@ -298,7 +298,7 @@ def test_a_cap_of_zero_refuses_the_first_call(make: Any) -> None:
     assert isinstance(make(Limit(0, "tokens", "all")).check(), Deny)
 
 
-def test_memory_is_bounded_and_who_was_heard_of_last_is_kept(make: Any) -> None:
+def test_memory_is_bounded_and_the_most_recently_used_are_kept(make: Any) -> None:
     clock = Clock()
     guard = make(
         Limit(10, "tokens", "session", "hour"),
@@ -378,19 +378,19 @@ def test_a_fork_while_another_thread_holds_the_lock_leaves_a_guard_that_works() 
     assert held.wait(10)
     child = os.fork()
     if child == 0:
-        signal.alarm(5)  # a child that hangs is to end
+        signal.alarm(5)  # ends a child that hangs
         os._exit(7 if isinstance(guard.check_before_llm("s", 0), Deny) else 1)
     release.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_a_finalizer_that_runs_within_the_guard_may_call_it() -> None:
-    """A collection can start wherever memory is allocated, also where the guard holds its lock."""
+def test_a_finalizer_that_runs_inside_the_guard_may_call_it() -> None:
+    """Garbage collection can start at any allocation, even while the guard holds its lock."""
     python(
         """
         import faulthandler, gc
-        faulthandler.dump_traceback_later(20, exit=True)  # a guard that hangs is to end
+        faulthandler.dump_traceback_later(20, exit=True)  # ends a guard that hangs
         from otel_budget import Deny, TokenUsage
         from otel_budget.guards import limit as limits
         from otel_budget.guards import Limit, WindowGuard
@@ -418,7 +418,7 @@ def test_a_finalizer_that_runs_within_the_guard_may_call_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ((-1,), "cap"),
         ((float("nan"),), "cap"),
@@ -429,7 +429,7 @@ def test_a_finalizer_that_runs_within_the_guard_may_call_it() -> None:
     ],
 )
 def test_a_limit_that_makes_no_sense_is_a_clear_error(
-    arguments: tuple[Any, ...], says: str
+    arguments: tuple[Any, ...], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         Limit(*arguments)

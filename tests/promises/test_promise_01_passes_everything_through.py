@@ -16,13 +16,18 @@ from support.guards import MAKES, METHODS, RUBBISH, Make
 def test_promise_1_the_answer_is_the_guards_own_object(
     backend: Backend, make: Make, method: str
 ) -> None:
-    for answer in [make.allow, make.soft(), make.deny(), *(each() for each in RUBBISH)]:
+    for answer in [
+        make.allow,
+        make.soft(),
+        make.deny(),
+        *(make_answer() for make_answer in RUBBISH),
+    ]:
         guard = backend.instrument(make.guard(answer))
         assert make.call(guard, method, *make.arguments(method)) is answer
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_promise_1_the_arguments_reach_the_guard_as_they_are(
+def test_promise_1_the_arguments_reach_the_guard_unchanged(
     backend: Backend, make: Make, method: str
 ) -> None:
     inner = make.guard()
@@ -31,12 +36,12 @@ def test_promise_1_the_arguments_reach_the_guard_as_they_are(
     make.call(guard, method, session, second)
     make.call(guard, method, "s", more=second)
     make.call(guard, method)
-    (_, first, none), (_, one, named), (_, nothing, _) = inner.asked
-    assert first[0] is session
-    assert first[1] is second
-    assert none == {}
-    assert one == ("s",)
-    assert named["more"] is second
+    (_, positional, no_keywords), (_, some, keywords), (_, nothing, _) = inner.asked
+    assert positional[0] is session
+    assert positional[1] is second
+    assert no_keywords == {}
+    assert some == ("s",)
+    assert keywords["more"] is second
     assert nothing == ()
 
 
@@ -47,7 +52,7 @@ def test_promise_1_a_wrong_call_is_the_guards_own_type_error(backend: Backend) -
     assert backend.value("budget.decisions", budget__decision="error") == 1
 
 
-def test_promise_1_attributes_are_the_guards(backend: Backend, make: Make) -> None:
+def test_promise_1_attributes_are_those_of_the_guard(backend: Backend, make: Make) -> None:
     inner = make.guard()
     guard = backend.instrument(inner)
     guard.limit = 5
@@ -65,7 +70,7 @@ def test_promise_1_attributes_are_the_guards(backend: Backend, make: Make) -> No
 
 
 class OnlyTools:
-    """A guard that lacks a method, and holds another as None."""
+    """A guard that lacks one method and has None for another."""
 
     record_after_llm = None
 
@@ -84,7 +89,7 @@ def test_promise_1_a_method_the_guard_lacks_allows_and_usage_still_counts(
     assert backend.value("budget.tokens") == 120
 
 
-def test_promise_1_a_guard_stays_sync_or_async_as_it_is(backend: Backend) -> None:
+def test_promise_1_a_sync_guard_stays_sync_and_an_async_guard_async(backend: Backend) -> None:
     for asynchronous, guard in ((True, NoopBudgetGuard()), (False, SyncBudgetGuard())):
         wrapped = backend.instrument(guard)
         for method in METHODS:

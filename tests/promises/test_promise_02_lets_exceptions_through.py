@@ -1,4 +1,4 @@
-"""Promise 2: the guard's exceptions and cancellations reach the caller, and the span tells."""
+"""Promise 2: the guard's exceptions and cancellations reach the caller, and the span has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.guards import METHODS, AsyncScript, Make, Refused, SyncScript, outc
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_promise_2_an_exception_reaches_the_caller_and_the_span_tells(
+def test_promise_2_an_exception_reaches_the_caller_and_is_on_the_span(
     backend: Backend, make: Make, method: str
 ) -> None:
     error = Refused("redis://:secret@host " + "x" * 5_000)
@@ -38,7 +38,7 @@ def test_promise_2_an_exception_reaches_the_caller_and_the_span_tells(
         assert backend.value("budget.decisions", budget__decision="error") == 1
 
 
-def test_promise_2_the_stack_is_recorded_when_asked(
+def test_promise_2_the_stack_is_recorded_on_request(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_PYTHON_BUDGET_STACKTRACES", "true")
@@ -59,7 +59,7 @@ def test_promise_2_what_ends_a_program_reaches_the_caller_too(
     wrapped = backend.instrument(guard)
     if make.asynchronous:
         coroutine = getattr(wrapped, method)(*make.arguments(method))
-        coroutine.send(None)  # at its sleep
+        coroutine.send(None)  # runs up to its sleep
         seen = outcome(lambda: coroutine.send(None))
     else:
         seen = outcome(lambda: getattr(wrapped, method)(*make.arguments(method)))
@@ -98,6 +98,6 @@ def test_promise_2_a_coroutine_closed_elsewhere_is_cancelled_and_ends_its_span(
 ) -> None:
     coroutine = backend.instrument(AsyncScript()).check_before_llm("s", 1)
     contextvars.copy_context().run(coroutine.send, None)
-    coroutine.close()  # in another context than it was opened in, as the garbage collector does
+    coroutine.close()  # in a context other than the one it started in, like the garbage collector
     assert backend.value("budget.decisions", budget__decision="cancelled") == 1
     assert backend.span().attributes["budget.decision"] == "cancelled"

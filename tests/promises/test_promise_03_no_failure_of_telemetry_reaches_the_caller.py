@@ -1,6 +1,6 @@
 """Promise 3: no failure of the telemetry reaches the caller; each is counted and logged once.
 
-The faults are put into a real SDK, so that what still works is seen there.
+The faults are put into a real SDK, which also shows what still works.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Provider:
 
 
 def _every_call(make: Make, guard: Any, answers: dict[str, Any]) -> None:
-    """The caller gets the guard's own objects, whatever the telemetry does."""
+    """Make every call, and check that the caller gets the guard's own objects."""
     for method in METHODS:
         answer = answers[method]
         seen = outcome(lambda m=method: make.call(guard, m, *make.arguments(m)))
@@ -110,7 +110,7 @@ class BreakingSpans:
 
         span = self._inner.start_span(*args, **kwargs)
 
-        class Spanlike(NonRecordingSpan):  # what the API takes for a span
+        class Spanlike(NonRecordingSpan):  # the API accepts it as a span
             pass
 
         broken = Spanlike(span.get_span_context())
@@ -208,9 +208,7 @@ def test_promise_3_a_raising_meter_breaks_no_call(backend: Backend, make: Make, 
     assert len(backend.logs()) == 1
 
 
-def test_promise_3_a_raising_instrument_takes_no_other_with_it(
-    backend: Backend, make: Make
-) -> None:
+def test_promise_3_a_raising_instrument_breaks_no_other(backend: Backend, make: Make) -> None:
     class Meter(Breaking):
         def create_histogram(self, *args: Any, **kwargs: Any) -> Any:
             return Breaking(self._inner.create_histogram(*args, **kwargs), "record")
@@ -227,7 +225,7 @@ def test_promise_3_a_raising_instrument_takes_no_other_with_it(
     assert set(_errors(backend)) == {"metrics"}
 
 
-def test_promise_3_a_view_that_raises_nothing_but_drops_attributes_keeps_the_sums() -> None:
+def test_promise_3_a_view_that_drops_attributes_keeps_the_sums() -> None:
     from opentelemetry.sdk.metrics.view import View
 
     backend = Backend(views=[View(instrument_name="budget.*", attribute_keys=set())])
@@ -262,11 +260,11 @@ def test_promise_3_a_raising_session_info_breaks_no_call(
 ) -> None:
     answers = _answers(make)
     guard = backend.instrument(_guard(make, answers), session_info=resolver)
-    with call_info(tenant="told"):
+    with call_info(tenant="acme"):
         _every_call(make, guard, answers)
     _still_counted(backend)
     assert _errors(backend) == {"session_info": 3}
-    assert {span.attributes["budget.tenant"] for span in backend.spans()} == {"told"}
+    assert {span.attributes["budget.tenant"] for span in backend.spans()} == {"acme"}
 
 
 class Prices:
@@ -306,7 +304,7 @@ def test_promise_3_a_price_source_that_answers_rubbish_leaves_the_call_unpriced(
 def test_promise_3_a_raising_exporter_breaks_no_call(
     backend: Backend, make: Make, caplog: Any
 ) -> None:
-    caplog.set_level(logging.CRITICAL)  # the SDK's own words
+    caplog.set_level(logging.CRITICAL)  # silences the SDK's own log lines
     exporter: Any = Breaking(None, "export", "force_flush", "shutdown")
     backend.tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
     backend.logger_provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
@@ -339,7 +337,7 @@ def test_promise_3_a_raising_exporter_breaks_no_call(
         "otel_budget.log_once._log",
     ],
 )
-def test_promise_3_a_bug_of_ours_reaches_nobody_and_outlasts_no_call(
+def test_promise_3_a_bug_of_ours_reaches_no_caller_and_affects_no_later_call(
     backend: Backend, make: Make, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = _answers(make)
@@ -347,7 +345,7 @@ def test_promise_3_a_bug_of_ours_reaches_nobody_and_outlasts_no_call(
     with monkeypatch.context() as patched:
         patched.setattr(target, Breaking(None)._raise)
         _every_call(make, guard, answers)
-    # Nothing of it outlasts the call: spans end, and the next call counts.
+    # Later calls are not affected: spans end, and the next call counts.
     started = backend.span_exporter.get_finished_spans()
     parents = {span.parent.span_id for span in started if span.parent}
     assert parents <= {span.context.span_id for span in started}
@@ -359,11 +357,11 @@ def test_promise_3_a_bug_of_ours_reaches_nobody_and_outlasts_no_call(
         assert len(backend.spans()) == 3
     from opentelemetry import context
 
-    context.attach(context.Context())  # what a broken detach has left behind
+    context.attach(context.Context())  # clears what a broken detach has left behind
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_promise_3_a_span_ends_even_if_what_came_of_it_cannot_be_told(
+def test_promise_3_a_span_ends_even_if_its_outcome_cannot_be_determined(
     backend: Backend, make: Make, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard = backend.instrument(make.guard(make.soft()))
@@ -375,10 +373,10 @@ def test_promise_3_a_span_ends_even_if_what_came_of_it_cannot_be_told(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_promise_3_an_interrupt_at_a_calls_start_is_the_hosts_and_does_not_stop_the_counting(
+def test_promise_3_an_interrupt_at_a_calls_start_reaches_the_host_and_later_calls_still_count(
     backend: Backend, make: Make, method: str
 ) -> None:
-    """A signal handler raises wherever the host happens to be, also in here."""
+    """A signal handler raises wherever the host happens to be, even inside the telemetry."""
     tracers: list[Breaking] = []
 
     def wrap(tracer: Any) -> Any:

@@ -11,8 +11,8 @@ from support.guards import MAKES, METHODS, Make, SyncScript
 from support.processes import python
 
 
-def test_promise_4_no_io_and_no_thread_of_its_own_exports_on_the_callers_path() -> None:
-    """With real exporters and a dead collector; the interpreter audits what a call does."""
+def test_promise_4_no_io_and_no_export_on_the_callers_path() -> None:
+    """With the SDK's own batching and a hung collector; audit hooks see what a call does."""
     python(
         """
         import sys, threading
@@ -25,7 +25,7 @@ def test_promise_4_no_io_and_no_thread_of_its_own_exports_on_the_callers_path() 
         from otel_budget import FlatRates, SessionInfo, instrument
 
         class Hung:
-            '''A collector that never answers, spans, logs and metrics alike.'''
+            '''An exporter of spans, logs and metrics that never gets an answer.'''
             _preferred_temporality = _preferred_aggregation = None
             callers, release = set(), threading.Event()
             def export(self, *a, **k):
@@ -62,7 +62,7 @@ def test_promise_4_no_io_and_no_thread_of_its_own_exports_on_the_callers_path() 
                 guard.check_before_tool(f"s{i}", "t")
         import logging
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # "queue full" is a write
-        calls(300)      # fills every queue; whatever is set up once is set up
+        calls(300)      # fills every queue, and does all that happens only once
         me, seen, watching = threading.get_ident(), [], True
         def audit(event, args):
             if watching and threading.get_ident() == me:
@@ -80,7 +80,7 @@ def test_promise_4_no_io_and_no_thread_of_its_own_exports_on_the_callers_path() 
 
 
 def test_promise_4_a_call_waits_for_no_collection(backend: Backend, make: Make) -> None:
-    """A foreign callback hangs inside a collection, whose locks the SDK holds meanwhile."""
+    """Another library's callback hangs during a collection, while the SDK holds its locks."""
     collecting, release = threading.Event(), threading.Event()
 
     def hang(_: Any) -> list[Any]:

@@ -27,7 +27,7 @@ def test_promise_6_a_session_id_is_on_no_metric(backend: Backend) -> None:
             assert not [v for v in point.attributes.values() if "session-" in str(v)], name
 
 
-def test_promise_6_a_thousand_tenants_make_no_more_series_than_promised(
+def test_promise_6_a_thousand_tenants_make_only_the_promised_number_of_series(
     backend: Backend,
 ) -> None:
     guard = backend.instrument(
@@ -55,7 +55,7 @@ def test_promise_6_a_thousand_tenants_make_no_more_series_than_promised(
     assert backend.value("budget.decisions", budget__tenant="_other_") == 2 * 900
     other = [a for a, _ in decisions if a["budget.tenant"] == "_other_"]
     assert all(attributes["budget.principal"] == "_other_" for attributes in other)
-    # Totals survive every cap.
+    # Caps do not change totals.
     assert backend.value("budget.calls") == 1_000
     assert backend.value("budget.tokens") == 120_000
     assert backend.value("budget.threshold_hits") == 2_000
@@ -73,7 +73,7 @@ def test_promise_6_without_labels_no_tenant_appears(backend: Backend) -> None:
             ), name
 
 
-def test_promise_6_the_largest_number_of_label_sets_asked_for_holds(backend: Backend) -> None:
+def test_promise_6_the_largest_max_label_sets_applies(backend: Backend) -> None:
     few = backend.instrument(SyncScript(), max_label_sets=3)
     for number in range(5):
         _everything(few, "s", tenant=f"t{number}")
@@ -85,10 +85,10 @@ def test_promise_6_the_largest_number_of_label_sets_asked_for_holds(backend: Bac
     assert tenants == {"t0", "t1", "t2", "u0", "u1", "u2", "_other_"}
 
 
-def test_promise_6_the_order_of_the_labels_makes_no_new_set(backend: Backend) -> None:
-    one = backend.instrument(SyncScript(), metric_labels=("tenant", "agent"), max_label_sets=1)
-    two = backend.instrument(SyncScript(), metric_labels=("agent", "tenant"), max_label_sets=1)
-    for guard in (one, two):
+def test_promise_6_another_order_of_labels_is_the_same_set(backend: Backend) -> None:
+    first = backend.instrument(SyncScript(), metric_labels=("tenant", "agent"), max_label_sets=1)
+    second = backend.instrument(SyncScript(), metric_labels=("agent", "tenant"), max_label_sets=1)
+    for guard in (first, second):
         _everything(guard, "s", tenant="acme", agent="a")
     ((attributes, calls),) = backend.series("budget.calls")
     assert calls == 2

@@ -106,7 +106,7 @@ def test_promise_7_sums_saturate_at_int64(backend: Backend) -> None:
                 with call_info(cost_usd=1e308):
                     guard.record_after_llm("s", huge)
     assert backend.encode()
-    # Not only each series: a view or a backend adds them up.
+    # The sum over all series stops there, too, since a view or a backend may add them up.
     for name in ("budget.tokens", "budget.estimated_tokens"):
         assert backend.value(name) == 2**63 - 1
     assert backend.value("budget.calls") == 18

@@ -1,6 +1,6 @@
 """Promise 8: threads, loops, forks and any number of guards; nothing is lost, memory is bounded.
 
-Each case of a fork runs in an interpreter of its own; an alarm ends a child that hangs.
+Each fork test runs in an interpreter of its own; an alarm ends a child that hangs.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_promise_8_ten_thousand_short_lived_guards_leave_only_their_counts(
 
     def alive() -> int:
         gc.collect()
-        return sum(type(one) in {GuardSettings, Levels} for one in gc.get_objects())
+        return sum(type(item) in {GuardSettings, Levels} for item in gc.get_objects())
 
     before = alive()
     for number in range(10_000):
@@ -125,7 +125,7 @@ def test_promise_8_sessions_are_bounded(backend: Backend) -> None:
 
 
 # -- forks ---------------------------------------------------------------------------------
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 PRELUDE = """
 import json, os, signal, sys, threading, time, warnings
@@ -140,7 +140,7 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
 class Guard(SyncScript):
     def budget_levels(self):
         return [BudgetLevel("usd", 1, 2)]
-# Real spans that go nowhere: the lock of an in-memory exporter is not made for forks.
+# Real spans, not exported: the lock of an in-memory exporter does not survive a fork.
 from opentelemetry.sdk.trace import TracerProvider
 SPANS = TracerProvider(shutdown_on_exit=False)
 guard = backend.instrument(
@@ -161,7 +161,7 @@ def exactly(n):
             "budget.telemetry.errors": 0}
 
 def fork(child):
-    '''Run `child` in a fork; it has 30 seconds. Returns its process id.'''
+    '''Run `child` in a forked process for up to 30 seconds. Returns the process id.'''
     pid = os.fork()
     if pid:
         return pid
@@ -210,14 +210,14 @@ def test_promise_8_a_child_starts_from_zero_and_the_parent_goes_on() -> None:
 
 
 @forks
-@pytest.mark.parametrize("durations", [8_192, 40], ids=["as it is", "drained all the time"])
-def test_promise_8_forks_under_load_lose_and_double_nothing(durations: int) -> None:
-    """A drain gives the SDK what has waited; no fork may fall into it."""
+@pytest.mark.parametrize("durations", [8_192, 40], ids=["default queue", "small queue"])
+def test_promise_8_forks_under_load_lose_nothing_and_count_nothing_twice(durations: int) -> None:
+    """While a drain passes queued durations to the SDK, no fork may happen."""
     _run(
         f"""
         import otel_budget.telemetry.hub
         otel_budget.telemetry.hub.MAX_DURATIONS = {durations}
-        def counts():  # what does not fit into a small queue is a telemetry error
+        def counts():  # durations that do not fit into a small queue are telemetry errors
             return {{k: v for k, v in totals().items() if k != "budget.telemetry.errors"}}
         def right(n):
             return {{k: v for k, v in exactly(n).items() if k != "budget.telemetry.errors"}}
@@ -227,7 +227,7 @@ def test_promise_8_forks_under_load_lose_and_double_nothing(durations: int) -> N
                 calls(1)
                 done[k] += 1
         threads = [threading.Thread(target=load, args=(k,), daemon=True) for k in range(6)]
-        sys.setswitchinterval(0.0001)   # forks that fall into the middle of things
+        sys.setswitchinterval(0.0001)   # makes forks happen in the middle of things
         for thread in threads: thread.start()
         def child():
             calls(20)
@@ -271,7 +271,7 @@ def test_promise_8_a_fork_in_the_middle_of_another_threads_tally() -> None:
 
 @forks
 def test_promise_8_a_fork_in_the_middle_of_its_own_tally() -> None:
-    """As from a signal handler: the child goes on adding, to what is the parent's."""
+    """As in a signal handler: the child goes on adding, to the parent's tallies."""
     _run(
         """
         tallies = hub.tallies
@@ -306,7 +306,8 @@ def test_promise_8_a_fork_in_the_middle_of_its_own_tally() -> None:
         "hub.tallies._lock",
         "hub.sessions._lock",
         "hub.levels._lock",
-        "hub.levels._polling",
+        "hub.poller._lock",
+        "hub.poller._polling",
         "hubs._registry.lock.current",
     ],
 )
@@ -340,21 +341,21 @@ def test_promise_8_a_lock_held_at_the_fork_hangs_no_child(lock: str) -> None:
 def test_promise_8_the_childs_guards_are_asked_for_their_levels() -> None:
     _run(
         """
-        def told():
+        def wait_for_levels():
             deadline = time.monotonic() + 20
             while not backend.series("budget.consumed"):
-                assert time.monotonic() < deadline, "nobody asks"
+                assert time.monotonic() < deadline, "the guard is not asked"
                 time.sleep(0.02)
             return True
-        assert told()
-        joined(fork(told))
+        assert wait_for_levels()
+        joined(fork(wait_for_levels))
         """
     )
 
 
 @forks
 def test_promise_8_a_fork_during_a_collection_hangs_no_call_of_the_child() -> None:
-    """The SDK's own lock stays held there: that child exports nothing, but it works."""
+    """The SDK's own lock stays held in the child, which exports nothing but works."""
     _run(
         """
         collecting, release = threading.Event(), threading.Event()
@@ -400,13 +401,13 @@ def test_every_living_owner_is_renewed_in_a_child_even_if_another_fails() -> Non
         import gc, os, sys
         from otel_budget.forks import RenewedLock, renew_in_child
         class Owner:
-            __hash__ = None  # as a class has that defines how it compares
+            __hash__ = None  # as in a class that defines __eq__
             def __init__(self, fails=False):
                 self.fails, self.renewed = fails, 0
                 renew_in_child(self)
             def after_fork(self):
                 self.renewed += 1
-                renew_in_child(self)  # once more changes nothing
+                renew_in_child(self)  # a second time changes nothing
                 self.others = [RenewedLock() for _ in range(100)]
                 if self.fails:
                     raise RuntimeError("no thread to be had")

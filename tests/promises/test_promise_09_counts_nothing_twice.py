@@ -14,7 +14,7 @@ from support.guards import METHODS, AsyncScript, Make, SyncScript, run
 
 
 class Delegating:
-    """A guard of the host's that asks another one."""
+    """A guard written by the host that asks another guard."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -44,7 +44,7 @@ class AsyncDelegating:
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["twice", "inside another"])
-def test_promise_9_the_outermost_counts_and_the_inner_draws_its_span(
+def test_promise_9_the_outermost_guard_counts_and_the_inner_has_a_span(
     backend: Backend, make: Make, nested: bool
 ) -> None:
     inner = backend.instrument(make.guard(make.soft()), name="inner")
@@ -61,7 +61,7 @@ def test_promise_9_the_outermost_counts_and_the_inner_draws_its_span(
     assert backend.value("budget.estimated_tokens") == 1_000
     assert backend.value("budget.guard.duration") == 3
     assert backend.value("budget.guard.duration", budget__guard__name="outer") == 3
-    assert len(backend.logs()) == 1  # both soft limits are of one resource: one a minute
+    assert len(backend.logs()) == 1  # both soft limits have the same resource: one log a minute
     assert backend.value("budget.unpriced_calls") == 0
     for method in METHODS:
         by_name = {s.attributes["budget.guard.name"]: s for s in backend.spans(f"budget.{method}")}
@@ -69,12 +69,12 @@ def test_promise_9_the_outermost_counts_and_the_inner_draws_its_span(
         assert by_name["inner"].events == ()
     events = [event for span in backend.spans() for event in span.events]
     assert len(events) == 2
-    # Afterwards the inner one counts again by itself.
+    # Called directly, the inner guard counts again.
     make.call(inner, "check_before_llm", "s1", 5)
     assert backend.value("budget.decisions") == 3
 
 
-def test_promise_9_a_task_that_outlives_the_outer_call_counts_by_itself(backend: Backend) -> None:
+def test_promise_9_a_task_that_outlives_the_outer_call_counts_on_its_own(backend: Backend) -> None:
     inner = backend.instrument(AsyncScript({"decision": "allow"}), name="inner")
     tasks: list[asyncio.Task[Any]] = []
     go = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Promise 10: what is reported is what the runtime makes of it."""
+"""Promise 10: decisions are reported as the runtime sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def _coroutine() -> None: ...
 def test_promise_10_what_the_runtime_rejects_is_malformed(
     backend: Backend, make: Make, method: str
 ) -> None:
-    answers = [each() for each in RUBBISH if each() is not None]
+    answers = [make_answer() for make_answer in RUBBISH if make_answer() is not None]
     for answer in answers:
         make.call(backend.instrument(make.guard(answer)), method, *make.arguments(method))
     assert backend.value("budget.decisions", budget__decision="malformed") == len(answers)
@@ -29,7 +29,7 @@ def test_promise_10_what_the_runtime_rejects_is_malformed(
     assert {s.attributes["error.type"] for s in backend.spans()} == {"malformed"}
 
 
-def test_promise_10_a_sync_guard_that_answers_a_coroutine_is_malformed(backend: Backend) -> None:
+def test_promise_10_a_coroutine_from_a_sync_guard_is_malformed(backend: Backend) -> None:
     coroutine = _coroutine()
     assert backend.instrument(SyncScript(coroutine)).check_before_llm("s", 1) is coroutine
     coroutine.close()
@@ -59,7 +59,7 @@ def test_promise_10_an_answer_after_its_deadline_is_late(
     assert backend.value("budget.guard.duration", budget__decision="late") == 1
 
 
-def test_promise_10_the_runtimes_own_deadline_holds_for_dict_answers_only(
+def test_promise_10_the_runtimes_own_deadline_applies_to_dict_answers_only(
     backend: Backend, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Clock:
@@ -78,7 +78,7 @@ def test_promise_10_the_runtimes_own_deadline_holds_for_dict_answers_only(
     assert point.sum == pytest.approx(5.6)
 
 
-def test_promise_10_an_exception_is_an_error_even_if_it_came_late(backend: Backend) -> None:
+def test_promise_10_a_late_exception_is_still_an_error(backend: Backend) -> None:
     def slow() -> Any:
         time.sleep(0.02)
         raise Refused

@@ -1,1 +1,1 @@
-"""What the tests of more than one room share."""
+"""Helpers for tests in more than one room."""

@@ -1,4 +1,4 @@
-"""Calls to the a3s bridge as that SDK makes them: from bare threads."""
+"""Calls to the a3s bridge as its SDK makes them: from bare threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALLOW = {"decision": "allow"}
 
 
 def on_bare_threads(*calls: Callable[[], Any]) -> list[Any]:
-    """Make the calls at once, each on a thread of no `threading.Thread`, and wait for all."""
+    """Make the calls at once, each on a thread without a `threading.Thread`, and wait for all."""
     results: dict[int, Any] = {}
     done = threading.Semaphore(0)
 

@@ -28,7 +28,7 @@ PRICES = FlatRates(input=3.0, output=15.0)
 
 
 class Application:
-    """Providers that send to one Collector, and what it takes to send now."""
+    """Providers that send to one Collector, and `flush` to make them send now."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Application:
 
 
 class Scripted:
-    """A synchronous dict guard that answers whatever it is told to; a tool's name is its answer."""
+    """A synchronous dict guard that answers with its `answer`, or raises it."""
 
     def __init__(self) -> None:
         self.answer: Any = None
@@ -116,7 +116,7 @@ def soft(message: str = "nearly") -> dict[str, Any]:
 
 
 class LoadApp:
-    """`load_app.py` as a process: what it reports at its end are its own books."""
+    """`load_app.py` as a process. At its end it reports its own books."""
 
     def __init__(self, endpoint: str, service: str) -> None:
         environment = {
@@ -140,20 +140,20 @@ class LoadApp:
         assert self.process.stdout.readline() == "started\n"
 
     def mark(self, phase: str) -> None:
-        """From now on calls are timed under this name."""
-        self._say(f"mark {phase}")
+        """Time calls under this name from now on."""
+        self._send(f"mark {phase}")
 
     def finish(self) -> dict[str, Any]:
         """Stop the load, let the application shut down, and return its books."""
-        self._say("finish")
+        self._send("finish")
         return self._report()
 
     def terminate(self) -> dict[str, Any]:
-        """The same by SIGTERM, in the middle of the load."""
+        """End the application by SIGTERM in the middle of the load, and return its books."""
         self.process.terminate()
         return self._report()
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
@@ -167,7 +167,7 @@ class LoadApp:
         return books
 
     def close(self) -> None:
-        """Make sure that it is gone."""
+        """Make sure that the process is gone."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

@@ -1,4 +1,4 @@
-"""A real SDK in memory: what the adapter has sent, and what OTLP makes of it."""
+"""A real SDK in memory: what was sent to it, and its encoding as OTLP."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class Backend:
         return [(attributes, point.value) for attributes, point in self.points(name)]
 
     def value(self, name: str, **wanted: str) -> float:
-        """The sum over the series that carry `wanted`; `__` in a keyword is a dot."""
-        asked = {key.replace("__", "."): value for key, value in wanted.items()}
+        """The sum over the series with the attributes `wanted`; `__` in a keyword is a dot."""
+        attributes_wanted = {key.replace("__", "."): value for key, value in wanted.items()}
         return sum(
             getattr(point, "value", None) if hasattr(point, "value") else point.count
             for attributes, point in self.points(name)
-            if asked.items() <= attributes.items()
+            if attributes_wanted.items() <= attributes.items()
         )
 
     def encode(self) -> bytes:

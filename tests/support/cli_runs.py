@@ -1,4 +1,4 @@
-"""Running the command: in this process where that is enough, in its own where it must be."""
+"""Running the command: in this process, or in its own where that is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards for the gate's tests: every check comes to one decision."""
+"""Guards for the gate's tests: all checks of a guard give the same decision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GuardDownError(Exception):
 
 
 def check(make: Make, decision: str) -> Any:
-    """Answer a check with this decision."""
+    """Answer a check with this decision, or raise."""
     if decision == "raises":
         raise GuardDownError("redis://user:secret@host")
     return {
@@ -35,7 +35,7 @@ def check(make: Make, decision: str) -> Any:
 
 
 class SyncFixed:
-    """A guard whose checks come to one decision, and which remembers the usage it is told."""
+    """A guard whose checks all give one decision, and that keeps the usage reported to it."""
 
     def __init__(self, make: Make, decision: str) -> None:
         self.make, self.decision, self.recorded = make, decision, list[Any]()

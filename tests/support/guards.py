@@ -1,7 +1,7 @@
-"""Guards of every make, and the answers they are told to give.
+"""Guards of every make, and answers for them.
 
-Names of the telemetry are spelt out in the tests, never taken from `semconv`: that is what fails
-when one changes.
+The tests spell out the telemetry's names and never take them from `semconv`, so that they fail when
+a name changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ METHODS = ("check_before_llm", "record_after_llm", "check_before_tool")
 
 
 class SyncScript:
-    """A synchronous guard that answers what it is told to, and remembers what it was asked."""
+    """A synchronous guard that gives, calls or raises its `answer`, and keeps what it was asked."""
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
@@ -132,14 +132,14 @@ def run(coroutine: Any) -> Any:
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call returned, or the exception object it raised."""
+    """The return value of a call, or the exception that it raised."""
     try:
         return call()
     except BaseException as error:
         return error
 
 
-#: Makes answers that are none in either dialect, but for the first: None allows.
+#: Functions that return answers which are invalid in both dialects, except the first: None allows.
 RUBBISH: list[Callable[[], Any]] = [
     lambda: None,
     object,
@@ -155,4 +155,4 @@ RUBBISH: list[Callable[[], Any]] = [
 
 
 class Refused(Exception):
-    """What a guard of the tests raises."""
+    """Raised by guards of the tests."""

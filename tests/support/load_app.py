@@ -1,8 +1,8 @@
 """An application under load, as a process of its own: ``python load_app.py SERVICE``.
 
-It keeps its own books, in the guard and around it, never asking the telemetry. On standard input
-``mark NAME`` begins a phase, ``finish`` ends the process; SIGTERM ends it too. The last line of
-its output is the books as JSON.
+It keeps its own books, in the guard and around it, without using the telemetry. On standard input
+``mark NAME`` begins a phase and ``finish`` ends the process; SIGTERM ends it, too. The last line of
+its output is its books as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SESSION = 10  # cycles
 
 
 class Guard:
-    """Refuses every tenth call and warns at another; each refusal says which it is."""
+    """Refuses one call in ten and warns at another; each message has the call's number."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -51,7 +51,7 @@ class Guard:
 
 
 class Books:
-    """What the application counted itself."""
+    """The application's own counts."""
 
     def __init__(self) -> None:
         self.decisions = self.tokens = self.recorded = 0

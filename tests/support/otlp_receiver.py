@@ -1,4 +1,4 @@
-"""A receiver of OTLP on loopback that decodes what it is sent, and can be a bad one."""
+"""A receiver of OTLP on loopback that decodes what it is sent, and can answer with errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUESTS: dict[str, Any] = {
 
 
 class Receiver:
-    """What has arrived. `status` is the HTTP answer, per path where it is a dict."""
+    """Keeps what has arrived. `status` holds the HTTP status to answer with, by path."""
 
     def __init__(self, port: int = 0) -> None:
         self.status: dict[str, int] = {}
@@ -45,8 +45,8 @@ class Receiver:
                     receiver.received.append(request)
                     receiver.connections.setdefault(self.client_address, set()).update(
                         pair.value.string_value
-                        for one in _parts(request)
-                        for pair in one.resource.attributes
+                        for part in _parts(request)
+                        for pair in part.resource.attributes
                         if pair.key == "service.instance.id"
                     )
                 self.send_response(status)
@@ -64,9 +64,9 @@ class Receiver:
     def resources(self) -> list[dict[str, str]]:
         """The attributes of every resource that sent something."""
         return [
-            {pair.key: pair.value.string_value for pair in one.resource.attributes}
+            {pair.key: pair.value.string_value for pair in part.resource.attributes}
             for request in list(self.received)
-            for one in _parts(request)
+            for part in _parts(request)
         ]
 
     def spans(self) -> list[Any]:
@@ -74,8 +74,8 @@ class Receiver:
             span
             for request in list(self.received)
             if isinstance(request, ExportTraceServiceRequest)
-            for one in request.resource_spans
-            for scope in one.scope_spans
+            for part in request.resource_spans
+            for scope in part.scope_spans
             for span in scope.spans
         ]
 
@@ -84,8 +84,8 @@ class Receiver:
             record
             for request in list(self.received)
             if isinstance(request, ExportLogsServiceRequest)
-            for one in request.resource_logs
-            for scope in one.scope_logs
+            for part in request.resource_logs
+            for scope in part.scope_logs
             for record in scope.log_records
         ]
 
@@ -95,9 +95,9 @@ class Receiver:
         for request in list(self.received):
             if not isinstance(request, ExportMetricsServiceRequest):
                 continue
-            for one in request.resource_metrics:
-                attributes = {p.key: p.value.string_value for p in one.resource.attributes}
-                for scope in one.scope_metrics:
+            for part in request.resource_metrics:
+                attributes = {p.key: p.value.string_value for p in part.resource.attributes}
+                for scope in part.scope_metrics:
                     for metric in scope.metrics:
                         if metric.name == name:
                             found.setdefault(attributes["service.instance.id"], []).extend(
@@ -115,13 +115,13 @@ def _parts(request: Any) -> list[Any]:
 
 @contextmanager
 def receiver(port: int = 0) -> Iterator[Receiver]:
-    """A receiver that accepts everything, until it is told otherwise."""
-    one = Receiver(port)
-    thread = threading.Thread(target=one.server.serve_forever, args=(0.05,), daemon=True)
+    """A receiver that accepts everything, until its `status` is set."""
+    running = Receiver(port)
+    thread = threading.Thread(target=running.server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield one
+        yield running
     finally:
-        one.server.shutdown()
-        one.server.server_close()
+        running.server.shutdown()
+        running.server.server_close()
         thread.join(5)

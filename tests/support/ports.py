@@ -1,4 +1,4 @@
-"""Ports of this run alone, also beside another run on the same machine."""
+"""Ports for this run alone, even while another run uses the same machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collector.stack import free_addresses
 
 
 def free_port() -> int:
-    """A port on which nothing listens, and which no other run is given."""
+    """A port on which nothing listens and that no other run gets."""
     return int(free_addresses()["OTELCOL_OTLP_HTTP"].rpartition(":")[2])
 
 

@@ -22,7 +22,7 @@ def eventually(
 
     Args:
         probe: Asks.
-        wanted: Says whether the answer is the one; by default any true one.
+        wanted: Whether an answer is the wanted one; by default any true value is.
         timeout: Seconds.
 
     Returns:
@@ -49,7 +49,7 @@ def query(prometheus: str, expression: str) -> list[tuple[dict[str, str], float]
 
 
 def total(prometheus: str, expression: str) -> float | None:
-    """The sum over what an instant query answers, None when it answers nothing."""
+    """The sum of the values that an instant query returns; None if it returns none."""
     rows = query(prometheus, expression)
     return sum(value for _, value in rows) if rows else None
 

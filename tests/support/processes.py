@@ -1,4 +1,4 @@
-"""Programs of their own: fresh interpreters, and programs that Ctrl-C ends."""
+"""Separate processes: fresh interpreters, and programs that Ctrl-C can end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.paths import ROOT, TESTS
 def python(
     script: str, *arguments: str, timeout: float = 60, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script in a fresh interpreter; the test fails with what it wrote if it failed."""
+    """Run a script in a fresh interpreter; if it fails, the test fails and shows its output."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     path = os.pathsep.join([*sys.path, str(ROOT), str(TESTS)])
     done = subprocess.run(
@@ -32,10 +32,11 @@ def python(
 
 
 def start_interruptible(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-    """Start a program that Ctrl-C ends, even if this run itself was started to ignore it.
+    """Start a program that Ctrl-C can end, even if this run itself ignores it.
 
-    A shell without job control makes what it starts with ``&`` ignore SIGINT, which is handed down
-    to every program started from there. A handler is not: its place is taken by the default.
+    A shell without job control makes a program that it starts with ``&`` ignore SIGINT, and so do
+    all programs started from there. A handler is not inherited: in a new program it becomes the
+    default again.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

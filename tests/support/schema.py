@@ -1,4 +1,4 @@
-"""Who the schema's tests act for, and how they read a metric's series."""
+"""The session that the schema's tests act for, and how they read a metric's series."""
 
 from __future__ import annotations
 

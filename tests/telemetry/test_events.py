@@ -14,7 +14,7 @@ from support.schema import WHO, instrumented
 
 
 @pytest.mark.parametrize("method", ["check_before_llm", "check_before_tool"])
-def test_the_event_carries_the_five_fields_of_the_runtimes_own(
+def test_the_span_event_has_the_five_fields_of_the_runtimes_event(
     backend: Backend, make: Make, method: str
 ) -> None:
     for answer in (make.soft("r", 4.0, 5.0), make.soft("r", 4.0, 5.0, "m"), make.deny("r", "no")):
@@ -41,7 +41,7 @@ def test_the_event_carries_the_five_fields_of_the_runtimes_own(
 
 
 @pytest.mark.parametrize("method", ["check_before_llm", "check_before_tool"])
-def test_the_log_event_says_the_same_and_points_to_the_span(
+def test_the_log_event_has_the_same_fields_and_points_to_the_span(
     backend: Backend, make: Make, method: str
 ) -> None:
     before = time.time_ns()
@@ -102,7 +102,7 @@ def test_a_session_that_stays_above_its_soft_limit_logs_once_a_minute_per_resour
     clock.now += 61
     make.call(cost, "check_before_llm", "s1", 1)
     assert len(backend.logs()) == 4
-    # Span events and counters are not thinned; denials neither.
+    # Span events and counters are not thinned out, nor are denials.
     assert sum(len(span.events) for span in backend.spans()) == 7
     assert backend.value("budget.threshold_hits", budget__kind="soft") == 7
     deny = instrumented(backend, make.guard(make.deny()))
@@ -112,7 +112,7 @@ def test_a_session_that_stays_above_its_soft_limit_logs_once_a_minute_per_resour
 
 
 @pytest.mark.parametrize(
-    ("asked", "variable", "span_events", "log_events"),
+    ("option", "variable", "span_events", "log_events"),
     [
         (None, None, 1, 1),
         ("both", None, 1, 1),
@@ -124,11 +124,11 @@ def test_a_session_that_stays_above_its_soft_limit_logs_once_a_minute_per_resour
         (None, "nonsense", 1, 1),
     ],
 )
-def test_the_events_option_says_where_hits_are_written(
+def test_the_events_option_decides_where_hits_are_written(
     *,
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
-    asked: Any,
+    option: Any,
     variable: str | None,
     span_events: int,
     log_events: int,
@@ -136,6 +136,6 @@ def test_the_events_option_says_where_hits_are_written(
     if variable is not None:
         monkeypatch.setenv("OTEL_PYTHON_BUDGET_EVENTS", variable)
     deny = {"decision": "deny", "resource": "r", "reason": "x"}
-    instrumented(backend, SyncScript(deny), events=asked).check_before_llm("s", 1)
+    instrumented(backend, SyncScript(deny), events=option).check_before_llm("s", 1)
     assert (len(backend.span().events), len(backend.logs())) == (span_events, log_events)
     assert backend.value("budget.threshold_hits") == 1

@@ -1,4 +1,4 @@
-"""One hub per effective meter provider; whatever the order of set-up, nothing is lost or doubled.
+"""One hub per effective meter provider: in any order of set-up, nothing is lost or counted twice.
 
 The global providers can be set once per process, so these cases run in fresh interpreters.
 """
@@ -16,7 +16,7 @@ from support.backend import Backend
 from support.guards import SyncScript
 from support.processes import python
 
-#: In place of the thousands of durations that a hub keeps.
+#: Replaces the thousands of durations that a hub can keep.
 SMALL = 200
 
 PRELUDE = """
@@ -112,7 +112,7 @@ CASES = {
         use_globally()
         i = guard("c"); call(i); expect(2, "ac", b); expect(2, "b", c)
     """,
-    "another meter of ours exists": """
+    "another meter has an instrument of our name": """
         use_globally()
         metrics.get_meter("otel_budget_other").create_counter("budget.decisions").add(7)
         g = guard("a"); call(g)
@@ -168,12 +168,12 @@ assert len(live_hubs()) - before <= 2, len(live_hubs())
     )
 
 
-def test_a_finalizer_that_asks_while_the_instruments_are_made_gets_the_same_hub() -> None:
+def test_a_finalizer_that_runs_while_the_instruments_are_made_gets_the_same_hub() -> None:
     python(
         PRELUDE
         + """
 import faulthandler
-faulthandler.dump_traceback_later(20, exit=True)  # a lock that hangs is to end
+faulthandler.dump_traceback_later(20, exit=True)  # ends the process if a lock hangs
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 inner = []
@@ -239,7 +239,7 @@ def test_durations_beyond_the_queue_are_dropped_and_counted(
     monkeypatch.setattr(hub_module, "MAX_DURATIONS", SMALL)
     guard = backend.instrument(SyncScript({"decision": "allow"}))
     hub = hub_for(backend.meter_provider)
-    monkeypatch.setattr(hub, "_wake_thread", lambda: None)  # a thread that gets no time
+    monkeypatch.setattr(hub, "_wake_thread", lambda: None)  # as if the thread got no time
     for _ in range(SMALL + 10):
         guard.check_before_llm("s", 1)
     assert backend.value("budget.telemetry.errors", budget__component="duration_queue") == 10
@@ -257,7 +257,7 @@ def test_a_half_full_queue_is_drained_between_collections(
     calls = 0
     while calls < 3 * SMALL:
         if len(hub.durations) > SMALL * 3 // 4:  # let the thread have its turn
-            assert time.monotonic() < deadline, "nobody drains the queue"
+            assert time.monotonic() < deadline, "the queue is not drained"
             time.sleep(0.01)
             continue
         guard.check_before_llm("s", 1)

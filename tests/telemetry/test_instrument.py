@@ -1,4 +1,4 @@
-"""`instrument` beside its promises: what it refuses, copies, and spans around the guard."""
+"""`instrument` apart from its promises: what it refuses, copies, and spans around the guard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.backend import Backend
 from support.guards import METHODS, Make, SyncScript
 
 
-# -- 1: the guard's own object, its arguments, its attributes --------------------------------
+# -- what is refused, and copies -------------------------------------------------------------
 class Mixed:
     def check_before_llm(self, session_id: str, tokens: int) -> None: ...
 
@@ -22,7 +22,7 @@ class Mixed:
 
 
 @pytest.mark.parametrize(
-    ("guard", "options", "error", "says"),
+    ("guard", "options", "error", "message"),
     [
         (Mixed(), {}, TypeError, r"record_after_llm.*check_before_llm"),
         (object(), {}, TypeError, "check_before_llm"),
@@ -37,10 +37,10 @@ class Mixed:
         (SyncScript(), {"prices": "free"}, TypeError, "prices"),
     ],
 )
-def test_what_cannot_be_instrumented_is_said_clearly(
-    backend: Backend, guard: Any, options: dict[str, Any], error: type[Exception], says: str
+def test_a_wrong_guard_or_option_is_a_clear_error(
+    backend: Backend, guard: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         backend.instrument(guard, **options)
 
 
@@ -51,9 +51,9 @@ def test_copies_of_an_instrumented_guard_are_instrumented_copies(backend: Backen
     assert shallow.asked is guard.asked
     assert deep.asked == guard.asked
     assert deep.asked is not guard.asked
-    for one in (shallow, deep):
+    for copied in (shallow, deep):
         with call_info(tenant="acme"):
-            one.check_before_llm("s", 1)
+            copied.check_before_llm("s", 1)
     assert backend.value("budget.decisions", budget__tenant="acme") == 2
     again = pickle.loads(pickle.dumps(instrument(SyncBudgetGuard(), prices=None)))
     assert again.check_before_llm("s", 1) == Allow()

@@ -1,4 +1,4 @@
-"""How full the budgets are: asked of the guards by a thread, read at collection."""
+"""How full the budgets are: guards are polled by a thread, levels are read at collection."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import pytest
 
 from otel_budget import BudgetGuard, BudgetLevel, semconv
 from otel_budget.telemetry import levels as levels_module
+from otel_budget.telemetry import polling
 from otel_budget.telemetry.hubs import poll_levels
 from otel_budget.telemetry.levels import GAUGES, LevelRow, Levels
+from otel_budget.telemetry.polling import Poller
 from otel_budget.telemetry.tallies import Tallies
 from support.backend import Backend
 from support.guards import SyncScript
@@ -32,12 +34,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(levels_module, "time", clock)
+    for module in (levels_module, polling):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
-class Told(SyncScript):
-    """A guard whose levels are what a function answers."""
+class LeveledGuard(SyncScript):
+    """A guard whose levels are the answers of a function."""
 
     def __init__(self, levels: Callable[[], Any]) -> None:
         super().__init__()
@@ -57,18 +60,18 @@ def _resources(backend: Backend, metric: str = "budget.consumed") -> dict[str, f
     return {a["budget.resource"]: value for a, value in backend.series(metric)}
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
+def _until(condition: Callable[[], bool], failure: str) -> None:
     deadline = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, failure
         time.sleep(0.01)
 
 
-def test_a_thread_asks_and_neither_caller_nor_collection_does(backend: Backend) -> None:
-    inner = Told(lambda: [_level()])
+def test_a_thread_asks_the_guard_and_neither_caller_nor_collection_does(backend: Backend) -> None:
+    inner = LeveledGuard(lambda: [_level()])
     guard = backend.instrument(inner)
     guard.check_before_llm("s", 1)
-    _until(lambda: _resources(backend) == {"usd": 4}, "nobody asked the guard")
+    _until(lambda: _resources(backend) == {"usd": 4}, "the guard was not asked")
     backend.collect()
     guard.check_before_llm("s", 1)
     assert threading.current_thread().name not in inner.threads
@@ -108,8 +111,8 @@ def _breaks_off() -> Iterator[Any]:
 def test_a_guard_that_raises_anything_is_counted_and_hurts_nobody(
     backend: Backend, levels: Any
 ) -> None:
-    first = backend.instrument(Told(levels), name="broken")
-    second = backend.instrument(Told(lambda: [_level("fine")]), name="fine")
+    first = backend.instrument(LeveledGuard(levels), name="broken")
+    second = backend.instrument(LeveledGuard(lambda: [_level("fine")]), name="fine")
     poll_levels()
     assert _resources(backend) == {"fine": 4}
     assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 1
@@ -118,11 +121,11 @@ def test_a_guard_that_raises_anything_is_counted_and_hurts_nobody(
     assert first.check_before_llm("s", 1) is second.check_before_llm("s", 1) is None
 
 
-def test_a_guard_that_hangs_is_left_alone_until_it_has_come_back(backend: Backend) -> None:
+def test_a_guard_that_hangs_is_left_alone_until_it_has_returned(backend: Backend) -> None:
     release = threading.Event()
-    hanging = Told(lambda: [_level("late")] if release.wait(60) else [])
+    hanging = LeveledGuard(lambda: [_level("late")] if release.wait(60) else [])
     answers = itertools.count(1)
-    fine = Told(lambda: [_level("fine", next(answers), 1_000)])
+    fine = LeveledGuard(lambda: [_level("fine", next(answers), 1_000)])
     guards = [backend.instrument(hanging), backend.instrument(fine)]
     try:
         _until(lambda: "fine" in _resources(backend), "the hanging guard holds up the others")
@@ -133,7 +136,7 @@ def test_a_guard_that_hangs_is_left_alone_until_it_has_come_back(backend: Backen
     finally:
         release.set()
     assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 1
-    _until(lambda: "late" in _resources(backend), "what it said in the end is lost")
+    _until(lambda: "late" in _resources(backend), "its late answer is lost")
     _until(lambda: bool(poll_levels(1.0)) or len(hanging.threads) >= 2, "never asked again")
     del guards
 
@@ -149,9 +152,11 @@ def test_an_async_guard_has_a_plain_budget_levels(backend: Backend) -> None:
     del guard
 
 
-def test_levels_may_be_mappings_and_what_is_none_is_left_out(backend: Backend) -> None:
+def test_levels_may_be_mappings_and_anything_else_is_left_out(backend: Backend) -> None:
     guard = backend.instrument(
-        Told(lambda: iter([{"resource": "usd", "consumed": 1, "limit": 2}, "rubbish", None]))
+        LeveledGuard(
+            lambda: iter([{"resource": "usd", "consumed": 1, "limit": 2}, "rubbish", None])
+        )
     )
     poll_levels()
     assert _resources(backend) == {"usd": 1}
@@ -159,7 +164,9 @@ def test_levels_may_be_mappings_and_what_is_none_is_left_out(backend: Backend) -
 
 
 def test_an_endless_answer_ends(backend: Backend) -> None:
-    guard = backend.instrument(Told(lambda: (_level(f"r{number}") for number in itertools.count())))
+    guard = backend.instrument(
+        LeveledGuard(lambda: (_level(f"r{number}") for number in itertools.count()))
+    )
     poll_levels(20)
     series = backend.series("budget.consumed")
     assert 100 <= len(series) <= 1_800
@@ -167,9 +174,9 @@ def test_an_endless_answer_ends(backend: Backend) -> None:
     del guard
 
 
-def test_levels_that_fall_on_one_series_are_the_fullest_of_them_whole(backend: Backend) -> None:
+def test_of_several_levels_on_one_series_the_fullest_is_reported_whole(backend: Backend) -> None:
     guard = backend.instrument(
-        Told(
+        LeveledGuard(
             lambda: [
                 _level("usd", 90, 1_000, tenant="a", window="day", window_length=86_400),
                 _level("usd", 9, 10, tenant="b", window="day", window_length=3_600),
@@ -188,7 +195,9 @@ def test_levels_that_fall_on_one_series_are_the_fullest_of_them_whole(backend: B
 
 def test_two_windows_of_one_resource_are_two_series(backend: Backend) -> None:
     guard = backend.instrument(
-        Told(lambda: [_level("usd", 95, 100, window="day"), _level("usd", 10, 100, window="month")])
+        LeveledGuard(
+            lambda: [_level("usd", 95, 100, window="day"), _level("usd", 10, 100, window="month")]
+        )
     )
     poll_levels()
     found = {a["budget.window"]: value for a, value in backend.series("budget.utilization")}
@@ -199,7 +208,7 @@ def test_two_windows_of_one_resource_are_two_series(backend: Backend) -> None:
 @pytest.mark.parametrize("consumed", [-1.0, 1e308])
 def test_no_level_poisons_an_export(backend: Backend, consumed: float) -> None:
     guard = backend.instrument(
-        Told(
+        LeveledGuard(
             lambda: [
                 _level("\ud800" if consumed < 0 else "x" * 1_000, consumed, 1e-308, unit=""),
             ]
@@ -217,7 +226,8 @@ def test_no_level_poisons_an_export(backend: Backend, consumed: float) -> None:
 
 def test_guard_names_are_capped_on_gauges_too(backend: Backend) -> None:
     guards = [
-        backend.instrument(Told(lambda: [_level()]), name=f"guard-{number}") for number in range(80)
+        backend.instrument(LeveledGuard(lambda: [_level()]), name=f"guard-{number}")
+        for number in range(80)
     ]
     poll_levels(20)
     names = {a["budget.guard.name"] for a, _ in backend.series("budget.consumed")}
@@ -226,8 +236,8 @@ def test_guard_names_are_capped_on_gauges_too(backend: Backend) -> None:
     del guards
 
 
-def test_a_guard_that_is_gone_tells_nothing_any_more(backend: Backend) -> None:
-    guard = backend.instrument(Told(lambda: [_level()]))
+def test_a_guard_that_is_gone_has_no_levels_any_more(backend: Backend) -> None:
+    guard = backend.instrument(LeveledGuard(lambda: [_level()]))
     poll_levels()
     assert _resources(backend) == {"usd": 4}
     del guard
@@ -237,26 +247,27 @@ def test_a_guard_that_is_gone_tells_nothing_any_more(backend: Backend) -> None:
 
 def test_an_answer_is_reported_while_it_is_fresh(clock: Clock) -> None:
     answers: list[Any] = [[_level()]]
-    levels = Levels(Tallies(10), lambda *_: None)
-    guard = Told(lambda: answers.pop() if answers else _raise(RuntimeError("gone")))
-    levels.watch(guard, lambda wrapper: wrapper.budget_levels(), "g", ())
-    levels.poll(now=True)
+    poller = Poller(lambda *_: None)
+    levels = Levels(Tallies(10), poller)
+    guard = LeveledGuard(lambda: answers.pop() if answers else _raise(RuntimeError("gone")))
+    poller.add(guard, lambda wrapper: wrapper.budget_levels(), "g", ())
+    poller.poll(now=True)
     clock.now += 59
-    levels.poll(now=True)  # fails: the last answer stands
+    poller.poll(now=True)  # fails, so the last answer stays
     assert len(levels.rows()) == 1
     clock.now += 2
     assert levels.rows() == {}
 
 
-def test_a_guard_is_not_asked_more_often_than_it_is_due(clock: Clock) -> None:
-    levels = Levels(Tallies(10), lambda *_: None)
-    guard = Told(list)
-    levels.watch(guard, lambda wrapper: wrapper.budget_levels(), "g", ())
+def test_a_guard_is_not_asked_before_it_is_due(clock: Clock) -> None:
+    poller = Poller(lambda *_: None)
+    guard = LeveledGuard(list)
+    poller.add(guard, lambda wrapper: wrapper.budget_levels(), "g", ())
     for _ in range(5):
-        levels.poll()
+        poller.poll()
     assert len(guard.threads) == 1
     clock.now += 5
-    levels.poll()
+    poller.poll()
     assert len(guard.threads) == 2
 
 
@@ -270,8 +281,8 @@ def test_a_soft_limit_is_forgotten_after_five_minutes(backend: Backend, clock: C
     assert _resources(backend) == {}
 
 
-def test_a_guard_that_tells_its_levels_has_no_gauges_of_soft_limits(backend: Backend) -> None:
-    inner = Told(lambda: [_level("cap", 4, 5)])
+def test_a_guard_that_has_levels_has_no_gauges_of_soft_limits(backend: Backend) -> None:
+    inner = LeveledGuard(lambda: [_level("cap", 4, 5)])
     inner.answer = {"decision": "soft", "resource": "threshold", "consumed": 4, "limit": 4}
     guard = backend.instrument(inner)
     guard.check_before_llm("s", 1)

@@ -34,7 +34,7 @@ INSTRUMENTS = {
 
 
 class Everything:
-    """A guard that brings every instrument to life."""
+    """A guard that makes every instrument report."""
 
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
         if estimated_prompt_tokens == 0:
@@ -49,7 +49,7 @@ class Everything:
         raise RuntimeError("no more")
 
 
-def test_there_are_these_instruments_and_no_others(backend: Backend) -> None:
+def test_these_are_the_instruments(backend: Backend) -> None:
     class Level(Everything):
         def budget_levels(self) -> Any:
             return [BudgetLevel("r", 1, 2, window="day", window_length=86_400, window_remaining=60)]
@@ -66,7 +66,7 @@ def test_there_are_these_instruments_and_no_others(backend: Backend) -> None:
         guard.check_before_llm("s", 1)
     poll_levels()
     metrics = backend.collect()
-    # A gate's own count needs a gate.
+    # Only a gate counts calls without usage.
     found = {
         name: (type(metric.data).__name__, metric.unit)
         for name, metric in metrics.items()
@@ -84,7 +84,7 @@ def test_there_are_these_instruments_and_no_others(backend: Backend) -> None:
 
 DECISIONS = ("allow", "soft_limit", "deny", "malformed", "error", "late", "cancelled")
 
-#: What each attribute of a metric may say in the test below: no value fits two free names.
+#: The values of each attribute in the test below: no value fits two attributes with free values.
 VALUES = {
     "budget.decision_point": {"llm", "tool", "usage"},
     "budget.decision": {*DECISIONS, "recorded"},
@@ -110,8 +110,8 @@ LABEL_VALUES = {
 }
 
 
-def test_every_attribute_of_every_metric_carries_values_of_its_own(backend: Backend) -> None:
-    """Series are counted under values in the order of the metric's attributes: none may swap."""
+def test_every_attribute_of_every_metric_has_its_own_values(backend: Backend) -> None:
+    """Series keys hold values in the order of the metric's attributes: none may be swapped."""
 
     class Guard(SyncScript):
         def budget_levels(self) -> Any:
@@ -138,7 +138,7 @@ def test_every_attribute_of_every_metric_carries_values_of_its_own(backend: Back
     with call_info(tenant="another"):
         guard.check_before_llm("s", 1)
     with BudgetGate(guard).llm_call("s", 1):
-        pass  # and no usage is told
+        pass  # no usage is reported
     poll_levels()
     script.answer = RuntimeError("no")
     for method, argument in (("llm", 1), ("tool", "the-tool")):
@@ -190,10 +190,10 @@ def test_tokens_by_disjoint_type_and_calls_and_cost(backend: Backend, make: Make
     for _ in range(2):
         usage = make.usage(100, 20, cache_read_tokens=30)
         make.call(guard, "record_after_llm", "s", usage)
-    each = {"input": 200, "output": 40, "cache_read": 60, "cache_write": 0}
+    tokens = {"input": 200, "output": 40, "cache_read": 60, "cache_write": 0}
     key = {**LABELS, **CALL}
     assert series_of(backend, "budget.tokens") == {
-        labelled(key, budget__token__type=kind): count for kind, count in each.items()
+        labelled(key, budget__token__type=kind): count for kind, count in tokens.items()
     }
     assert series_of(backend, "budget.calls") == {labelled(key): 2}
     assert series_of(backend, "budget.cost") == {labelled(key): pytest.approx(2 * 143 / 1e6)}
@@ -208,7 +208,7 @@ def test_usage_counts_even_if_the_guards_own_record_raises(backend: Backend, mak
     assert backend.value("budget.guard.duration", budget__decision="error") == 1
 
 
-def test_usage_counts_as_it_was_told_even_if_the_guard_uses_it_up(backend: Backend) -> None:
+def test_usage_counts_as_reported_even_if_the_guard_changes_it(backend: Backend) -> None:
     class Consuming:
         def record_after_llm(self, session_id: str, usage: dict[str, Any]) -> None:
             usage.clear()

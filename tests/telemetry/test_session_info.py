@@ -1,4 +1,4 @@
-"""Who and what the telemetry speaks of: `session_info` and `call_info`."""
+"""Who calls are for and which model serves them: `session_info` and `call_info`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from support.guards import Make, SyncScript
 from support.schema import instrumented
 
 
-def test_who_and_what_from_a_function_asked_on_every_call(backend: Backend) -> None:
+def test_a_session_info_function_is_called_on_every_call(backend: Backend) -> None:
     models = iter(["m1", "m2"])
     guard = instrumented(
         backend,
@@ -22,7 +22,7 @@ def test_who_and_what_from_a_function_asked_on_every_call(backend: Backend) -> N
     assert backend.value("budget.estimated_tokens", gen_ai__request__model="m2") == 10
 
 
-def test_call_info_goes_before_session_info_field_by_field(backend: Backend, make: Make) -> None:
+def test_call_info_overrides_session_info_field_by_field(backend: Backend, make: Make) -> None:
     guard = instrumented(backend, make.guard(make.allow))
     with call_info(model="other", tenant="b"):
         with call_info(model="inner"):
@@ -30,7 +30,7 @@ def test_call_info_goes_before_session_info_field_by_field(backend: Backend, mak
         make.call(guard, "check_before_llm", "s1", 1)
     make.call(guard, "check_before_llm", "s1", 1)
     first, second, third = (dict(span.attributes) for span in backend.spans())
-    said = ["budget.tenant", "budget.model", "budget.provider"]
-    assert [first[key] for key in said] == ["b", "inner", "anthropic"]
-    assert [second[key] for key in said] == ["b", "other", "anthropic"]
-    assert [third[key] for key in said] == ["acme", "claude-sonnet-4-5", "anthropic"]
+    keys = ["budget.tenant", "budget.model", "budget.provider"]
+    assert [first[key] for key in keys] == ["b", "inner", "anthropic"]
+    assert [second[key] for key in keys] == ["b", "other", "anthropic"]
+    assert [third[key] for key in keys] == ["acme", "claude-sonnet-4-5", "anthropic"]

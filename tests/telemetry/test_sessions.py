@@ -1,4 +1,4 @@
-"""Traces that read well (design 5): one trace a session where nothing else is active."""
+"""Traces that read well (design 5): one trace per session where no span is active."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def _traces(backend: Backend) -> set[int]:
 def test_the_decisions_of_one_session_share_one_trace(backend: Backend, make: Make) -> None:
     guard = backend.instrument(make.guard(make.allow))
     other = backend.instrument(make.guard(make.allow), name="other")
-    for each in (guard, other):
+    for asked in (guard, other):
         for method in METHODS:
-            make.call(each, method, *make.arguments(method, "s1"))
+            make.call(asked, method, *make.arguments(method, "s1"))
     make.call(guard, "check_before_llm", "s2", 1)
     first, second = backend.roots()
     assert (first.parent, second.parent) == (None, None)
@@ -156,7 +156,7 @@ def test_a_blocking_processor_holds_up_no_other_session(backend: Backend) -> Non
         slow.join()
 
 
-def test_threads_that_open_a_session_at_once_share_its_root(backend: Backend) -> None:
+def test_threads_that_open_a_session_together_share_its_root(backend: Backend) -> None:
     start = threading.Barrier(16)
     guard = backend.instrument(SyncScript(ALLOW))
 
@@ -173,10 +173,10 @@ def test_threads_that_open_a_session_at_once_share_its_root(backend: Backend) ->
     assert _traces(backend) == {root.context.trace_id}
 
 
-def test_each_trace_provider_has_its_own_root_of_a_session(backend: Backend) -> None:
+def test_a_session_has_one_root_per_tracer_provider(backend: Backend) -> None:
     other = Backend()
-    for each in (backend, other):
-        guard = each.instrument(SyncScript(ALLOW), meter_provider=backend.meter_provider)
+    for traced in (backend, other):
+        guard = traced.instrument(SyncScript(ALLOW), meter_provider=backend.meter_provider)
         guard.check_before_llm("s", 1)
     assert len(backend.roots()) == len(other.roots()) == 1
     assert backend.roots()[0].context.trace_id != other.roots()[0].context.trace_id
@@ -185,7 +185,7 @@ def test_each_trace_provider_has_its_own_root_of_a_session(backend: Backend) -> 
     other.shutdown()
 
 
-def test_running_totals_are_the_sessions(backend: Backend, make: Make) -> None:
+def test_running_totals_are_kept_per_session(backend: Backend, make: Make) -> None:
     from otel_budget import FlatRates
 
     guard = backend.instrument(make.guard(make.deny()), prices=FlatRates(1, 1))

@@ -81,11 +81,11 @@ def test_spans_of_hits(backend: Backend, make: Make) -> None:
         "budget.tool.name": "rm",
         "budget.resource": "tools",
     }
-    # A denial is a guard doing its job.
+    # A denial is not an error: the guard does its job.
     assert {span.status.status_code for span in (warned, denied)} == {StatusCode.UNSET}
 
 
-def test_nothing_on_a_span_is_a_model_calls(backend: Backend, make: Make) -> None:
+def test_no_span_attribute_belongs_to_a_model_call(backend: Backend, make: Make) -> None:
     guard = instrumented(backend, make.guard(make.soft()))
     for method in METHODS:
         make.call(guard, method, *make.arguments(method))
@@ -93,7 +93,7 @@ def test_nothing_on_a_span_is_a_model_calls(backend: Backend, make: Make) -> Non
         assert not [key for key in span.attributes if key.startswith("gen_ai.")]
 
 
-def test_attributes_of_what_is_unknown_are_absent(backend: Backend) -> None:
+def test_unknown_attributes_are_absent(backend: Backend) -> None:
     guard = backend.instrument(SyncScript({"decision": "allow"}))
     guard.check_before_llm("s1", None)
     guard.record_after_llm("s1", "rubbish")
@@ -109,7 +109,7 @@ def test_attributes_of_what_is_unknown_are_absent(backend: Backend) -> None:
     assert record.attributes["budget.session.tokens"] == 0
 
 
-def test_who_and_what_stand_at_the_spans_start_where_samplers_see_them() -> None:
+def test_identity_attributes_are_set_at_the_spans_start_for_samplers() -> None:
     from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 
     seen: list[dict[str, Any]] = []

@@ -35,7 +35,7 @@ def test_label_sets_are_capped_and_the_rest_is_other() -> None:
     }
 
 
-def test_the_other_set_has_other_in_every_label_it_has() -> None:
+def test_the_other_label_set_has_other_in_every_label() -> None:
     tallies = Tallies(max_label_sets=0)
     both = tallies.labels((("budget.tenant", "a"), ("budget.agent", "b")))
     assert dict(both.pairs) == {"budget.tenant": "_other_", "budget.agent": "_other_"}
@@ -53,7 +53,7 @@ def test_every_capped_attribute_overflows_into_other(attribute: str) -> None:
     assert tallies.value(attribute, None) is None
 
 
-def test_what_is_named_by_models_and_hosts_is_capped() -> None:
+def test_values_from_models_and_hosts_are_capped() -> None:
     assert set(VALUE_CAPS) >= {
         "budget.resource",
         "budget.tool.name",
@@ -63,8 +63,8 @@ def test_what_is_named_by_models_and_hosts_is_capped() -> None:
     }
 
 
-def test_no_metric_makes_more_series_than_promised_whatever_is_combined() -> None:
-    """All label sets, each also with every label absent, times every value of every attribute."""
+def test_no_combination_makes_more_series_than_promised() -> None:
+    """Combines label sets with any of the labels absent, and many values of every attribute."""
     tallies = Tallies(max_label_sets=150)
     names = ("budget.tenant", "budget.agent", "budget.principal")
     chosen = [
@@ -85,7 +85,7 @@ def test_no_metric_makes_more_series_than_promised_whatever_is_combined() -> Non
         "budget.label": ["labels"],
         "budget.source": ["guard", "soft_limit"],
     }  # fmt: skip
-    for series in (*(tallies[counter] for counter in COUNTERS), tallies.levels):
+    for series in (*(tallies[counter] for counter in COUNTERS), tallies.level_series):
         added = 0
         for number, labels in enumerate(chosen):
             for round_ in range(8):
