@@ -1,4 +1,4 @@
-"""Whoever asks also records (design 3): what was acted upon is what is counted, exactly once."""
+"""The code that asks also records: what was acted upon is what is counted, exactly once."""
 
 from __future__ import annotations
 
