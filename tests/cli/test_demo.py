@@ -207,7 +207,7 @@ def test_otlp_to_a_collector_that_refuses_says_what_is_lost() -> None:
         result = command("demo", "--otlp", collector.url)
     assert result.code == 1
     assert result.err.count("\n") == 1
-    assert "did not take everything" in result.err
+    assert "did not accept everything" in result.err
     assert "spans" in result.err
 
 

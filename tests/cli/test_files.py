@@ -85,7 +85,7 @@ def test_the_command_lists_what_it_writes_and_an_error_is_one_sentence(
     code, _, err = command(tmp_path / "file", capsys=capsys)
     assert (code, err) == (
         2,
-        f"otel-budget: {tmp_path / 'file'} is not a directory; name one, or a path that is free.\n",
+        f"otel-budget: {tmp_path / 'file'} is not a directory; name one, or an unused path.\n",
     )
     code, _, err = command(tmp_path / "file" / "below", capsys=capsys)
     assert code == 2

@@ -144,7 +144,7 @@ def test_more_tenants_than_metrics_keep_apart_lose_no_call(
     assert sum(tenant["tokens"] for tenant in result["tenants"]) == 300 * 60
     text = replay(path, "--limit-tokens", 100).out
     assert "_other_: the tenants beyond those that metrics keep apart" in text
-    assert f"and {len(result['tenants']) - 20} more, all of them with --json" in text
+    assert f"and {len(result['tenants']) - 20} more; --json lists them all" in text
 
 
 # -- columns -------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_a_guard_of_any_kind_refuses(log: Any, report: Any, guards: Any, factory
         ("guards_of_mine", "MODULE:FACTORY"),
         ("no_such_module:make", "cannot be imported"),
         ("guards_of_mine:nope", "has no nope"),
-        ("guards_of_mine:number", "no function or class"),
+        ("guards_of_mine:number", "not a function or class"),
         ("guards_of_mine:broken", "RuntimeError: no database"),
         ("guards_of_mine:Nothing", "not a budget guard"),
     ],
@@ -305,7 +305,7 @@ def test_bad_rows_are_counted_with_their_lines(log: Any, report: Any, replay: Re
     assert (result["recorded_calls"], result["tokens"]["input"]) == (2, 10)
     assert [bad["line"] for bad in result["bad_rows"]] == list(range(3, 11))
     whys = [bad["why"] for bad in result["bad_rows"]]
-    assert whys[0] == "its prompt tokens 'five' are no whole number"
+    assert whys[0] == "its prompt tokens 'five' are not a whole number"
     assert whys[4] == "it has no prompt tokens"
     assert whys[-1] == "it has 2 cells, the header 3"
     text = " ".join(replay(log(*BAD)).out.split())

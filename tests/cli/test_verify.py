@@ -15,7 +15,7 @@ from collector.stack import DEFAULT_PORTS
 from otel_budget import semconv
 from otel_budget.cli import verify as verify_command
 from otel_budget.verify import endpoint, expected, prometheus
-from otel_budget.verify.collector import _FAILED, _REFUSED, Metrics
+from otel_budget.verify.collector import _FAILED, _REFUSED, CollectorMetrics
 from support.otlp_receiver import receiver
 from support.ports import free_port, hung_port
 
@@ -164,8 +164,8 @@ def test_endpoint_tells_what_answers_at_a_port() -> None:
 
 
 def test_the_collectors_own_metrics_tell_refusals_failures_and_full_queues() -> None:
-    before = Metrics.parse('otelcol_receiver_refused_spans_total{receiver="otlp"} 2\n')
-    after = Metrics.parse(
+    before = CollectorMetrics.parse('otelcol_receiver_refused_spans_total{receiver="otlp"} 2\n')
+    after = CollectorMetrics.parse(
         "# HELP x y\n"
         'otelcol_receiver_refused_spans_total{receiver="otlp"} 5\n'
         'otelcol_exporter_enqueue_failed_spans{exporter="a"} 1\n'
