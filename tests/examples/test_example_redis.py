@@ -421,7 +421,7 @@ def test_a_cap_of_nothing_refuses_everything(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "give usd_per_day"),
+        ({}, "pass usd_per_day"),
         ({"usd_per_day": 1.0}, "needs prices"),
         ({"tokens_per_day": 1, "when_down": "maybe"}, "'closed' or 'open'"),
         ({"tokens_per_day": -1}, "tokens_per_day must be from 0"),

@@ -55,7 +55,7 @@ def replay(
         typer.Option(
             "--guard",
             metavar="MODULE:FACTORY",
-            help="Use your own guard; the factory may take clock (a function: epoch seconds).",
+            help="Your own guard; if FACTORY takes clock, it gets the log's clock (epoch seconds).",
         ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model of rows without one.")] = None,
