@@ -93,7 +93,7 @@ def test_the_command_lists_what_it_writes_and_an_error_is_one_sentence(
 
 
 def test_a_wheel_in_a_fresh_environment_ships_the_same_files(tmp_path: Path) -> None:
-    """The dependencies come from this environment, the package from the wheel alone."""
+    """The dependencies come from this environment, the package only the package from the wheel."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT],
         check=True,
