@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
-# The stamp is rebuilt when the requirements change; the checkout itself is installed editable.
+# The environment is updated when the requirements change; the checkout is installed editable.
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "otel-budget needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	  { echo "otel-budget needs Python 3.11 or newer; choose it with: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing otel-budget and its development tools into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
@@ -32,7 +32,7 @@ lint: $(VENV)/.installed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-## make format    let ruff format and fix
+## make format    format and fix with ruff
 format: $(VENV)/.installed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -41,7 +41,7 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
-# In CI nothing is skipped: what the tests need beyond `make backends` is there before they start.
+# In CI nothing is skipped: what the tests need beyond `make backends` is installed first.
 ifeq ($(CI),true)
 test: ci-needs
 endif

@@ -1,11 +1,11 @@
-"""Run every comparison: `make bench`. Ratios are medians of rounds, with their quartiles."""
+"""Runs every comparison: `make bench`. Ratios are medians of all rounds, with quartiles."""
 
 from benchmarks import adapter, gate, growth
 
 
 def main() -> None:
-    """Run every comparison; without an SDK first, while there is none."""
-    print("Ratio to the same telemetry written by hand: median (quartiles; time a call)")
+    """Run every comparison; those without an SDK first, before any provider exists."""
+    print("Ratio to the same telemetry written by hand: median (quartiles; time per call)")
     adapter.without_sdk()
     adapter.with_sdk(sampled=True)
     adapter.with_sdk(sampled=False)

@@ -1,4 +1,4 @@
-"""What the adapter costs: beside the same telemetry written by hand against the OpenTelemetry API.
+"""What the adapter costs, compared with the same telemetry written by hand against the API.
 
 The hand-written call makes the same span with the same attributes, two counter adds and one
 histogram record; for the record it prices with the same FlatRates.
@@ -47,7 +47,7 @@ class Guard(SyncBudgetGuard):
 
 
 class DictGuard:
-    """The same in the dict dialect."""
+    """The same, in the dict dialect."""
 
     answer = {"decision": "allow"}  # noqa: RUF012
 
@@ -56,7 +56,7 @@ class DictGuard:
 
 
 class Discard(SpanExporter):
-    """Takes spans and keeps none."""
+    """Accepts spans and keeps none."""
 
     def export(self, spans: Any) -> SpanExportResult:
         return SpanExportResult.SUCCESS
@@ -77,7 +77,7 @@ def by_hand(
         "s",
         explicit_bucket_boundaries_advisory=list(semconv.GUARD_DURATION_BUCKETS),
     )
-    known = {
+    identity = {
         semconv.SESSION_ID: "s",
         semconv.GUARD_NAME: "Guard",
         semconv.TENANT: INFO.tenant,
@@ -90,7 +90,7 @@ def by_hand(
         with tracer.start_as_current_span(
             semconv.SPAN_CHECK_BEFORE_LLM,
             attributes={
-                **known,
+                **identity,
                 semconv.DECISION_POINT: "llm",
                 semconv.ESTIMATED_PROMPT_TOKENS: 4_808,
             },
@@ -113,7 +113,7 @@ def by_hand(
     def record() -> None:
         with tracer.start_as_current_span(
             semconv.SPAN_RECORD_AFTER_LLM,
-            attributes={**known, semconv.DECISION_POINT: "usage"},
+            attributes={**identity, semconv.DECISION_POINT: "usage"},
         ) as span:
             start = time.perf_counter()
             guard.record_after_llm("s", USAGE)
@@ -153,7 +153,7 @@ def by_hand(
 
 
 def show(title: str, baseline: float, rows: dict[str, Any], goals: dict[str, float]) -> None:
-    """Print one comparison; a missed goal is said."""
+    """Print one comparison, and whether its goals were met."""
     print(f"\n{title} (by hand: {baseline:.1f} us)")
     for name, ratio in rows.items():
         goal = goals.get(name)
@@ -164,7 +164,7 @@ def show(title: str, baseline: float, rows: dict[str, Any], goals: dict[str, flo
 
 
 def without_sdk() -> None:
-    """Nobody has set anything up; runs before any provider exists."""
+    """Compare with no SDK set up; runs before any provider exists."""
     hand_check, hand_record = by_hand(Guard(), None, None)
     guard = instrument(Guard(), session_info=INFO, prices=RATES)
     base, rows = compare(hand_check, {"check": lambda: guard.check_before_llm("s", 4_808)})
@@ -180,7 +180,7 @@ def without_sdk() -> None:
 
 
 def with_sdk(sampled: bool) -> None:
-    """The whole telemetry, inside an active span as in a traced host."""
+    """Compare the whole telemetry, inside an active span as in a traced host."""
     processor = BatchSpanProcessor(Discard(), max_queue_size=100_000)
     tracer_provider = TracerProvider(sampler=ALWAYS_ON if sampled else ALWAYS_OFF)
     tracer_provider.add_span_processor(processor)
@@ -216,21 +216,21 @@ def with_sdk(sampled: bool) -> None:
             },
             between=between,
         )
-        show(f"{_word(sampled)}, check", base, rows, {"check": goal, "check, dict guard": goal})
+        show(f"{_title(sampled)}, check", base, rows, {"check": goal, "check, dict guard": goal})
         base, rows = compare(
             hand_record, {"record": lambda: typed.record_after_llm("s", USAGE)}, between=between
         )
-        show(f"{_word(sampled)}, record", base, rows, {"record": goal})
+        show(f"{_title(sampled)}, record", base, rows, {"record": goal})
     tracer_provider.shutdown()
     meter_provider.shutdown()
 
 
-def _word(sampled: bool) -> str:
+def _title(sampled: bool) -> str:
     return "Sampled" if sampled else "Unsampled"
 
 
 def prices() -> None:
-    """What published prices add to a record, in microseconds."""
+    """Print what published prices add to a record, in microseconds."""
     published = GenAIPrices()
     measured = measure(USAGE, INFO.provider)
 

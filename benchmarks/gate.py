@@ -1,7 +1,7 @@
-"""What the gate and the a3s bridge add to asking the guard directly, in microseconds a call.
+"""What the gate and the a3s bridge add to asking the guard directly, in microseconds per call.
 
-The guard answers at once and is not instrumented, so what is seen is the asking alone. A direct
-call takes well under a microsecond: the difference tells more than the ratio.
+The guard answers at once and is not instrumented, so only the asking is measured. A direct call
+takes well under a microsecond, so the difference is more useful than the ratio.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class AsyncGuard(BudgetGuard):
 
 
 def calls() -> None:
-    """Every way to ask, beside the direct one."""
-    print("\nAsking through gate and bridge (microseconds a call; the guard answers at once)")
+    """Compare every way to ask with the direct one."""
+    print("\nAsking through gate and bridge (microseconds per call; the guard answers at once)")
     sync_guard, async_guard = Guard(), AsyncGuard()
     gate = BudgetGate(sync_guard)
 
@@ -59,7 +59,8 @@ def calls() -> None:
                 lambda: runner.run(async_guard.check_before_llm("s", 4_808)),
                 {"bridge, on its loop": lambda: async_bridge.check_before_llm("s", 4_808)},
             )
-    alive = [one.name for one in threading.enumerate() if one.name == "otel-budget-loop"]
+    names = [thread.name for thread in threading.enumerate()]
+    alive = [name for name in names if name == "otel-budget-loop"]
     assert not alive, alive
 
 
@@ -68,11 +69,11 @@ def _on_a_loop(sync_guard: Guard, async_guard: AsyncGuard) -> None:
     with asyncio.Runner() as runner:
 
         def batch(ask: Callable[[], Awaitable[Any]]) -> Callable[[], None]:
-            async def several() -> None:
+            async def ask_all() -> None:
                 for _ in range(_BATCH):
                     await ask()
 
-            return lambda: runner.run(several())
+            return lambda: runner.run(ask_all())
 
         _show(
             "async guard, awaited directly",

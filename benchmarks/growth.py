@@ -1,4 +1,4 @@
-"""What grows and what must not: memory by sessions and guards, a collection by label sets."""
+"""What grows, and what must not: memory with sessions and guards, a collection with label sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _memory() -> float:
 
 
 def sessions(few: int = 10_000, many: int = 1_000_000) -> None:
-    """Memory after a few and after many sessions, in MB."""
+    """Print the memory after a few and after many sessions, in MB."""
     tracer_provider, reader = TracerProvider(), InMemoryMetricReader()
     guard = instrument(
         Guard(),
@@ -40,15 +40,15 @@ def sessions(few: int = 10_000, many: int = 1_000_000) -> None:
     start = time.perf_counter()
     for number in range(few, many):
         guard.check_before_llm(f"session-{number}", 100)
-    sessions_known = len(guard._otel_budget_settings.destination.hub.sessions)  # type: ignore[attr-defined]
+    remembered = len(guard._otel_budget_settings.destination.hub.sessions)  # type: ignore[attr-defined]
     print(
-        f"\nSessions: {few:,} hold {at_few:.1f} MB; after {many:,} still {sessions_known:,} are "
-        f"remembered ({(time.perf_counter() - start) / (many - few) * 1e6:.0f} us a check)"
+        f"\nSessions: {few:,} take {at_few:.1f} MB; after {many:,}, {remembered:,} are "
+        f"remembered ({(time.perf_counter() - start) / (many - few) * 1e6:.0f} us per check)"
     )
 
 
 def guards(few: int = 10, many: int = 10_000) -> None:
-    """Memory after a few and after many short-lived guards, in MB."""
+    """Print the memory after a few and after many short-lived guards, in MB."""
     reader = InMemoryMetricReader()
     meter_provider = MeterProvider([reader])
     tracemalloc.start()
@@ -69,7 +69,7 @@ def guards(few: int = 10, many: int = 10_000) -> None:
 
 
 def collection(label_sets: int = 100) -> None:
-    """The time of one collection, in milliseconds."""
+    """Print the time of one collection, in milliseconds."""
     reader = InMemoryMetricReader()
     guard = instrument(
         Guard(),
@@ -92,11 +92,11 @@ def collection(label_sets: int = 100) -> None:
     ]
     bare = InMemoryMetricReader()
     MeterProvider([bare]).get_meter("bare").create_observable_gauge("bare", [lambda _: points])
-    mine, alone = [], []
+    instrumented_times, bare_times = [], []
     for _ in range(15):
-        mine.append(_milliseconds(reader))
-        alone.append(_milliseconds(bare))
-    median, floor = statistics.median(mine), statistics.median(alone)
+        instrumented_times.append(_milliseconds(reader))
+        bare_times.append(_milliseconds(bare))
+    median, floor = statistics.median(instrumented_times), statistics.median(bare_times)
     print(
         f"A collection with {label_sets} label sets ({len(points):,} series): {median:.1f} ms; "
         f"goal 20 ms: {'met' if median <= 20 else 'MISSED'} (as many ready-made points through "

@@ -1,4 +1,4 @@
-"""Timing two things in turn, so that a noisy machine disturbs both alike."""
+"""Times candidates in turn, so that a noisy machine disturbs all of them equally."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: Rounds, each of which times every candidate once, and calls in a round.
+#: Rounds, each of which times every candidate once, and calls per round.
 ROUNDS, CALLS = 25, 1_000
 
 
@@ -28,7 +28,7 @@ class Ratio:
 
 
 def seconds(call: Callable[[], object], calls: int) -> float:
-    """The time of `calls` calls in a row, in seconds."""
+    """The time of `calls` consecutive calls, in seconds."""
     start = time.perf_counter()
     for _ in range(calls):
         call()
@@ -43,17 +43,17 @@ def compare(
     rounds: int = ROUNDS,
     calls: int = CALLS,
 ) -> tuple[float, dict[str, Ratio]]:
-    """Time every candidate beside the baseline.
+    """Time every candidate and the baseline in turn.
 
     Args:
-        baseline: What the ratios are to.
-        candidates: By name.
+        baseline: The call that the ratios refer to.
+        candidates: The other calls, by name.
         between: Called before each timing, e.g. to empty a queue.
-        rounds: How often.
+        rounds: How often each is timed.
         calls: Calls in each timing.
 
     Returns:
-        The baseline's median in microseconds a call, and the ratios by name.
+        The baseline's median in microseconds per call, and the ratios by name.
     """
     everything = {"": baseline, **candidates}
     times: dict[str, list[float]] = {name: [] for name in everything}
@@ -71,11 +71,11 @@ def compare(
         gc.enable()
     base = times.pop("")
     return statistics.median(base), {
-        name: _ratio([mine / theirs for mine, theirs in zip(own, base, strict=True)], own)
-        for name, own in times.items()
+        name: _ratio(candidate, base) for name, candidate in times.items()
     }
 
 
-def _ratio(ratios: list[float], own: list[float]) -> Ratio:
-    quarters = statistics.quantiles(ratios, n=4)
-    return Ratio(quarters[1], quarters[0], quarters[2], statistics.median(own))
+def _ratio(candidate: list[float], base: list[float]) -> Ratio:
+    ratios = [own / reference for own, reference in zip(candidate, base, strict=True)]
+    quartiles = statistics.quantiles(ratios, n=4)
+    return Ratio(quartiles[1], quartiles[0], quartiles[2], statistics.median(candidate))

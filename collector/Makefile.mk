@@ -9,10 +9,10 @@ otelcol-sources:
 	GOTOOLCHAIN=local go run go.opentelemetry.io/collector/cmd/builder@v0.158.0 \
 	  --config collector/builder.yaml --skip-compilation
 
-## make stack     run the whole stack on this machine in the foreground; Ctrl-C stops it
+## make stack     run the whole stack on this machine, in the foreground; Ctrl-C stops it
 stack: $(VENV)/.installed backends
 	@$(BIN)/python -m collector.stack
 
-## make faults    the fault tests with outages of a minute (`make test` has shorter ones)
+## make faults    run the fault tests with outages of one minute (in `make test` they are shorter)
 faults: $(VENV)/.installed backends
 	@OTEL_BUDGET_FAULT_SECONDS=60 $(BIN)/python -m pytest tests/backends/test_outages.py -s

@@ -3,7 +3,7 @@
 dashboards: $(VENV)/.installed
 	@$(BIN)/python -m dashboards.builder
 
-## make dashboards-web  draw the dashboards in a browser, from PROMETHEUS (needs Node.js 20)
+## make dashboards-web  show the dashboards in a browser, with data from PROMETHEUS (needs Node.js 20)
 PROMETHEUS ?= http://127.0.0.1:9090
 dashboards-web: $(VENV)/.installed
 	@dashboards/web/setup.sh --no-browser

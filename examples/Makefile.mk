@@ -1,6 +1,6 @@
 .PHONY: examples test-examples
 
-# An environment of their own: LiteLLM pins an older openai than the newest agents need.
+# A separate environment: LiteLLM pins an older openai than the newest agents need.
 EXAMPLES_VENV := .venv-examples
 EXAMPLES_BIN := $(EXAMPLES_VENV)/bin
 
@@ -11,7 +11,7 @@ $(EXAMPLES_VENV)/.installed: pyproject.toml
 	@$(EXAMPLES_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
 	@touch $@
 
-## make examples  install what the examples need, in an environment of their own
+## make examples  install what the examples need, in a separate environment
 examples: $(EXAMPLES_VENV)/.installed
 
 ## make test-examples  run each example against the real library, without a network

@@ -1,8 +1,8 @@
 """Guards for a3s-code's Python SDK, called as that SDK calls them.
 
 It calls synchronously and positionally, from pool threads with an empty context, with dicts; an
-exception or an answer after five seconds is a denial. A guard written for it is instrumented as it
-is. A typed or async guard becomes one with `for_a3s`.
+exception, or an answer after five seconds, is a denial. A guard written for it is instrumented
+unchanged. A typed or async guard becomes one with `for_a3s`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PRICES = FlatRates(3, 15, cache_read=0.3, cache_write=3.75)
 
 
 class TurnLimit:
-    """In the SDK's own dialect: at most `cap` model calls a session, no shell."""
+    """In the SDK's own dialect: at most `cap` model calls per session, no shell."""
 
     def __init__(self, cap: int) -> None:
         self.cap = cap
@@ -47,14 +47,14 @@ def make_dict_guard() -> Any:
 
 
 def make_bridged_guard() -> Any:
-    """Instrument the guard, not the bridge: so a late or failing guard is seen as such."""
+    """Instrument the guard, not the bridge: then a late or failing guard shows as such."""
     guard = AsyncWindowGuard(Limit(0.016), session_info=INFO, prices=PRICES)
     return for_a3s(instrument(guard, session_info=INFO, prices=PRICES))
 
 
 def run_like_the_sdk(guard: Any) -> list[str]:
     """In your program this is `session.set_budget_guard(guard)` and `session.send(...)`."""
-    said = []
+    decisions = []
     usage = {
         "prompt_tokens": 2_000, "completion_tokens": 50, "total_tokens": 2_050,
         "cache_read_tokens": None, "cache_write_tokens": None,
@@ -66,22 +66,22 @@ def run_like_the_sdk(guard: Any) -> list[str]:
 
         for tool in ("search", "shell", None, None):
             answer = call(guard.check_before_llm, "session-1", 10_600) or {"decision": "allow"}
-            said.append(f"llm {answer['decision']}")
+            decisions.append(f"llm {answer['decision']}")
             if answer["decision"] == "deny":
                 continue
             if hasattr(guard, "record_after_llm"):
                 call(guard.record_after_llm, "session-1", dict(usage))
             if tool is not None:
                 answer = call(guard.check_before_tool, "session-1", tool) or {"decision": "allow"}
-                said.append(f"{tool} {answer['decision']}")
-    return said
+                decisions.append(f"{tool} {answer['decision']}")
+    return decisions
 
 
 def main() -> tuple[list[str], list[str]]:
     with make_bridged_guard() as bridged:
         answers = run_like_the_sdk(make_dict_guard()), run_like_the_sdk(bridged)
-    for kind, said in zip(("dict guard", "bridged guard"), answers, strict=True):
-        print(f"{kind}: {', '.join(said)}")
+    for kind, decisions in zip(("dict guard", "bridged guard"), answers, strict=True):
+        print(f"{kind}: {', '.join(decisions)}")
     return answers
 
 

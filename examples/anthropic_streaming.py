@@ -1,7 +1,7 @@
 """The Anthropic SDK with streaming: the usage comes with the end of the stream.
 
-A stream that is abandoned records nothing, because nobody knows what it used, and the gate says so
-(`budget.calls_without_usage`); it is not silently free.
+An abandoned stream records nothing, because nobody knows what it used. The gate counts it in
+`budget.calls_without_usage`, so it is not silently free.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def stream(
 async def main() -> list[str]:
     gate, answers = make_gate(), []
     async with make_client() as client:
-        # Whoever may stop early closes the generator, so that its end is known at once.
+        # A reader that may stop early closes the generator, so that the call ends at once.
         async with aclosing(stream(gate, client, "session-1", "Hello")) as parts:
             answers.append(f"abandoned after {await anext(parts)!r}")
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""A FastAPI service whose requests carry the tenant; its server spans are the guard spans' parents.
+"""A FastAPI service: requests carry the tenant; server spans are parents of the guard's spans.
 
 Run: uvicorn --app-dir examples fastapi_service:app, then
 curl -H 'x-tenant: acme' -d '{"question": "Hello"}' -H 'content-type: application/json' \\
@@ -33,9 +33,9 @@ class Question(BaseModel):
 
 
 class TenantOfRequest:
-    """ASGI middleware: every guard call of a request knows its tenant, without passing it on.
+    """ASGI middleware that sets the tenant for every guard call of a request.
 
-    In yours the tenant comes from the verified token, never from a header that a client can set.
+    In your service, take the tenant from the verified token: a client can set any header.
     """
 
     def __init__(self, app: Any) -> None:
@@ -48,8 +48,8 @@ class TenantOfRequest:
 
 
 def create_app(tracer_provider: TracerProvider | None = None) -> FastAPI:
-    # One guard for all tenants: each has 0.9 cents an hour. It learns whose call it is from
-    # call_info, as the telemetry does.
+    # One guard for all tenants: each has 0.9 cents an hour. Like the telemetry, it takes the tenant
+    # of a call from call_info.
     guard = AsyncWindowGuard(Limit(0.009, window="hour"), prices=PRICES)
     gate = BudgetGate(instrument(guard, prices=PRICES))
     app = FastAPI()
@@ -74,13 +74,13 @@ def create_app(tracer_provider: TracerProvider | None = None) -> FastAPI:
 
 
 async def ask_model(question: str) -> tuple[str, TokenUsage]:
-    """Stands where a model's client would."""
+    """Stands in for a model's client."""
     usage = {"input_tokens": 1_000, "output_tokens": 100}
     return f"You asked: {question}", TokenUsage.from_anthropic(usage)
 
 
 def __getattr__(name: str) -> Any:
-    """Uvicorn's `app`: telemetry is set up when a server asks for it, not when a test imports."""
+    """Uvicorn's `app`: a server that asks for it sets up telemetry, a test's import does not."""
     if name == "app":
         from otel_budget.sdk import configure
 

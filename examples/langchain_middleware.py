@@ -1,7 +1,7 @@
 """LangChain: a middleware around each model call and each tool call of an agent.
 
 The session is LangGraph's own ``thread_id``. A refused model call ends the run with
-`BudgetExhausted`; a refused tool is told to the model.
+`BudgetExhausted`; the refusal of a tool is reported to the model.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BudgetMiddleware(AgentMiddleware):
         estimate = len(str(request.messages)) // 4
         with self.gate.llm_call(session_id(), estimate) as call:
             response = handler(request)
-            tell_usage(call, response)
+            report_usage(call, response)
         return response
 
     async def awrap_model_call(
@@ -56,7 +56,7 @@ class BudgetMiddleware(AgentMiddleware):
         estimate = len(str(request.messages)) // 4
         async with self.gate.llm_call(session_id(), estimate) as call:
             response = await handler(request)
-            tell_usage(call, response)
+            report_usage(call, response)
         return response
 
     def wrap_tool_call(
@@ -66,7 +66,7 @@ class BudgetMiddleware(AgentMiddleware):
             with self.gate.tool_call(session_id(), request.tool_call["name"]):
                 return handler(request)
         except BudgetExhausted as refusal:
-            return told(refusal, request)
+            return refusal_message(refusal, request)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
@@ -75,16 +75,16 @@ class BudgetMiddleware(AgentMiddleware):
             async with self.gate.tool_call(session_id(), request.tool_call["name"]):
                 return await handler(request)
         except BudgetExhausted as refusal:
-            return told(refusal, request)
+            return refusal_message(refusal, request)
 
 
-def tell_usage(call: Any, response: ModelResponse[Any]) -> None:
+def report_usage(call: Any, response: ModelResponse[Any]) -> None:
     usage = response.result[-1].usage_metadata
-    if usage is not None:  # where it is None, the gate reports a call without usage
+    if usage is not None:  # if it is None, the gate reports a call without usage
         call.usage(token_usage(usage))
 
 
-def told(refusal: BudgetExhausted, request: ToolCallRequest) -> ToolMessage:
+def refusal_message(refusal: BudgetExhausted, request: ToolCallRequest) -> ToolMessage:
     return ToolMessage(str(refusal), tool_call_id=request.tool_call["id"] or "", status="error")
 
 
@@ -93,7 +93,7 @@ def session_id() -> str:
 
 
 def token_usage(usage: UsageMetadata) -> TokenUsage:
-    """LangChain's `input_tokens` contain the cached ones, whatever the provider."""
+    """Convert it: LangChain's `input_tokens` include the cached ones, whatever the provider."""
     details = usage.get("input_token_details", {})
     return TokenUsage(
         prompt_tokens=usage["input_tokens"],
@@ -123,13 +123,13 @@ def shell() -> str:
 
 
 class ScriptedModel(FakeMessagesListChatModel):
-    """LangChain's fake model, which says one message after the other."""
+    """LangChain's fake model, which returns the given messages in turn."""
 
     def bind_tools(self, *_: Any, **__: Any) -> Any:
         return self
 
 
-def says(text: str, tool: str | None = None) -> AIMessage:
+def message(text: str, tool: str | None = None) -> AIMessage:
     return AIMessage(
         text,
         tool_calls=[{"name": tool, "args": {}, "id": f"call-{tool}"}] if tool else [],
@@ -144,7 +144,12 @@ def says(text: str, tool: str | None = None) -> AIMessage:
 
 def make_agent() -> Any:
     model = ScriptedModel(
-        responses=[says("", "search"), says("Otters."), says("", "shell"), says("I may not.")]
+        responses=[
+            message("", "search"),
+            message("Otters."),
+            message("", "shell"),
+            message("I may not."),
+        ]
     )
     return create_agent(model, [search, shell], middleware=[BudgetMiddleware(make_gate())])
 
@@ -157,7 +162,7 @@ def main() -> list[str]:
             result = agent.invoke(
                 {"messages": [("user", question)]}, {"configurable": {"thread_id": "session-1"}}
             )
-            answers += [message.text for message in result["messages"] if message.text]
+            answers += [part.text for part in result["messages"] if part.text]
         except BudgetExhausted as refusal:
             answers.append(f"refused: {refusal}")
     print("\n".join(answers))

@@ -1,8 +1,8 @@
 """LiteLLM, whole and streamed, behind the gate.
 
-Why not a LiteLLM callback: success callbacks run later, in the background, and their exceptions are
-swallowed, so the next check may come before the record. The gate has recorded the call before the
-next line runs.
+Why not use a LiteLLM callback: success callbacks run later, in the background, and their exceptions
+are swallowed, so the next check may come before the record. The gate has recorded the call before
+the next line runs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def complete(gate: BudgetGate, session: str, **request: Any) -> str:
 
 
 async def stream(gate: BudgetGate, session: str, **request: Any) -> AsyncIterator[str]:
-    """The usage comes with the last chunk, if it is asked for."""
+    """Stream the answer; the usage comes with the last chunk, if it is requested."""
     estimate = litellm.token_counter(model=request["model"], messages=request["messages"])
     async with gate.llm_call(session, estimate, model=request["model"]) as call:
         chunks = await litellm.acompletion(

@@ -1,7 +1,7 @@
 """The OpenAI Agents SDK: its run hooks ask and record, a tool guardrail refuses single tools.
 
-`on_llm_start` may raise, which ends the run with `BudgetExhausted`. A refused tool does not: the
-model is told, as a3s-code does it.
+`on_llm_start` may raise, which ends the run with `BudgetExhausted`. A refused tool does not end it:
+the refusal is reported to the model, as in a3s-code.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PRICES = FlatRates(2.5, 10)
 
 @dataclass
 class Session:
-    """The run's context: who is asked, and for which session."""
+    """The run's context: the gate to ask, and the session's id."""
 
     gate: BudgetGate
     id: str
@@ -118,7 +118,7 @@ async def main() -> list[str]:
 
 
 class ScriptedModel(Model):
-    """Stands where a real model would: calls the tool it is asked for, then repeats its result."""
+    """Stands in for a real model: calls the tool it is asked for, then repeats its result."""
 
     async def get_response(self, system_instructions: Any, input: Any, *_: Any, **__: Any) -> Any:
         last = input[-1]

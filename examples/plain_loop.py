@@ -1,6 +1,6 @@
-"""A plain async agent loop: ask, call, record. Nothing but the gate, whatever makes the calls.
+"""A plain async agent loop: ask, call, record. It needs only the gate, whatever makes the calls.
 
-A soft limit swaps to a cheaper model; a refusal ends the turn, and the session stays usable.
+On a soft limit, it switches to a cheaper model; a refusal ends the turn, not the session.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from otel_budget import (
 from otel_budget.guards import AsyncWindowGuard, Limit
 
 INFO = SessionInfo(tenant="acme", agent="support", provider="openai")
-# Your rates, in USD per million tokens. Guard and telemetry price alike, so their numbers agree.
+# Your rates, in USD per million tokens. Guard and telemetry share them, so their numbers agree.
 PRICES = FlatRates.by_model({"gpt-4o": FlatRates(2.5, 10), "gpt-4o-mini": FlatRates(0.15, 0.6)})
 
 
@@ -54,7 +54,7 @@ async def main() -> list[str]:
 
 
 async def completions_create(*, model: str, messages: list[dict[str, str]]) -> Any:
-    """Stands where `AsyncOpenAI().chat.completions.create` would: the same usage, no network."""
+    """Stands in for `AsyncOpenAI().chat.completions.create`: the same usage, no network."""
     tool = {"List the files": "shell_ls", "Look it up": "search"}.get(messages[0]["content"])
     tokens = 3_000 if model == "gpt-4o" else 20_000
     usage = {"prompt_tokens": tokens, "completion_tokens": 100, "total_tokens": tokens + 100}

@@ -1,7 +1,7 @@
 """pydantic-ai: a capability whose hooks wrap each model request and each tool.
 
-The hook surrounds the request, so it is the gate's context manager: a request that fails records
-nothing, and streamed requests pass through it too.
+The hook surrounds the request, so it can use the gate's context manager: a request that fails
+records nothing, and streamed requests pass through it, too.
 """
 
 from __future__ import annotations
@@ -52,13 +52,15 @@ def budget_hooks(gate: BudgetGate) -> Hooks[str]:
             async with gate.tool_call(ctx.deps, call.tool_name):
                 return await handler(args)
         except BudgetExhausted as refusal:
-            raise SkipToolExecution(str(refusal)) from None  # the model is told, the run goes on
+            raise SkipToolExecution(
+                str(refusal)
+            ) from None  # reported to the model; the run goes on
 
     return hooks
 
 
 def token_usage(usage: RequestUsage) -> TokenUsage:
-    """Its `input_tokens` contain the cached ones, whatever the provider."""
+    """Convert it: its `input_tokens` include the cached ones, whatever the provider."""
     return TokenUsage(
         prompt_tokens=usage.input_tokens,
         completion_tokens=usage.output_tokens,
@@ -102,7 +104,7 @@ async def main() -> list[str]:
 
 
 def scripted(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-    """Stands where a real model would: calls the tool it is asked for, then repeats its result."""
+    """Stands in for a real model: calls the tool it is asked for, then repeats its result."""
     last = messages[-1].parts[-1]
     part: Any
     if isinstance(last, ToolReturnPart):

@@ -1,9 +1,9 @@
 """A forked worker pool: one guard made before the fork, one budget in shared memory, exact totals.
 
-The guard counts in memory that all workers share. The telemetry counts in each process from zero
-and is summed by the backend; nothing of the parent's is counted twice. Two things are yours to do:
-let workers end by themselves (`close` and `join`; leaving ``with Pool()`` kills them), and send
-what a worker still holds at its end (`shutdown`), because forked workers skip `atexit`.
+The guard counts in memory that all workers share. The telemetry counts from zero in each process
+and the backend adds it up; nothing of the parent's is counted twice. You have to do two things: let
+workers end by themselves (`close` and `join`; leaving ``with Pool()`` kills them), and export what
+a worker still holds at its end (`shutdown`), because forked workers skip `atexit`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ CALL = TokenUsage(prompt_tokens=900, completion_tokens=100, total_tokens=1_000)
 
 
 class SharedTokens(SyncBudgetGuard):
-    """A guard of your own in a few lines: a token cap for all workers together."""
+    """Your own guard in a few lines: a token cap for all workers together."""
 
     def __init__(self, cap: int, context: multiprocessing.context.ForkContext) -> None:
         self.cap = cap
-        # What calls under way may still use counts as used: workers cannot overrun it together.
+        # What calls in progress may still use counts as used, so workers cannot exceed the cap.
         self.used: Synchronized[int] = context.Value("q", 0)
 
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> BudgetDecision:
@@ -63,23 +63,23 @@ GATE = BudgetGate(instrument(GUARD, session_info=INFO, prices=FlatRates(0.15, 0.
 
 
 def call_model(session: str) -> bool:
-    """One task: True if the budget let it proceed."""
+    """Run one task: True if the budget let it proceed."""
     try:
         with GATE.llm_call(session, CALL.prompt_tokens) as call:
-            call.usage(CALL)  # of the answer of a model
+            call.usage(CALL)  # in your program, from the model's response
     except BudgetExhausted:
         return False
     return True
 
 
-def send_at_the_end() -> None:
-    """In each worker, once: `configure` again is the handle of this process."""
+def export_at_exit() -> None:
+    """Runs once in each worker: calling `configure` again returns this process's handle."""
     Finalize(None, configure("worker-pool-example").shutdown, exitpriority=10)
 
 
 def main() -> int:
     done = int(call_model("parent"))
-    pool = FORK.Pool(WORKERS, initializer=send_at_the_end)
+    pool = FORK.Pool(WORKERS, initializer=export_at_exit)
     done += sum(pool.map(call_model, [f"session-{n}" for n in range(TASKS)], chunksize=5))
     pool.close()
     pool.join()

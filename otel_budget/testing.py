@@ -1,4 +1,4 @@
-"""For your own tests: see what an instrumented guard reports, without any set-up.
+"""For your own tests: see what an instrumented guard reports, without setting anything up.
 
 >>> with capture_telemetry() as telemetry:  # doctest: +SKIP
 ...     agent.run("…")
@@ -34,11 +34,12 @@ __all__ = ["CapturedTelemetry", "capture_telemetry"]
 def capture_telemetry(*, spans: bool = True) -> Iterator[CapturedTelemetry]:
     """Capture what every instrumented guard of this process reports inside the block.
 
-    It goes before the guards' own providers, whenever they were instrumented, and leaves the
-    global ones alone; nothing is exported meanwhile. Blocks may be nested; the inner one captures.
+    It takes the place of the guards' own providers, whenever they were instrumented, and leaves the
+    global ones alone; nothing is exported meanwhile. If blocks are nested, the inner one captures.
 
     Args:
-        spans: False captures metrics only, in memory that does not grow with the calls.
+        spans: Whether to capture spans and log events, too; their memory grows with the calls,
+            that of metrics does not.
     """
     captured, logs, reader = (
         InMemorySpanExporter(),
@@ -79,7 +80,7 @@ def capture_telemetry(*, spans: bool = True) -> Iterator[CapturedTelemetry]:
 
 @contextmanager
 def _sdk_enabled() -> Iterator[None]:
-    """Test environments often switch the SDK off; what is captured here is not exported."""
+    """Test environments often switch the SDK off; nothing captured here is exported."""
     disabled = os.environ.pop("OTEL_SDK_DISABLED", None)
     try:
         yield

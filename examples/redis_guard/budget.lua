@@ -1,4 +1,4 @@
--- One tenant's daily budget, one step, atomically: `reserve` before a call, `settle` after it.
+-- One atomic step on a tenant's daily budget: `reserve` before a call, `settle` after it.
 --
 -- KEYS  1 counts (hash)   2 open reservations (sorted set by expiry)   3 this session's (list)
 -- ARGV  1 reserve|settle  2 nano-USD  3 tokens  4 nano-USD cap  5 token cap (-1: none)
@@ -13,7 +13,7 @@ local usd_cap, token_cap = tonumber(ARGV[4]), tonumber(ARGV[5])
 local lifetime, now = tonumber(ARGV[6]), tonumber(ARGV[7])
 local DAY = 86400000
 
-if not now then -- one clock for all processes, whatever their own say
+if not now then -- one clock for all processes, whatever their own clocks show
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
@@ -23,7 +23,7 @@ local function count(field)
 end
 
 -- A new day begins (a clock that steps back does not begin one). Reservations stay: a call that is
--- under way at midnight is recorded, and so paid, on the day on which it ends.
+-- in progress at midnight is recorded, and so paid, on the day on which it ends.
 local today = math.floor(now / DAY)
 if today > count('day') then
   redis.call('HSET', counts, 'day', today, 'usd', 0, 'tokens', 0, 'calls', 0)
@@ -63,8 +63,8 @@ if ARGV[1] == 'reserve' then
     redis.call('HINCRBY', counts, 'reserved_tokens', ARGV[3])
   end
 else
-  -- A record does not say which check it belongs to. Taking the session's newest leaves, of calls
-  -- that failed, the reservation that expires first; once all are settled the sums are the same.
+  -- A record does not say which check it belongs to. Taking the session's newest reservation leaves
+  -- failed calls the one that expires first; once all are settled, the sums are the same.
   repeat
     local reservation = redis.call('RPOP', mine)
   until not reservation or release(reservation)

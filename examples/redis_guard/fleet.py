@@ -1,9 +1,9 @@
-"""Several processes that share one tenant's day: watch the dashboards fill from all of them.
+"""Several processes that share one tenant's daily budget: watch all of them on the dashboards.
 
     .venv-examples/bin/python examples/redis_guard/fleet.py --redis redis://127.0.0.1:6379/0
 
 It stops when the budget is spent, or after --seconds. Each process sends its own telemetry (to
-OTEL_EXPORTER_OTLP_ENDPOINT, or a Collector on this machine); totals are sums over them.
+OTEL_EXPORTER_OTLP_ENDPOINT, or a Collector on this machine); totals are sums over all processes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PRICES = FlatRates(3, 15)
 
 
 def work(number: int, options: argparse.Namespace, results: Any) -> None:
-    """One process: model calls until the budget is spent."""
+    """Run one process: model calls until the budget is spent."""
     telemetry = configure("redis-fleet")
     info = SessionInfo(
         tenant=options.tenant,
@@ -51,12 +51,12 @@ def work(number: int, options: argparse.Namespace, results: Any) -> None:
         output_tokens=300,
     )
     gate = BudgetGate(instrument(guard, session_info=info, prices=PRICES))
-    random_, calls, ended = random.Random(number), 0, time.monotonic() + options.seconds
-    while time.monotonic() < ended:
+    random_, calls, end = random.Random(number), 0, time.monotonic() + options.seconds
+    while time.monotonic() < end:
         prompt, answer = random_.randrange(500, 3_000), random_.randrange(50, 300)
         try:
             with gate.llm_call(f"session-{number}", prompt) as call:
-                time.sleep(options.pause)  # stands where the model's answer is waited for
+                time.sleep(options.pause)  # stands in for the wait for the model's answer
                 call.usage(
                     TokenUsage.from_anthropic({"input_tokens": prompt, "output_tokens": answer})
                 )
@@ -71,20 +71,18 @@ def work(number: int, options: argparse.Namespace, results: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0", help="where Redis is")
-    parser.add_argument("--processes", type=int, default=4, help="how many (4)")
-    parser.add_argument("--tenant", default="acme", help="whose budget (acme)")
+    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0", help="URL of Redis")
+    parser.add_argument("--processes", type=int, default=4, help="number of processes (4)")
+    parser.add_argument("--tenant", default="acme", help="the tenant that pays (acme)")
     parser.add_argument("--usd-per-day", type=float, default=2.0, help="the tenant's cap (2.0)")
-    parser.add_argument("--seconds", type=float, default=120.0, help="when to stop at the latest")
-    parser.add_argument("--pause", type=float, default=0.2, help="seconds a call takes (0.2)")
+    parser.add_argument("--seconds", type=float, default=120.0, help="latest end (120)")
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds per call (0.2)")
     options = parser.parse_args()
     try:
         with redis.Redis.from_url(options.redis, socket_connect_timeout=2.0) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
-        sys.exit(
-            f"No Redis answers at {options.redis} ({error}); start one, or name it: --redis URL"
-        )
+        sys.exit(f"No Redis answers at {options.redis} ({error}); start one, or pass --redis URL")
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     workers = [

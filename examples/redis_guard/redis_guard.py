@@ -1,9 +1,9 @@
 """A budget that many processes share: daily caps per tenant, counted in Redis.
 
-Copy this file and `budget.lua`; README.md beside them says what is promised. A check reserves what
+Copy this file and `budget.lua`; the README.md here states what they promise. A check reserves what
 the call may cost, the record settles it at what it did cost, and both are one atomic script.
-`RedisGuard` is synchronous (what a3s-code's SDK and thread pools need), `AsyncRedisGuard` is for
-an event loop; they share counts, and everything but an `await`.
+`RedisGuard` is synchronous (for a3s-code's SDK and thread pools), `AsyncRedisGuard` is for an event
+loop; they share their counts, and their code up to the `await`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from otel_budget.guards import (
 
 NANO = 10**9
 DAY = 86_400.0
-#: A tenant's level is told by the processes that served it within these seconds.
+#: A tenant's level is reported by the processes that served it within this many seconds.
 RECENT = 300.0
 _SCRIPT = Path(__file__).with_name("budget.lua").read_text(encoding="utf-8")
 _NO_CAP = -1
@@ -73,33 +73,33 @@ class Budget(NamedTuple):
     reserved: int
     cap: int
 
-    def told(self, info: SessionInfo) -> str:
-        who = f"Tenant {info.tenant}" if info.tenant is not None else "Calls without a tenant"
+    def in_words(self, info: SessionInfo) -> str:
+        spender = f"Tenant {info.tenant}" if info.tenant is not None else "Calls without a tenant"
         used, reserved, cap = (n / self.scale for n in (self.used, self.reserved, self.cap))
         return (
-            f"{who} used {used:,.6g} and reserved {reserved:,.6g} of {cap:,.6g} {self.unit} "
+            f"{spender} used {used:,.6g} and reserved {reserved:,.6g} of {cap:,.6g} {self.unit} "
             "today (UTC)"
         )
 
 
 class _Shared:
-    """All of the guard but the talking to Redis.
+    """Everything of the guard except its requests to Redis.
 
     Args:
-        url: Where Redis is, e.g. ``redis://127.0.0.1:6379/0``.
-        session_info: Tenant, model and provider; give `instrument` the same.
-        prices: What calls cost; give `instrument` the same. Needed with a cap in USD.
-        usd_per_day: Each tenant's cap per UTC day, in USD; None for none.
+        url: URL of Redis, e.g. ``redis://127.0.0.1:6379/0``.
+        session_info: Tenant, model and provider; pass the same to `instrument`.
+        prices: What calls cost; pass the same to `instrument`. Needed with a cap in USD.
+        usd_per_day: Each tenant's cap per UTC day, in USD; None for no such cap.
         tokens_per_day: The same in tokens of all kinds.
         soft_ratio: Share of a cap from which on calls proceed with a `SoftLimit`.
         output_tokens: Tokens reserved for an answer: your calls' ``max_tokens``. What a call uses
             beyond its reservation is the only way over a cap.
-        reservation_seconds: When a reservation that nobody settles expires. Longer than your
-            longest call; shorter frees sooner what failed calls had reserved.
-        when_down: With Redis unreachable, ``closed`` raises (runtimes refuse the call), ``open``
+        reservation_seconds: Seconds until a reservation that is never settled expires. It must
+            exceed your longest call; the shorter, the sooner failed calls free what they reserved.
+        when_down: If Redis is unreachable, ``closed`` raises (runtimes refuse the call), ``open``
             lets calls proceed with a `SoftLimit` on ``guard_unavailable``.
-        timeout: Seconds to wait for Redis, per connect, send and reply.
-        prefix: Begins every key.
+        timeout: Seconds to wait for Redis, for each connect, send and reply.
+        prefix: Prefix of every key.
         clock: Seconds since the epoch, for tests; None is Redis' own clock.
     """
 
@@ -120,11 +120,11 @@ class _Shared:
         clock: Callable[[], float] | None = None,
     ) -> None:
         if usd_per_day is None and tokens_per_day is None:
-            raise ValueError("give usd_per_day, tokens_per_day or both")
+            raise ValueError("pass usd_per_day, tokens_per_day or both")
         if usd_per_day is not None and prices is None:
             raise ValueError("a cap in USD needs prices, e.g. GenAIPrices() or FlatRates(3, 15)")
         if when_down not in ("closed", "open"):
-            raise ValueError(f"when_down is 'closed' or 'open', not {when_down!r}")
+            raise ValueError(f"when_down must be 'closed' or 'open', not {when_down!r}")
         for name, value, least, most in (
             ("usd_per_day", usd_per_day or 0.0, 0, 9e6),  # beyond it Lua's numbers are not exact
             ("tokens_per_day", tokens_per_day or 0, 0, 2**53),
@@ -141,14 +141,14 @@ class _Shared:
         self.session_info, self.prices, self.soft_ratio = session_info, prices, soft_ratio
         self.output_tokens, self.reservation_seconds = output_tokens, reservation_seconds
         self.when_down, self.prefix, self.clock = when_down, prefix, clock
-        self._seen: dict[str | None, tuple[float, Counts]] = {}
+        self._latest: dict[str | None, tuple[float, Counts]] = {}
         self._redis = self._connect(url, socket_timeout=timeout, socket_connect_timeout=timeout)
         self._script: Any = self._redis.register_script(_SCRIPT)
 
     def _connect(self, url: str, **options: Any) -> Any:
         raise NotImplementedError
 
-    # -- what is asked of Redis ------------------------------------------------------------
+    # -- requests to Redis, and replies ----------------------------------------------------
     def _step(
         self, step: str, session_id: str, usage: TokenUsage | dict[str, Any], info: SessionInfo
     ) -> dict[str, Any]:
@@ -157,11 +157,12 @@ class _Shared:
             raise ValueError(f"a usage that cannot be read: {usage!r}")
         cost = Price(0.0)
         if self.caps["usd"] != _NO_CAP:
-            told = call_cost() if step == "settle" else None
-            cost = price(tokens, self.prices, info.model, info.provider, told)
-        # Both braces and words: tenants share nothing, and Redis Cluster keeps one's keys together.
-        who = "no tenant" if info.tenant is None else f"tenant {info.tenant}"
-        base = f"{self.prefix}:{{{who}}}"
+            reported = call_cost() if step == "settle" else None
+            cost = price(tokens, self.prices, info.model, info.provider, reported)
+        # The words keep tenants apart, and "no tenant" from any name; because of the braces, Redis
+        # Cluster keeps a tenant's keys together.
+        owner = "no tenant" if info.tenant is None else f"tenant {info.tenant}"
+        base = f"{self.prefix}:{{{owner}}}"
         return {
             "unpriced": cost.reason if cost.usd is None else "",
             "keys": [f"{base}:counts", f"{base}:open", f"{base}:open:{session_id}"],
@@ -176,12 +177,12 @@ class _Shared:
             ],
         }
 
-    def _heard(self, reply: Sequence[Any], info: SessionInfo) -> Counts:
+    def _remember(self, reply: Sequence[Any], info: SessionInfo) -> Counts:
         refused = reply[0].decode() if isinstance(reply[0], bytes) else reply[0]
         counts = Counts(refused, *reply[1:])
-        if info.tenant not in self._seen and len(self._seen) >= 10_000:
-            self._seen.pop(next(iter(self._seen)), None)
-        self._seen[info.tenant] = (time.monotonic(), counts)
+        if info.tenant not in self._latest and len(self._latest) >= 10_000:
+            self._latest.pop(next(iter(self._latest)), None)
+        self._latest[info.tenant] = (time.monotonic(), counts)
         return counts
 
     def _estimate(self, prompt_tokens: int) -> TokenUsage:
@@ -191,7 +192,7 @@ class _Shared:
             total_tokens=prompt_tokens + self.output_tokens,
         )
 
-    # -- what is answered ------------------------------------------------------------------
+    # -- answers ---------------------------------------------------------------------------
     def _decide(self, counts: Counts, info: SessionInfo, step: dict[str, Any]) -> BudgetDecision:
         budgets = self._budgets(counts)
         if counts.refused:
@@ -200,9 +201,11 @@ class _Shared:
             need = nano_usd if counts.refused == "usd" else tokens
             return Deny(
                 resource=spent.resource,
-                reason=f"{spent.told(info)}; this call needs {need / spent.scale:,.6g}.",
+                reason=f"{spent.in_words(info)}; this call needs {need / spent.scale:,.6g}.",
             )
-        fullest = max(budgets.values(), key=lambda one: (one.used + one.reserved) / one.cap)
+        fullest = max(
+            budgets.values(), key=lambda budget: (budget.used + budget.reserved) / budget.cap
+        )
         soft = self.soft_ratio * fullest.cap
         if fullest.used + fullest.reserved < soft:
             return Allow()
@@ -210,7 +213,7 @@ class _Shared:
             resource=fullest.resource,
             consumed=(fullest.used + fullest.reserved) / fullest.scale,
             limit=soft / fullest.scale,
-            message=f"{fullest.told(info)}.",
+            message=f"{fullest.in_words(info)}.",
         )
 
     def _budgets(self, counts: Counts) -> dict[str, Budget]:
@@ -225,7 +228,7 @@ class _Shared:
         return Deny(
             resource="llm_cost_usd",
             reason=f"A call of model {info.model!r} cannot be priced ({why}), so its cap in USD "
-            "cannot hold; tell model and provider, or give prices that know them.",
+            "cannot hold; name model and provider, or use prices that include them.",
         )
 
     def _down(self, error: redis.RedisError) -> SoftLimit:
@@ -239,13 +242,13 @@ class _Shared:
         )
 
     def budget_levels(self) -> list[BudgetLevel]:
-        """What is used (without reservations), as last heard, of the tenants served recently."""
+        """Each recently served tenant's use, without reservations, from Redis' last reply."""
         now, levels = time.monotonic(), []
-        for tenant, (heard, counts) in self._seen.copy().items():
-            age = now - heard
+        for tenant, (received, counts) in self._latest.copy().items():
+            age = now - received
             remaining = counts.ms_to_midnight / 1000 - age
             if age > RECENT or remaining <= 0:  # yesterday's number would be wrong
-                self._seen.pop(tenant, None)
+                self._latest.pop(tenant, None)
                 continue
             levels += [
                 BudgetLevel(
@@ -281,13 +284,13 @@ class RedisGuard(_Shared, SyncBudgetGuard):
             reply = self._script(**step)
         except redis.RedisError as error:
             return self._down(error)
-        return self._decide(self._heard(reply, info), info, step)
+        return self._decide(self._remember(reply, info), info, step)
 
     def record_after_llm(self, session_id: str, usage: TokenUsage | dict[str, Any]) -> None:
         info = resolve(self.session_info, session_id)
         step = self._step("settle", session_id, usage, info)
         unpriced = step.pop("unpriced")
-        self._heard(self._script(**step), info)
+        self._remember(self._script(**step), info)
         if unpriced:
             raise LookupError(self._unpriced(info, unpriced).reason)
 
@@ -312,12 +315,12 @@ class AsyncRedisGuard(_Shared, BudgetGuard):
             reply = await self._script(**step)
         except redis.RedisError as error:
             return self._down(error)
-        return self._decide(self._heard(reply, info), info, step)
+        return self._decide(self._remember(reply, info), info, step)
 
     async def record_after_llm(self, session_id: str, usage: TokenUsage | dict[str, Any]) -> None:
         info = resolve(self.session_info, session_id)
         step = self._step("settle", session_id, usage, info)
         unpriced = step.pop("unpriced")
-        self._heard(await self._script(**step), info)
+        self._remember(await self._script(**step), info)
         if unpriced:
             raise LookupError(self._unpriced(info, unpriced).reason)

@@ -1,4 +1,4 @@
-"""The command ``otel-budget``. Its own needs (typer, rich, the SDK) come with the extra ``cli``."""
+"""The command ``otel-budget``. What it needs (typer, rich, the SDK) is in the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NEEDS = ("typer", "rich", "opentelemetry.sdk")
 
 
 def main() -> None:
-    """Run the command, or say in one sentence how to install what it needs."""
+    """Run the command, or print one sentence on how to install what it needs."""
     try:
         missing = [name for name in _NEEDS if find_spec(name) is None]
     except ModuleNotFoundError as error:

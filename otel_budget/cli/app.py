@@ -19,7 +19,7 @@ from otel_budget.cli.terminal import CommandError, complain
 from otel_budget.cli.verify import verify
 from otel_budget.version import __version__
 
-#: To add a command, add its function: its name is the command's, its docstring the help.
+#: To add a command, add its function: its name becomes the command, its docstring the help.
 COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, verify, files)
 
 app: Final = typer.Typer(
@@ -52,13 +52,13 @@ def options(
 def run(arguments: list[str]) -> None:
     """Run one command line and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show a bar shows a ?
+        if isinstance(stream, TextIOWrapper):  # a terminal without bar characters shows a ?
             stream.reconfigure(errors="replace")
     for name in ("otel_budget", "opentelemetry"):
-        # The commands say themselves what went wrong.
+        # The commands themselves report what went wrong.
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
-        # The result of a command that ended by typer.Exit is its code.
+        # Where a command ended by typer.Exit, the result is the exit code.
         sys.exit(
             app(
                 with_default_url(arguments or ["--help"]),
@@ -74,14 +74,14 @@ def run(arguments: list[str]) -> None:
         complain("stopped.")
         sys.exit(130)
     except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; the interpreter must not flush into it again.
+        # The reader (`| head`) has closed the pipe; the interpreter must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        # A usage error, whose class is typer's own or click's, as the version may be.
-        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        # A usage error; depending on the version, its class is typer's own or click's.
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
         command = getattr(getattr(error, "ctx", None), "command_path", "otel-budget")
-        complain(f"{said[:1].lower()}{said[1:]}; see {command} --help.")
+        complain(f"{message[:1].lower()}{message[1:]}; see {command} --help.")
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""``otel-budget demo``: a real call log through a budget guard, and what is seen of it."""
+"""``otel-budget demo``: a real call log through a budget guard, and what its telemetry shows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from otel_budget.telemetry.instrument import instrument
 CAP: Final = 0.5
 SOFT: Final = 0.9
 DENIED_TOOL: Final = "shell"
-#: Seconds the calls take on a terminal, where somebody watches.
+#: Seconds that the calls take on a terminal, where somebody watches.
 _SHOW: Final = 4.0
 
 
@@ -43,7 +43,7 @@ def demo(
     otlp: Otlp = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Run real calls through a budget guard and show what is seen; no server, no network.
+    """Run real calls through a budget guard and show its telemetry; no server, no network.
 
     Example: otel-budget demo
 
@@ -121,13 +121,13 @@ def _opening(calls: int) -> Text:
         (f"{usd(CAP)} a day", "bold"),
         f" with a soft limit at {SOFT:.0%}, and the tool ",
         (DENIED_TOOL, "bold"),
-        " is on the deny-list. All below is read from the telemetry.",
+        " is on the deny-list. Everything below is read from the telemetry.",
     )
 
 
 def _closing(otlp: str | None) -> Text:
     if otlp is not None:
-        return Text(f"Sent to {otlp}, too, as service otel-budget-demo.", "dim")
+        return Text(f"Also sent to {otlp}, as service otel-budget-demo.", "dim")
     return Text(
-        "Your own log: otel-budget replay FILE --limit-usd 5. To a collector: --otlp.", "dim"
+        "With your own log: otel-budget replay FILE --limit-usd 5. To a collector: --otlp.", "dim"
     )

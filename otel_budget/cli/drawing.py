@@ -1,4 +1,4 @@
-"""Reports, traces and metrics drawn for a terminal of 80 columns or more."""
+"""Draws reports, traces and metrics for a terminal of 80 columns or more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_budget import semconv
 from otel_budget.cli.report import Denial, Level, Tenant, series
 from otel_budget.cli.terminal import amount, bar, clean, usd
 
-#: A finished span of the SDK, whose types are not for this module.
+#: A finished span of the SDK, whose types this module must not import.
 Span = Any
 _COLOURS: Final = {
     semconv.ALLOW: "green",
@@ -51,7 +51,7 @@ def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def tenants_table(tenants: Sequence[Tenant], others: Sequence[Level], *, money: bool) -> Table:
-    """One row per tenant, then the budgets that are nobody's own."""
+    """One row per tenant, then the budgets that belong to none of these tenants."""
     numbers = ("calls", "tokens", "cost", "soft", "denied")
     table = _table("By tenant", "tenant", *numbers, "limit used", right=numbers)
     for tenant in tenants[:_ROWS]:
@@ -65,10 +65,10 @@ def tenants_table(tenants: Sequence[Tenant], others: Sequence[Level], *, money: 
             Group(*(_level(level, named=len(tenant.levels) > 1) for level in tenant.levels)),
         )
     if len(tenants) > _ROWS:
-        table.caption = f"and {len(tenants) - _ROWS:,} more, all of them with --json"
+        table.caption = f"and {len(tenants) - _ROWS:,} more; --json lists them all"
     for level in others[:_ROWS]:
-        who = Text("all calls") if level.tenant is None else _tenant(level.tenant)
-        table.add_row(who, "", "", "", "", "", _level(level, named=True))
+        owner = Text("all calls") if level.tenant is None else _tenant(level.tenant)
+        table.add_row(owner, "", "", "", "", "", _level(level, named=True))
     return table
 
 
@@ -88,7 +88,7 @@ def _level(level: Level, *, named: bool) -> Text:
 
 
 def denials_table(denials: Sequence[Denial]) -> Table:
-    """The denied calls with their reason, alike ones together."""
+    """The denied calls with their reason, equal ones counted together."""
     table = _table("Denied", "calls", "tenant", "budget", "reason", right=("calls",))
     for denial in denials[:_ROWS]:
         table.add_row(
@@ -104,7 +104,7 @@ def denials_table(denials: Sequence[Denial]) -> Table:
 
 # -- a trace -------------------------------------------------------------------------------
 def trace_tree(spans: Sequence[Span]) -> Tree | None:
-    """One session's trace: the most telling one, with a soft limit and a denial if there is one."""
+    """The most telling session's trace: with a soft limit and a denial, if there is one."""
     sessions: dict[str, list[Span]] = {}
     for span in spans:
         sessions.setdefault(str((span.attributes or {}).get(semconv.SESSION_ID)), []).append(span)
@@ -122,9 +122,9 @@ def trace_tree(spans: Sequence[Span]) -> Tree | None:
         ),
         guide_style="dim",
     )
-    told: set[Any] = set()
+    shown: set[Any] = set()
     for span in children[:_SPANS]:
-        _add_span(tree, span, told)
+        _add_span(tree, span, shown)
     if len(children) > _SPANS:
         tree.add(Text(f"and {len(children) - _SPANS} more spans", "dim"))
     return tree
@@ -140,8 +140,8 @@ def _telling(spans: Sequence[Span]) -> tuple[int, int, int]:
     return (hits, len(decisions), -abs(len(spans) - _SPANS))
 
 
-def _add_span(tree: Tree, span: Span, told: set[Any]) -> None:
-    """Draw `span`, and of hits alike (`told`) the message of the first."""
+def _add_span(tree: Tree, span: Span, shown: set[Any]) -> None:
+    """Draw `span`, and its events; of equal hits, only the first with its message (see `shown`)."""
     attributes: Mapping[str, Any] = span.attributes or {}
     decision = str(attributes.get(semconv.DECISION, ""))
     line = Text.assemble(span.name, "  ")
@@ -162,19 +162,19 @@ def _add_span(tree: Tree, span: Span, told: set[Any]) -> None:
     line.append("  " + ", ".join(facts) if facts else "")
     node = tree.add(line)
     for event in span.events:
-        said = event.attributes or {}
-        alike = (event.name, said.get(semconv.RESOURCE), said.get(semconv.KIND))
-        if alike in told:
+        details = event.attributes or {}
+        key = (event.name, details.get(semconv.RESOURCE), details.get(semconv.KIND))
+        if key in shown:
             line.append(f"  + {event.name}", "dim italic")
         else:
-            told.add(alike)
-            message = clean(str(said.get(semconv.MESSAGE, "")))
+            shown.add(key)
+            message = clean(str(details.get(semconv.MESSAGE, "")))
             node.add(Text.assemble((event.name, "italic"), f"  {message}"))
 
 
 # -- metrics -------------------------------------------------------------------------------
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """The metrics that were reported, as Prometheus will name them."""
+    """The reported metrics, under their names in Prometheus."""
     numbers = ("series", "value")
     table = _table("Metrics, by their names in Prometheus", "name", *numbers, right=numbers)
     for row in metric_rows(metrics):
@@ -183,9 +183,9 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Name, number of series and value of each metric that was reported.
+    """Name, number of series and value of each reported metric.
 
-    The value is the sum of a counter, the largest of a gauge, the count of a histogram.
+    The value is a counter's sum, a gauge's maximum, a histogram's count.
     """
     rows: list[dict[str, Any]] = []
     for metric in semconv.METRICS:

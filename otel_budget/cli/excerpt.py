@@ -9,13 +9,13 @@ from typing import Final
 from otel_budget.cli.replay.call_log import LoggedCall, read_log
 from otel_budget.cli.replay.log_file import open_log
 
-#: Whose the calls are; see data/NOTICE.md.
+#: Who published the calls; see data/NOTICE.md.
 CREDIT: Final = (
     "Azure LLM Inference Trace 2023 (Microsoft, CC-BY 4.0; Patel et al., Splitwise, ISCA 2024)"
 )
 FILE: Final = "azure_llm_2023_code_excerpt.csv"
 
-#: Tenant, model, provider, and how many of twenty calls are theirs.
+#: Tenant, model, provider, and their share: so many of every twenty calls.
 _TENANTS: Final = (
     ("acme", "claude-sonnet-4-5", "anthropic", 9),
     ("globex", "gpt-4.1", "openai", 6),
@@ -32,12 +32,12 @@ def excerpt() -> list[LoggedCall]:
     with as_file(files("otel_budget") / "data" / FILE) as path, open_log(path) as file:
         calls = read_log(file, path, {}).calls
     shares = [entry for entry in _TENANTS for _ in range(entry[3])]
-    made: dict[str, int] = {}
+    calls_by_tenant: dict[str, int] = {}
     assigned: list[LoggedCall] = []
     for row, call in enumerate(calls):
-        # 7 and 20 have no common divisor: twenty rows in a row meet every share once.
+        # 7 and 20 have no common divisor: twenty consecutive rows use every share once.
         tenant, model, provider, _ = shares[row * 7 % len(shares)]
-        number = made[tenant] = made.get(tenant, 0) + 1
+        number = calls_by_tenant[tenant] = calls_by_tenant.get(tenant, 0) + 1
         tool = None
         if number % _CALLS_A_TOOL == 0:
             tool = _TOOLS[number // _CALLS_A_TOOL % len(_TOOLS)]

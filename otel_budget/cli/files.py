@@ -1,4 +1,4 @@
-"""``otel-budget files DIR``: the Collector's configuration and the dashboards, written out."""
+"""``otel-budget files DIR`` writes out the Collector's configuration and the dashboards."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 
 from otel_budget.cli.terminal import CommandError
 
-#: What a wheel carries under ``otel_budget/shipped_files``, by the folders of a checkout.
+#: Folders of a checkout that a wheel carries under ``otel_budget/shipped_files``.
 FOLDERS: Final = ("collector", "dashboards")
-#: What stays in the checkout: it builds and tests the rest. pyproject.toml excludes the same.
+#: What stays in the checkout, to build and test the rest. pyproject.toml excludes the same.
 _DEVELOPMENT: Final = frozenset({"programs", "builder", "web", "__pycache__", "node_modules"})
 _DEVELOPMENT_SUFFIXES: Final = frozenset({".py", ".pyc", ".mk", ".toml"})
 
@@ -24,7 +24,7 @@ class Written:
     """What `write` did, as paths relative to the directory.
 
     Attributes:
-        written: New files, and changed ones where that was asked for.
+        written: New files, and with `force` also those that differed.
         unchanged: Files that were there already, as shipped.
     """
 
@@ -36,35 +36,35 @@ def write(directory: Path, *, force: bool = False) -> Written:
     """Write the shipped files to `directory`, all or none of them.
 
     Args:
-        directory: Where ``collector/`` and ``dashboards/`` are to be; made if it is missing.
+        directory: The parent of ``collector/`` and ``dashboards/``; created if missing.
         force: Overwrite files that differ from the shipped ones.
 
     Raises:
         CommandError: A file differs and `force` is not given, or the directory cannot be written.
     """
     if directory.exists() and not directory.is_dir():
-        raise CommandError(f"{directory} is not a directory; name one, or a path that is free.")
-    todo: dict[str, bytes] = {}
+        raise CommandError(f"{directory} is not a directory; name one, or an unused path.")
+    pending: dict[str, bytes] = {}
     unchanged: list[str] = []
     changed: list[str] = []
     try:
         for name, content in shipped():
-            there = directory / name
-            if not there.exists():
-                todo[name] = content
-            elif there.read_bytes() == content:
+            target = directory / name
+            if not target.exists():
+                pending[name] = content
+            elif target.read_bytes() == content:
                 unchanged.append(name)
             else:
                 changed.append(name)
-                todo[name] = content
+                pending[name] = content
         if changed and not force:
             few = ", ".join(changed[:3]) + (", ..." if changed[3:] else "")
             raise CommandError(
                 f"{len(changed)} file{'' if len(changed) == 1 else 's'} in {directory} differ "
-                f"from those of this version ({few}) and nothing was written; keep your changes "
+                f"from those of this version ({few}), so nothing was written; keep your changes "
                 "in a file of your own, such as an overlay, or overwrite them with --force."
             )
-        for name, content in todo.items():
+        for name, content in pending.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
     except OSError as error:
@@ -73,7 +73,7 @@ def write(directory: Path, *, force: bool = False) -> Written:
             f"{error.filename or directory} could not be written ({reason}); choose another "
             "directory."
         ) from error
-    return Written(list(todo), unchanged)
+    return Written(list(pending), unchanged)
 
 
 def shipped() -> Iterator[tuple[str, bytes]]:

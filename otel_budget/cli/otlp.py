@@ -1,4 +1,4 @@
-"""The option ``--otlp [URL]``: send to a collector what a command draws."""
+"""The option ``--otlp [URL]``: also send a command's telemetry to a collector."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Otlp = Annotated[
 
 
 def with_default_url(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``--otlp`` given its value, which may be left out."""
+    """The arguments, with the default URL after an ``--otlp`` that has none."""
     filled: list[str] = []
     for index, argument in enumerate(arguments):
         filled.append(argument)
@@ -42,14 +42,14 @@ def with_default_url(arguments: Sequence[str]) -> list[str]:
 
 @contextmanager
 def sending(url: str, service_name: str) -> Iterator[Callable[[], None]]:
-    """Set up the global providers to send to `url`, and see that everything arrives.
+    """Set up the global providers to send to `url`, and check that everything is delivered.
 
     Yields:
-        A function that sends what waits, to be called now and then where calls come faster than
-        batches leave.
+        A function that exports what is queued, to be called now and then by code that makes calls
+        faster than batches are exported.
 
     Raises:
-        CommandError: Nothing listens there, or not everything was taken.
+        CommandError: Nothing listens there, or not everything was accepted.
     """
     from otel_budget.sdk import configure
 
@@ -70,7 +70,7 @@ def sending(url: str, service_name: str) -> Iterator[Callable[[], None]]:
         losses = telemetry.shutdown(10.0)
     if losses:
         raise CommandError(
-            f"the collector at {url} did not take everything: lost are {losses}. See its log, or "
+            f"the collector at {url} did not accept everything; lost: {losses}. See its log, or "
             "run `otel-budget verify`.",
             code=1,
         )
@@ -82,11 +82,11 @@ def _check_set_up() -> None:
         "metrics": hasattr(metrics.get_meter_provider(), "add_metric_reader"),
         "logs": hasattr(_logs.get_logger_provider(), "add_log_record_processor"),
     }
-    off = [signal for signal, there in providers.items() if not there]
-    if off:
+    missing = [signal for signal, is_set_up in providers.items() if not is_set_up]
+    if missing:
         raise CommandError(
-            f"--otlp needs {' and '.join(off)}, which OTEL_SDK_DISABLED or OTEL_*_EXPORTER=none "
-            "switch off: unset them."
+            f"--otlp needs {' and '.join(missing)}, which OTEL_SDK_DISABLED or "
+            "OTEL_*_EXPORTER=none switches off: unset it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Put logged calls to a guard, as a runtime would have."""
+"""Plays logged calls against a guard, as a runtime would have made them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_budget.contract.session_info import call_info
 
 
 class LogClock:
-    """A guard's clock that shows the time of the call at hand."""
+    """A clock for a guard that shows the time of the logged call."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -27,12 +27,12 @@ class LogClock:
 
 @dataclass(slots=True)
 class Played:
-    """What the telemetry does not carry: log time, and what was never used.
+    """What the telemetry does not carry: times of the log, and tokens of refused calls.
 
     Attributes:
         first_refusal: The first refused model call of each tenant.
         refused_input_tokens: Prompt tokens of the refused model calls.
-        refused_output_tokens: What they generated in the log.
+        refused_output_tokens: Completion tokens of these calls in the log.
     """
 
     first_refusal: dict[str | None, LoggedCall] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class Played:
 
 
 def play(guard: Any, calls: Iterable[LoggedCall], clock: LogClock, default_session: str) -> Played:
-    """Ask `guard`, sync or async, before each call, and tell it the usage of those it lets pass.
+    """Ask `guard`, sync or async, before each call, and report to it the usage of allowed ones.
 
-    A check that raises or answers what its runtime rejects refuses the call, as in the runtime.
+    A check that raises, or gives an answer that its runtime rejects, refuses the call, as there.
     """
     run = _play(guard, calls, clock, default_session)
     asynchronous = inspect.iscoroutinefunction(getattr(guard, "check_before_llm", None))
@@ -51,12 +51,12 @@ def play(guard: Any, calls: Iterable[LoggedCall], clock: LogClock, default_sessi
 
 
 def _without_a_loop(run: Coroutine[Any, Any, Played]) -> Played:
-    # A sync guard may run an event loop of its own, which it could not inside one of ours.
+    # A sync guard may run its own event loop, which is impossible inside one of ours.
     try:
         run.send(None)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
-    raise TypeError("the guard is sync, but one of its methods waits")
+    raise TypeError("the guard is sync, but one of its methods returns an awaitable")
 
 
 async def _play(
@@ -69,7 +69,7 @@ async def _play(
         session = call.session or default_session
         with call_info(tenant=call.tenant, model=call.model, provider=call.provider):
             if call.usage is not None:
-                proceeds, typed = await _asked(
+                proceeds, typed = await _ask(
                     guard.check_before_llm, session, call.usage.prompt_tokens
                 )
                 if not proceeds:
@@ -79,17 +79,17 @@ async def _play(
                     continue
                 usage = call.usage if typed else print_usage(call.usage)
                 try:
-                    told = guard.record_after_llm(session, usage)
-                    if inspect.isawaitable(told):
-                        await told
+                    result = guard.record_after_llm(session, usage)
+                    if inspect.isawaitable(result):
+                        await result
                 except Exception:  # counted by the telemetry; a runtime goes on, too
                     pass
             if call.tool is not None:
-                await _asked(guard.check_before_tool, session, call.tool)
+                await _ask(guard.check_before_tool, session, call.tool)
     return played
 
 
-async def _asked(check: Any, *arguments: Any) -> tuple[bool, bool]:
+async def _ask(check: Any, *arguments: Any) -> tuple[bool, bool]:
     """Whether the call proceeds, and whether the guard speaks the typed dialect."""
     try:
         answer = check(*arguments)

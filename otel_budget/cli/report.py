@@ -1,4 +1,4 @@
-"""What the telemetry says of a run: read from metrics and spans, as any backend would."""
+"""A run in numbers, read from its metrics and spans, as any backend would."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Level:
 
 @dataclass(slots=True)
 class Tenant:
-    """One tenant's share of the run; counts by what the names say."""
+    """One tenant's share of the run."""
 
     tenant: str | None
     calls: int = 0
@@ -39,7 +39,7 @@ class Tenant:
 
 @dataclass(slots=True)
 class Denial:
-    """Denied calls that read alike."""
+    """Denied calls of one tenant with the same reason."""
 
     tenant: str | None
     decision_point: str
@@ -65,7 +65,7 @@ class Report:
 
 
 def report_of(telemetry: CapturedTelemetry) -> Report:
-    """Read the metrics of `telemetry`."""
+    """Build the report from the metrics of `telemetry`."""
     metrics = telemetry.metrics()
     report = Report(tokens=dict.fromkeys(semconv.TOKEN_TYPES, 0))
     tenants: dict[str | None, Tenant] = {}
@@ -148,21 +148,21 @@ def _levels(metrics: Mapping[str, Any]) -> Iterator[Level]:
 
 
 def denials_of(telemetry: CapturedTelemetry) -> list[Denial]:
-    """The denied calls by their reason, in the order of their first, read from the spans."""
+    """The denied calls by reason, in the order of each reason's first call, read from the spans."""
     denials: dict[tuple[Any, ...], Denial] = {}
     for span in telemetry.spans:
         attributes = span.attributes or {}
         if attributes.get(semconv.DECISION) != semconv.DENY:
             continue
         for event in span.events:
-            said = event.attributes or {}
+            details = event.attributes or {}
             if event.name == semconv.SPAN_EVENT_THRESHOLD_HIT:
                 tenant = attributes.get(semconv.TENANT)
                 denial = Denial(
                     None if tenant is None else str(tenant),
                     str(attributes[semconv.DECISION_POINT]),
-                    str(said[semconv.RESOURCE]),
-                    str(said.get(semconv.MESSAGE, "")),
+                    str(details[semconv.RESOURCE]),
+                    str(details.get(semconv.MESSAGE, "")),
                 )
                 key = (denial.tenant, denial.decision_point, denial.resource, denial.reason)
                 denials.setdefault(key, denial).calls += 1

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 
 class CommandError(Exception):
-    """Something a person can put right: one sentence with the remedy.
+    """A mistake that the user can correct: one sentence with the remedy.
 
     Attributes:
         code: The exit code.
@@ -34,41 +34,41 @@ class CommandError(Exception):
 
 
 def complain(sentence: str) -> None:
-    """One sentence on stderr."""
-    # Not through rich, which would break it into lines that no search finds again.
+    """Print one sentence to stderr."""
+    # Not through rich, which would wrap it, so that no search finds it.
     print(f"otel-budget: {sentence}", file=sys.stderr)
 
 
 def say(console: Console, *parts: RenderableType) -> None:
-    """Each part, and an empty line after each."""
+    """Print the parts, with an empty line after each."""
     for part in parts:
         console.print(part)
         console.print()
 
 
 def clean(text: str) -> str:
-    """Text from outside for a terminal: no control characters. Put it into a `Text`."""
+    """Outside text made safe for a terminal: no control characters. Put it into a `Text`."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def counted(number: int, what: str) -> str:
-    """``1 row``, ``2 rows``."""
+    """A number and its noun: ``1 row``, ``2 rows``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def usd(amount: float) -> str:
-    """Dollars, with as many decimals as say something."""
+    """Dollars: two decimals where these are exact or enough, else four."""
     whole_cents = amount >= 1 or abs(amount * 100 - round(amount * 100)) < 1e-9
     return f"${amount:,.2f}" if whole_cents else f"${amount:.4f}"
 
 
 def amount(value: float, unit: str) -> str:
-    """A level in its unit."""
+    """A level's value in its unit."""
     return usd(value) if unit == "USD" else f"{value:,.0f}"
 
 
 def bar(share: float, width: int = 8, soft: float | None = 0.8) -> Text:
-    """A bar filled to `share`, with its percentage: green, yellow past `soft`, red when spent."""
+    """A bar filled to `share`, with its percentage: green, yellow from `soft`, red from 1."""
     filled = min(width, int(share * width))
     colour = "red" if share >= 1 else "yellow" if soft is not None and share >= soft else "green"
     return Text.assemble(
@@ -83,7 +83,7 @@ class _Rate(ProgressColumn):
 
 
 def followed(items: Sequence[Item], what: str, *, shown: bool = True) -> Iterator[Item]:
-    """`items`, with live progress on stderr: rate and remaining time; on a terminal only."""
+    """Yield `items`; on a terminal, show live progress on stderr: rate and remaining time."""
     console = Console(stderr=True)
     with Progress(
         TextColumn(what),

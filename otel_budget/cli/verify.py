@@ -1,4 +1,4 @@
-"""``otel-budget verify``: does a denial get through to where people look for it?"""
+"""``otel-budget verify``: does a denial arrive where people look for it?"""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def verify(
         str | None,
         typer.Option(
             metavar="PACKAGE.MODULE:CALLABLE",
-            help="Your own set-up of OpenTelemetry; without it the OTEL_* variables are used.",
+            help="Your own OpenTelemetry set-up; without it the OTEL_* variables are used.",
         ),
     ] = None,
     local: Annotated[
-        bool, typer.Option("--local", help="The backends are those of the shipped stack.")
+        bool, typer.Option("--local", help="Check the shipped stack on this machine.")
     ] = False,
     prometheus: Annotated[str | None, typer.Option(metavar="URL", help="Base URL.")] = None,
     jaeger: Annotated[str | None, typer.Option(metavar="URL", help="Base URL.")] = None,
@@ -51,19 +51,22 @@ def verify(
         str | None, typer.Option(metavar="URL", help="The collector's own metrics.")
     ] = None,
     audit_file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Where it writes threshold events.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="The file to which the collector writes threshold events."
+        ),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.0, help="Seconds until something counts as missing in a backend.")
     ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hops as JSON.")] = False,
 ) -> None:
-    """Send canary decisions through your own pipeline and check each hop of it.
+    """Send canary decisions through your own pipeline and check each of its hops.
 
-    Two fresh processes each make a soft limit and a denial, as service
-    otel-budget-verify and for a tenant of their own. They are real ones: an
-    alert on denials will name that tenant. Hops that you do not name are
-    skipped. The exit code is 1 if a hop failed.
+    Two fresh processes each produce a soft limit and a denial, as service
+    otel-budget-verify and for a tenant of their own. These are real: an
+    alert on denials will name that tenant. A backend that you do not name
+    is skipped. The exit code is 1 if a hop failed.
 
     Example: otel-budget verify --prometheus http://localhost:9090 --jaeger http://localhost:16686
     """

@@ -1,4 +1,4 @@
-"""Asking a guard on a runtime's behalf: three ways to wait for one inquiry."""
+"""Asking a guard on a runtime's behalf: three ways to wait for an inquiry."""
 
 from __future__ import annotations
 
@@ -26,20 +26,15 @@ from otel_budget.runtime.inquiry import (
 
 
 class Asker:
-    """Asks one guard.
+    """Asks one guard. What it raises is documented at `BudgetGate`.
 
     Args:
         guard: Any guard.
         timeout: Seconds that an answer may take.
-        fail: What a check that raises or is late comes to.
-        dialect: How usage is reported to a guard that shows nowhere which dialect it speaks.
-        reraises_interrupts: Whether KeyboardInterrupt and SystemExit of the guard reach the caller,
-            or count as failures.
-
-    Raises:
-        TypeError: `guard` is not a budget guard, or mixes sync and async methods; `timeout` is not
-            a number.
-        ValueError: `timeout` or `fail` has a value it cannot have.
+        fail: What happens if a check raises or is late.
+        dialect: How usage is reported to a guard that does not show which dialect it speaks.
+        reraises_interrupts: Whether a KeyboardInterrupt or SystemExit of the guard reaches the
+            caller; if not, it counts as a failure.
     """
 
     def __init__(
@@ -55,9 +50,9 @@ class Asker:
         )
         self._timeout = timeout
         self._threads = DaemonThreads()
-        # A host may make a gate for each request: its threads end with it, not when they are idle.
+        # A host may make a gate per request: its threads end with it, not only once they are idle.
         weakref.finalize(self, self._threads.close).atexit = False
-        self._left: set[asyncio.Future[Reply]] = set()
+        self._unfinished: set[asyncio.Future[Reply]] = set()
 
     def ask_here(self, question: Question) -> Verdict:
         """Ask a sync guard on this thread: nothing can cut it off, so a late answer is used."""
@@ -72,69 +67,69 @@ class Asker:
     async def ask_async(self, question: Question) -> Verdict:
         """Ask from a running asyncio loop: an async guard in a task, a sync one on a thread.
 
-        If the caller is cancelled meanwhile, a check is cancelled with it; a record, which reports
-        money that is spent, is waited for until its deadline and then left to finish by itself.
+        If the caller is cancelled, a check is cancelled with it. A record reports money spent: it
+        is waited for until its deadline and then left to finish by itself.
         """
         with Inquiry(self.asked_guard, question) as inquiry:
-            asked: asyncio.Future[Reply]
+            future: asyncio.Future[Reply]
             if self.is_async:
-                asked = asyncio.get_running_loop().create_task(inquiry.run_async())
+                future = asyncio.get_running_loop().create_task(inquiry.run_async())
             else:
                 try:
-                    asked = asyncio.wrap_future(self._run_on_a_thread(inquiry))
+                    future = asyncio.wrap_future(self._run_on_a_thread(inquiry))
                 except RuntimeError as error:
                     return inquiry.conclude(not_asked(error))
             try:
-                await asyncio.wait({asked}, timeout=self._timeout)
+                await asyncio.wait({future}, timeout=self._timeout)
             except asyncio.CancelledError:
-                await self._caller_cancelled(inquiry, asked)
+                await self._caller_cancelled(inquiry, future)
                 raise
-            if not asked.done():
-                self._leave(question, asked)
-                return inquiry.conclude(self.asked_guard.late)
-            if asked.cancelled():
+            if not future.done():
+                self._leave(question, future)
+                return inquiry.conclude(self.asked_guard.late_reply)
+            if future.cancelled():
                 return inquiry.conclude(raised(asyncio.CancelledError()))
-            return inquiry.conclude(asked.result())
+            return inquiry.conclude(future.result())
 
-    async def _caller_cancelled(self, inquiry: Inquiry, asked: asyncio.Future[Reply]) -> None:
+    async def _caller_cancelled(self, inquiry: Inquiry, future: asyncio.Future[Reply]) -> None:
         is_record = inquiry.question.is_record
         try:
             if self.is_async and not is_record:
-                asked.cancel()
+                future.cancel()
             if self.is_async or is_record:
-                await asyncio.wait({asked}, timeout=inquiry.remaining)
+                await asyncio.wait({future}, timeout=inquiry.remaining)
         finally:
-            if not asked.done():
-                self._leave(inquiry.question, asked)
-        if is_record and asked.done() and not asked.cancelled():
-            inquiry.conclude(asked.result())
+            if not future.done():
+                self._leave(inquiry.question, future)
+        if is_record and future.done() and not future.cancelled():
+            inquiry.conclude(future.result())
 
-    def _leave(self, question: Question, asked: asyncio.Future[Reply]) -> None:
-        """Wait no longer. A record goes on; so does a sync guard, which nothing can stop."""
+    def _leave(self, question: Question, future: asyncio.Future[Reply]) -> None:
+        """Stop waiting. A record goes on; so does a sync guard, which nothing can stop."""
         if self.is_async:
-            self._left.add(asked)  # the loop itself holds its tasks weakly
-            asked.add_done_callback(self._left.discard)
+            self._unfinished.add(future)  # the loop holds its tasks only weakly
+            future.add_done_callback(self._unfinished.discard)
         if not (self.is_async and question.is_record):
-            asked.cancel()
+            future.cancel()
 
     def ask_from_any_thread(self, question: Question, loop: BackgroundLoop) -> Verdict:
         """Ask while this thread waits: an async guard on `loop`, a sync one on another thread."""
         with Inquiry(self.asked_guard, question) as inquiry:
             try:
-                asked = self._run_elsewhere(inquiry, loop)
+                future = self._run_elsewhere(inquiry, loop)
             except RuntimeError as error:
                 return inquiry.conclude(not_asked(error))
             try:
-                return inquiry.conclude(asked.result(inquiry.remaining))
+                return inquiry.conclude(future.result(inquiry.remaining))
             except TimeoutError:
                 if not question.is_record:
-                    asked.cancel()
-                return inquiry.conclude(self.asked_guard.late)
+                    future.cancel()
+                return inquiry.conclude(self.asked_guard.late_reply)
             except CancelledError as error:  # the loop was closed before the call began
                 return inquiry.conclude(not_asked(error))
-            except BaseException:  # a signal handler has raised in this thread
+            except BaseException:  # raised by a signal handler in this thread
                 if not question.is_record:
-                    asked.cancel()
+                    future.cancel()
                 raise
 
     def _run_elsewhere(self, inquiry: Inquiry, loop: BackgroundLoop) -> Future[Reply]:

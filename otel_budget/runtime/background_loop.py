@@ -1,7 +1,7 @@
-"""A background event loop for sync callers: started when first used, gone with its owner.
+"""A background event loop for sync callers: started on first use, closed with its owner.
 
 A fork leaves the thread with the parent, and closing the inherited loop would unregister the
-parent's own wake-up (both share one epoll instance), so the child forgets it without closing it.
+parent's own wake-up (both share an epoll instance), so the child drops it without closing it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from otel_budget.forks import renew_in_child
 
 Result = TypeVar("Result")
 
-#: Seconds for what runs on the loop to take its cancellation when the loop is closed.
+#: Seconds that tasks have to handle their cancellation when the loop is closed.
 _FAREWELL: Final = 1.0
 
-#: Loops of a parent process: kept, so that no finalizer closes them.
+#: Loops of a parent process, kept so that no finalizer closes them.
 _inherited: list[asyncio.AbstractEventLoop] = []
 
 
@@ -35,7 +35,7 @@ class BackgroundLoop:
 
     @property
     def is_this_thread(self) -> bool:
-        """Whether the caller runs on the loop itself, where waiting for it would never end."""
+        """Whether the caller runs on the loop itself, where waiting for it would deadlock."""
         return self._thread is threading.current_thread()
 
     def submit(
@@ -44,13 +44,13 @@ class BackgroundLoop:
         """Run ``work(*args)`` on the loop, with the caller's context.
 
         Raises:
-            RuntimeError: The loop has been closed, or no thread can be started any more.
+            RuntimeError: The loop has been closed, or a thread can no longer be started.
         """
         with self._lock:
             if self._closed:
                 raise RuntimeError("its bridge has been closed")
             loop = self._running()
-            # Within the lock: what is submitted before a close is cancelled by it, not lost.
+            # Under the lock, so that work submitted before a close is cancelled by it, not lost.
             coroutine = work(*args)
             try:
                 return asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -73,7 +73,7 @@ class BackgroundLoop:
         return self._loop
 
     def close(self) -> None:
-        """Cancel what runs on the loop, end its thread, close it. Later calls do nothing."""
+        """Cancel the loop's tasks, end its thread and close it. Later calls do nothing."""
         with self._lock:
             self._closed = True
             loop, thread = self._loop, self._thread
@@ -99,7 +99,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
-    except SystemExit:  # of a task: it ends this thread and nothing else, as in any thread
+    except SystemExit:  # raised by a task: it ends this thread only, as in any thread
         return
     finally:
         tasks = asyncio.all_tasks(loop)

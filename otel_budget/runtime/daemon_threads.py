@@ -1,6 +1,6 @@
 """Daemon threads for calls that may never return: they hold up neither a host nor its exit.
 
-The standard library's pools are joined when the interpreter exits, so one hanging guard would hang
+The standard library's pools are joined when the interpreter exits, so a hanging guard would hang
 the host.
 """
 
@@ -23,10 +23,10 @@ _MAX_WAITING: Final = 10_000
 
 
 class DaemonThreads:
-    """Threads that are started as they are needed and end when they are idle.
+    """Threads that are started when needed and end when idle.
 
     Args:
-        most: How many there may be. Beyond, calls wait for a thread.
+        most: The largest number of threads. Further calls wait for a free one.
     """
 
     def __init__(self, most: int = 64) -> None:
@@ -36,7 +36,7 @@ class DaemonThreads:
         renew_in_child(self)
 
     def after_fork(self) -> None:
-        """Start without threads: they have stayed with the parent, perhaps with the lock."""
+        """Start without threads: they stayed with the parent, one perhaps holding the lock."""
         # Reentrant: the garbage collector may close this very object while the lock is held.
         self._wake = threading.Condition(threading.RLock())
         self._jobs: deque[Callable[[], None]] = deque()
@@ -47,10 +47,11 @@ class DaemonThreads:
         """Do ``work(*args)`` on one of the threads.
 
         Raises:
-            RuntimeError: No thread can be started (the interpreter exits), or too many calls wait.
+            RuntimeError: No thread can be started (the interpreter is exiting), or too many calls
+                wait.
         """
         future: Future[Result] = Future()
-        # Running from the start: a waiter that leaves must not cancel it under the thread's hands.
+        # Running from the start: a waiter that gives up must not cancel it while a thread works.
         future.set_running_or_notify_cancel()
 
         def job() -> None:
@@ -77,7 +78,7 @@ class DaemonThreads:
         return future
 
     def close(self) -> None:
-        """Let the idle threads end now, and the others after their work."""
+        """End idle threads now and the others after their work."""
         with self._wake:
             self._closed = True
             self._wake.notify_all()
@@ -94,4 +95,4 @@ class DaemonThreads:
                     return
                 job = self._jobs.popleft()
             job()
-            del job  # what it holds must not live as long as the thread is idle
+            del job  # while idle, the thread must not keep alive what the job holds

@@ -1,4 +1,4 @@
-"""`BudgetGate`: the runtime's half of the contract, for agent loops that have no runtime."""
+"""`BudgetGate`: the runtime's half of the contract, for agent loops without a runtime."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from otel_budget.runtime.hits import HitSink, hit_sink
 from otel_budget.runtime.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
 
 _WITHOUT_USAGE: Final = {
-    semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…): what it "
-    "used is recorded nowhere.",
-    semconv.ABANDONED: "The stream of a model call behind a BudgetGate was abandoned: what it used "
-    "is recorded nowhere.",
+    semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…): its usage "
+    "is not recorded.",
+    semconv.ABANDONED: "The stream of a model call behind a BudgetGate was abandoned: its usage is "
+    "not recorded.",
     semconv.DISCARDED: "A model call behind a BudgetGate failed after call.usage(…), so its usage "
-    "is recorded nowhere: keep what may fail out of the block.",
+    "is not recorded: move code that may fail out of the block.",
 }
 
 
 class BudgetGate:
-    """Puts any guard in front of any loop: asks it, refuses, tells of hits, records usage.
+    """Puts any guard in front of any loop: asks it, refuses, reports hits, records usage.
 
     ::
 
@@ -42,25 +42,25 @@ class BudgetGate:
             response = await client.chat.completions.create(...)
             call.usage(TokenUsage.from_openai(response.usage))
 
-    A sync guard is asked by ``with`` on the calling thread, or by ``async with`` (asyncio) on a
-    thread of the gate's with the caller's context. An async guard needs ``async with``. Loops that
-    cannot use a context manager call `check_llm`, `record_llm` and `check_tool`, or their sync
-    twins; these leave it to the loop to record once and only what succeeded.
+    Under ``with``, a sync guard is asked on the calling thread; under ``async with`` (asyncio), on
+    one of the gate's threads, with the caller's context. An async guard needs ``async with``. Loops
+    that cannot use a context manager call `check_llm`, `record_llm` and `check_tool`, or their sync
+    twins; they must then see to it themselves that each successful call is recorded once.
 
     Args:
         guard: Any guard: sync or async, typed or dict, instrumented or not.
         on_hit: Where each `BudgetThresholdHit` goes, before a refusal is raised: a function, a list
-            or a queue. What it raises is logged.
+            or a queue. If it raises, that is logged.
         timeout: Seconds the guard may take. A late answer counts as a failure, except under
             ``with``, where nothing can cut the guard off: there it is used and reported as late.
-        fail: What a check that raises or is late comes to: ``closed`` refuses with the resource
-            ``guard_unavailable``, ``open`` proceeds as a soft limit on it. An answer that cannot be
-            read is a denial either way; a record that fails is logged.
+        fail: What happens if a check raises or is late: ``closed`` refuses with the resource
+            ``guard_unavailable``, ``open`` proceeds as a soft limit on it. An unreadable answer is
+            a denial either way; a record that fails is logged.
 
     Raises:
         TypeError: `guard` is not a budget guard, or mixes sync and async methods; `on_hit` is async
             or cannot take hits; `timeout` is not a number.
-        ValueError: `timeout` or `fail` has a value it cannot have.
+        ValueError: `timeout` is not above 0 and finite, or `fail` is neither of the two.
     """
 
     def __init__(
@@ -86,20 +86,21 @@ class BudgetGate:
         """A model call: checked on entry, its usage recorded on exit if the body succeeded.
 
         Args:
-            session_id: Whose call.
+            session_id: The session that makes it.
             estimated_prompt_tokens: About how many tokens will be sent.
-            model: Which model, as in `call_info`.
-            provider: Whose, as in `call_info`.
+            model: The model's name, as in `call_info`.
+            provider: The model's provider, as in `call_info`.
         """
-        return LlmCall(self, session_id, estimated_prompt_tokens, model, provider)
+        question = before_llm(session_id, estimated_prompt_tokens)
+        return LlmCall(self, session_id, question, model, provider)
 
     def tool_call(self, session_id: str, tool_name: str) -> ToolCall:
         """A tool call: checked on entry."""
-        return ToolCall(self, session_id, tool_name)
+        return ToolCall(self, session_id, before_tool(session_id, tool_name))
 
     # -- plain methods ---------------------------------------------------------------------
     async def check_llm(self, session_id: str, estimated_prompt_tokens: int) -> Allow | SoftLimit:
-        """Ask before a model call; `call_info` says which model.
+        """Ask before a model call; name the model with `call_info`.
 
         Raises:
             BudgetExhausted: The guard refuses.
@@ -115,7 +116,7 @@ class BudgetGate:
         return await self._check(before_tool(session_id, tool_name))
 
     async def record_llm(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
-        """Report the usage of one model call that succeeded. A guard that fails at it is logged.
+        """Report the usage of one successful model call. If the guard fails, that is logged.
 
         Raises:
             ValueError: `usage` cannot be read.
@@ -134,7 +135,7 @@ class BudgetGate:
         """`record_llm` for sync loops and guards."""
         self._ask_here(self._record(session_id, usage))
 
-    # -- a runtime's duties ----------------------------------------------------------------
+    # -- acting on the guard's answer ------------------------------------------------------
     async def _check(self, question: Question) -> Allow | SoftLimit:
         return self._act(await self._asker.ask_async(question))
 
@@ -150,7 +151,7 @@ class BudgetGate:
         return self._asker.ask_here(question)
 
     def _act(self, verdict: Verdict) -> Allow | SoftLimit:
-        """Proceed or refuse; report a hit first."""
+        """Proceed or refuse; deliver a hit first."""
         decision = verdict.decision
         if isinstance(decision, Allow):
             return decision
@@ -163,6 +164,6 @@ class BudgetGate:
         return after_llm(session_id, self._asker.asked_guard.dialect.usage(usage_of(usage)))
 
     def _call_without_usage(self, session_id: str, reason: str) -> None:
-        """Make it visible that a model call has no usage to record."""
+        """Log and count a model call that ended without usage to record."""
         log_once(logging.WARNING, _WITHOUT_USAGE[reason])
         self._asker.asked_guard.call_without_usage(session_id, reason)

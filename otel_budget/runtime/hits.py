@@ -1,4 +1,4 @@
-"""Where the hits of a gate go."""
+"""Where a gate delivers its hits."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ HitSink = Callable[[BudgetThresholdHit], object] | _Appends | _Queues
 
 
 def hit_sink(on_hit: Any) -> Callable[[BudgetThresholdHit], None]:
-    """`on_hit` as a function that raises nothing.
+    """`on_hit` as a function that never raises.
 
     Raises:
-        TypeError: `on_hit` is async, or nothing that takes hits.
+        TypeError: `on_hit` is async or cannot take hits.
     """
     if on_hit is None:
         return lambda _: None
@@ -37,14 +37,12 @@ def hit_sink(on_hit: Any) -> Callable[[BudgetThresholdHit], None]:
     if deliver is None:
         raise TypeError(f"on_hit must be a function, a list or a queue, not {on_hit!r}")
     if inspect.iscoroutinefunction(on_hit) or inspect.iscoroutinefunction(deliver):
-        raise TypeError("on_hit must not be async: give it an asyncio.Queue and read that")
+        raise TypeError("on_hit must not be async: pass an asyncio.Queue and read from it")
 
-    def shielded(hit: BudgetThresholdHit) -> None:
+    def deliver_safely(hit: BudgetThresholdHit) -> None:
         try:
             deliver(hit)
         except Exception as error:
-            log_once(
-                logging.ERROR, f"on_hit raised {type(error).__name__}: a hit was not told.", error
-            )
+            log_once(logging.ERROR, f"on_hit raised {type(error).__name__}: a hit was lost.", error)
 
-    return shielded
+    return deliver_safely

@@ -1,7 +1,7 @@
 """One question to a guard on a runtime's behalf: asked, answered or given up on, recorded once.
 
-Whoever asks also records. An inquiry opens the telemetry of the call, calls the guard *inside* the
-instrumented one, and closes the telemetry with what was acted upon.
+The code that asks also records. An inquiry opens the telemetry of the call, calls the guard
+*inside* the instrumented one, and closes the telemetry with the verdict that was acted upon.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from otel_budget import semconv
@@ -37,8 +36,8 @@ class Question:
     """One call of the guard.
 
     Attributes:
-        method: Which method.
-        recorded_as: What records the call of an instrumented guard.
+        method: The method's name.
+        recorded_as: The class that records the call if the guard is instrumented.
         args: The positional arguments.
     """
 
@@ -48,22 +47,22 @@ class Question:
 
     @property
     def is_record(self) -> bool:
-        """Whether this reports usage, which is paid for and must reach the guard."""
+        """Whether this reports usage: it is money spent, so it must reach the guard."""
         return issubclass(self.recorded_as, UsageRecord)
 
 
 def before_llm(session_id: str, estimated_prompt_tokens: int) -> Question:
-    """May the session call the model?"""
+    """Ask whether the session may call the model."""
     return Question("check_before_llm", LlmCheck, (session_id, estimated_prompt_tokens))
 
 
 def before_tool(session_id: str, tool_name: str) -> Question:
-    """May the session call the tool?"""
+    """Ask whether the session may call the tool."""
     return Question("check_before_tool", ToolCheck, (session_id, tool_name))
 
 
 def after_llm(session_id: str, usage: Any) -> Question:
-    """The session has used this much."""
+    """Report what the session has used."""
     return Question("record_after_llm", UsageRecord, (session_id, usage))
 
 
@@ -73,8 +72,8 @@ class Reply:
 
     Attributes:
         answer: What the guard returned.
-        failure: Why there is no answer, for people; None if there is one.
-        error: The exception behind the failure, if there is one.
+        failure: Why there is no answer, for people; None if the guard answered.
+        error: The exception behind the failure, if any.
         seconds: The guard's own time; None if it was not waited for.
         late: The answer came, or would have come, after the deadline.
     """
@@ -92,7 +91,7 @@ class Verdict:
 
     Attributes:
         decision: The guard's decision, or the one that stands in for it.
-        error: What the guard raised, if that is why.
+        error: What the guard raised, if the decision stands in for that.
     """
 
     decision: BudgetDecision
@@ -101,15 +100,9 @@ class Verdict:
 
 # -- the guard that is asked ---------------------------------------------------------------
 class AskedGuard:
-    """A guard as it is asked, and what its failures come to.
+    """The guard behind an `Asker`, whose arguments these are, and what stands in for it.
 
-    Args:
-        guard: Any guard.
-        timeout: Seconds that an answer may take.
-        fail: What a check that raises or is late comes to.
-        dialect: In which dialect usage is reported to it.
-        reraises_interrupts: Whether KeyboardInterrupt and SystemExit of the guard reach the caller,
-            or count as failures.
+    `dialect` is the one in which usage is reported to it.
     """
 
     def __init__(
@@ -125,7 +118,7 @@ class AskedGuard:
         self.timeout = timeout
         self.dialect = dialect
         self.reraises_interrupts = reraises_interrupts
-        self.late = Reply(
+        self.late_reply = Reply(
             failure=f"the budget guard gave no answer within {timeout:g} s", late=True
         )
         self._fail = fail
@@ -139,18 +132,18 @@ class AskedGuard:
         return SoftLimit(resource=resource, consumed=0.0, limit=0.0, message=f"{why}; let through")
 
     def log(self, question: Question, what: str, error: BaseException | None = None) -> None:
-        """Log, once a kind, what is wrong with the guard."""
+        """Log what is wrong with the guard, each message once."""
         log_once(logging.WARNING, f"{self.name}.{question.method}: {what}.", error)
 
     def call_without_usage(self, session_id: str, reason: str) -> None:
-        """Count a model call that ended without a usage to record."""
+        """Count a model call that ended without usage to record."""
         if self.settings is not None:
             UsageRecord(self.settings, (session_id, None), {}).count_without_usage(reason)
 
 
 # -- one question --------------------------------------------------------------------------
 class Inquiry:
-    """One question put to the guard: begun at most once, recorded exactly once."""
+    """One question to the guard: put at most once, recorded exactly once."""
 
     __slots__ = ("_call", "_conclusion", "_deadline", "_given_up", "_guard", "_token", "question")
 
@@ -174,12 +167,7 @@ class Inquiry:
             self._token = current_deadline.set(self._deadline)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        stack: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
         self._given_up = True
         if self._token is not None:
             # A coroutine may be closed in another context, which has nothing to reset.
@@ -202,34 +190,34 @@ class Inquiry:
     def run(self) -> Reply:
         """Call a sync guard."""
         if self._is_pointless():
-            return self._guard.late
+            return self._guard.late_reply
         start = time.perf_counter()
         try:
             method = getattr(self._guard.inner, self.question.method, None)
             answer = None if method is None else method(*self.question.args)
         except BaseException as error:
-            return self._ended(start, None, error)
-        return self._ended(start, answer, None)
+            return self._reply(start, None, error)
+        return self._reply(start, answer, None)
 
     async def run_async(self) -> Reply:
         """Call an async guard."""
         if self._is_pointless():
-            return self._guard.late
+            return self._guard.late_reply
         start = time.perf_counter()
         try:
             method = getattr(self._guard.inner, self.question.method, None)
             answer = None if method is None else await method(*self.question.args)
         except BaseException as error:
-            return self._ended(start, None, error)
-        return self._ended(start, answer, None)
+            return self._reply(start, None, error)
+        return self._reply(start, answer, None)
 
     def _is_pointless(self) -> bool:
-        """Whether this is a check that nobody waits for any longer."""
+        """Whether this is a check that nobody waits for any more."""
         if self.question.is_record:
             return False
         return self._given_up or time.monotonic() > self._deadline.at
 
-    def _ended(self, start: float, answer: Any, error: BaseException | None) -> Reply:
+    def _reply(self, start: float, answer: Any, error: BaseException | None) -> Reply:
         seconds = time.perf_counter() - start
         self._deadline.in_progress = False
         if self._call is not None:
@@ -240,10 +228,11 @@ class Inquiry:
 
     # -- acting on the reply ---------------------------------------------------------------
     def conclude(self, reply: Reply) -> Verdict:
-        """What the runtime acts on, which is also what is recorded.
+        """Turn the reply into what the runtime acts on and what is recorded.
 
         Raises:
-            BaseException: What the guard raised, where that is meant for the host.
+            KeyboardInterrupt: The guard raised it, and the asker reraises interrupts.
+            SystemExit: Likewise.
         """
         guard, error = self._guard, reply.error
         if guard.reraises_interrupts and isinstance(error, KeyboardInterrupt | SystemExit):
@@ -284,12 +273,12 @@ def raised(error: BaseException, seconds: float | None = None) -> Reply:
 
 
 def not_asked(error: BaseException) -> Reply:
-    """The reply where no thread or loop could be had to ask the guard."""
+    """The reply where no thread or loop was available to ask the guard."""
     return Reply(failure=f"the budget guard could not be asked: {error}", error=error)
 
 
 def _refusal(malformed: Malformed) -> Deny:
-    # A guard that has answered is not down: to any runtime a malformed answer is a denial.
+    # A guard that has answered is not down: every runtime treats a malformed answer as a denial.
     return Deny(
         resource=semconv.GUARD_UNAVAILABLE,
         reason=f"the budget guard's answer cannot be read: {malformed.why}",

@@ -1,4 +1,4 @@
-"""What in-memory exporters and a reader have captured of the guards' telemetry."""
+"""The guards' telemetry as captured by in-memory exporters and a reader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ATTRIBUTES: Final = {
 
 
 class CapturedTelemetry:
-    """What was captured. It can be read inside the block and after it."""
+    """Captured telemetry, to be read inside the block or after it."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class CapturedTelemetry:
 
     @property
     def hits(self) -> list[BudgetThresholdHit]:
-        """Every soft limit and denial, in order, as the runtime's event."""
+        """Every soft limit and denial as the runtime's event, in order of time."""
         timed: list[tuple[int, BudgetThresholdHit]] = []
         seen: set[int] = set()
         for span in self.spans:
@@ -66,7 +66,7 @@ class CapturedTelemetry:
         return [hit for _, hit in sorted(timed, key=lambda pair: pair[0])]
 
     def metrics(self) -> dict[str, Metric]:
-        """The metrics by name, collected now (or at the end of the block), from 0 at its start."""
+        """The metrics by name, from the start of the block until now (or until its end)."""
         data = self._final or self._collect()
         return {
             metric.name: metric
@@ -76,7 +76,7 @@ class CapturedTelemetry:
         }
 
     def close(self) -> None:
-        """Keep the metrics as they are now; they can be read after their provider is gone."""
+        """Keep the metrics as of now, to be read after their provider is gone."""
         self._final = self._collect()
 
     def _collect(self) -> MetricsData | None:
@@ -84,19 +84,19 @@ class CapturedTelemetry:
         return self._reader.get_metrics_data()
 
     def value(self, metric: str, **attributes: str) -> float | None:
-        """A metric's value, relative to the start of the block.
+        """A metric's value in its own unit, counted from the start of the block.
 
         Args:
-            metric: Its name, e.g. ``budget.decisions``.
-            attributes: What its series must carry: ``decision="deny"``, ``tenant="acme"``,
+            metric: The metric's name, e.g. ``budget.decisions``.
+            attributes: Attributes that a series must have: ``decision="deny"``, ``tenant="acme"``,
                 ``model=…``; dots become underscores, as in ``token_type="input"``.
 
         Returns:
-            The sum over the matching series of a counter, the number of durations of a histogram
-            (0 if there is none); for a gauge its value, None if there is none.
+            For a counter, the sum over the matching series; for a histogram, the number of
+            durations (both 0 if no series matches); for a gauge, its value (or None).
 
         Raises:
-            ValueError: There is no such metric or attribute, or several gauges match.
+            ValueError: There is no such metric or attribute, or several series of a gauge match.
         """
         definitions = {definition.name: definition for definition in semconv.METRICS}
         definition = definitions.get(metric)

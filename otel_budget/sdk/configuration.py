@@ -1,4 +1,4 @@
-"""`configure`: one call that sets telemetry up, and one bounded shutdown."""
+"""`configure`: one call that sets up telemetry, and one bounded shutdown."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _log = logging.getLogger("otel_budget")
 
 
 class ConfiguredTelemetry:
-    """What `configure` has set up. It is shut down at exit by itself.
+    """A handle on what `configure` has set up, which shuts down automatically at exit.
 
-    Not on a signal: a process that is to end cleanly on SIGTERM turns it into an ordinary exit
+    A signal is no exit: to end cleanly on SIGTERM, turn it into an ordinary exit
     (``signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))``), as most servers do already.
     """
 
@@ -38,35 +38,35 @@ class ConfiguredTelemetry:
         atexit.register(self.shutdown)
 
     def force_flush(self, timeout: float = 5.0) -> bool:
-        """Send what waits, all signals in parallel.
+        """Export everything that is queued, all signals in parallel.
 
         Args:
-            timeout: Seconds to wait, for all of them together.
+            timeout: Seconds to wait, in total.
 
         Returns:
-            Whether everything was flushed, and the last metrics delivered, in that time.
+            Whether everything was flushed and no export failed in that time.
         """
         deadline = time.monotonic() + timeout
         failed = self._failed()
-        # Each provider has its default limit, not ours: the SDK's collection, when cut short,
-        # reports the same sums again on top of themselves.
+        # Each provider keeps its default time limit: a collection that the SDK cuts short would
+        # later report the same sums a second time.
         jobs = [
             pipeline.submit(_levels_first(pipeline, pipeline.provider.force_flush))
             for pipeline in self._pipelines
         ]
-        # Waited for one after the other: they share the deadline.
+        # Waiting for them in turn: they share the deadline.
         flushed = [done.wait(max(0.0, deadline - time.monotonic())) for done in jobs]
         return all(flushed) and failed == self._failed()
 
     def shutdown(self, timeout: float | None = None) -> Losses:
-        """Send what waits, then stop; further calls change nothing.
+        """Export everything that is queued, then stop; further calls change nothing.
 
         Args:
-            timeout: Seconds until it gives up, for all signals together; None is
-                `configure`'s `shutdown_timeout`.
+            timeout: Seconds until it gives up, in total; None means the `shutdown_timeout` passed
+                to `configure`.
 
         Returns:
-            What was lost, which is also logged as one warning.
+            What was lost; if anything was, one warning is logged, too.
         """
         with self._lock:
             if self._losses is not None or self._closing:
@@ -86,7 +86,7 @@ class ConfiguredTelemetry:
             self._losses = self._lost(finished)
             if self._losses:
                 _log.warning(
-                    "Telemetry was shut down and lost %s, because the collector did not take it "
+                    "Telemetry was shut down and lost %s, because the collector did not accept it "
                     "within %g s or had refused it before; `otel-budget verify` finds out why.",
                     self._losses,
                     timeout,
@@ -119,20 +119,20 @@ class ConfiguredTelemetry:
 
 
 def _levels_first(pipeline: SignalPipeline, job: Callable[[], object]) -> Callable[[], object]:
-    """The last metrics are to carry the guards' last levels, if they tell them quickly."""
+    """`job`; for metrics after a last poll of the guards' levels, if they answer quickly."""
     if pipeline.signal != "metrics":
         return job
 
     def ask_then_do() -> object:
-        with suppress(RuntimeError):  # from Python 3.12 no thread can be started at exit
+        with suppress(RuntimeError):  # from Python 3.12 on, no thread can be started at exit
             poll_levels(0.5)
         return job()
 
     return ask_then_do
 
 
-class _SetUp:
-    """What `configure` has set up in this process."""
+class _State:
+    """The telemetry that `configure` has set up in this process."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -145,7 +145,7 @@ class _SetUp:
             self.telemetry._after_fork()
 
 
-_set_up: Final = _SetUp()
+_state: Final = _State()
 
 
 def configure(
@@ -158,45 +158,45 @@ def configure(
 ) -> ConfiguredTelemetry:
     """Set up tracing, metrics and log events from the ``OTEL_*`` variables, once per process.
 
-    Read are the variables of the OpenTelemetry specification: ``OTEL_SDK_DISABLED``,
+    It reads these variables of the OpenTelemetry specification: ``OTEL_SDK_DISABLED``,
     ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``
     (``otlp``, ``console``, ``none``, or the name of an installed exporter; default ``otlp``),
     ``OTEL_EXPORTER_OTLP_*`` (default protocol ``http/protobuf``), ``OTEL_TRACES_SAMPLER``,
     ``OTEL_METRIC_EXPORT_INTERVAL`` and those of the batch processors. Spans and log events are
-    exported in batches, never on the caller's path. Providers that exist already are left alone.
+    exported in batches, never on the caller's path. Existing providers are left alone.
 
     Args:
-        service_name: The service; None leaves it to the variables.
-        endpoint: Where to send OTLP, like ``OTEL_EXPORTER_OTLP_ENDPOINT``, and before it.
-        protocol: ``http/protobuf`` or ``grpc``, before the variables.
-        shutdown_timeout: Seconds that the shutdown at exit may take in all, also with a dead or
-            a hung collector.
+        service_name: The service's name; None leaves it to the variables.
+        endpoint: Base URL to send OTLP to; overrides ``OTEL_EXPORTER_OTLP_ENDPOINT``.
+        protocol: ``http/protobuf`` or ``grpc``; overrides the variables.
+        shutdown_timeout: Seconds that the shutdown at exit may take in total, even if the collector
+            is dead or hangs.
         log_patience: Seconds for which a batch of log events is offered again while the process
             lives, because they carry the denials. Spans are dropped after the exporter's own
             timeout (10 s). Metrics need no patience, being cumulative.
 
     Returns:
-        A handle with `shutdown` and `force_flush`; the same one if called again.
+        A handle with `shutdown` and `force_flush`; further calls return the same one.
 
     Raises:
-        ValueError: An exporter, protocol or endpoint that cannot be used.
+        ValueError: An exporter, protocol or endpoint cannot be used.
         ModuleNotFoundError: The extra ``otlp`` is not installed.
     """
-    with _set_up.lock:
-        if _set_up.telemetry is not None:
+    with _state.lock:
+        if _state.telemetry is not None:
             log_once(
                 logging.INFO,
-                "configure() was called again: the telemetry stays as it was set up before.",
+                "configure() was called again: the telemetry stays as it was first set up.",
             )
-            return _set_up.telemetry
+            return _state.telemetry
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             log_once(logging.INFO, "OTEL_SDK_DISABLED is true: no telemetry is set up.")
-            _set_up.telemetry = ConfiguredTelemetry([], shutdown_timeout)
-            return _set_up.telemetry
+            _state.telemetry = ConfiguredTelemetry([], shutdown_timeout)
+            return _state.telemetry
         if os.environ.get("OTEL_CONFIG_FILE"):
             log_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
         taken = [signal for signal in SIGNALS if not is_free(signal)]
-        # Everything is made before anything is set, so that an error leaves nothing half done.
+        # All exporters are made before any provider is set, so an error leaves nothing half done.
         makers = {
             signal: exporters(signal, endpoint, protocol)
             for signal in SIGNALS
@@ -205,11 +205,11 @@ def configure(
         if taken:
             log_once(
                 logging.WARNING,
-                f"configure() leaves the provider of {', '.join(taken)} alone, which was set up "
-                "before; it is not shut down by the handle either.",
+                f"configure() leaves the provider of {', '.join(taken)} alone, because it exists "
+                "already; the handle does not shut it down either.",
             )
         resource = resource_of(service_name)
-        _set_up.telemetry = ConfiguredTelemetry(
+        _state.telemetry = ConfiguredTelemetry(
             [
                 pipeline_of(signal, make, resource, log_patience)
                 for signal, make in makers.items()
@@ -217,4 +217,4 @@ def configure(
             ],
             shutdown_timeout,
         )
-        return _set_up.telemetry
+        return _state.telemetry

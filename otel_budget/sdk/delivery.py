@@ -1,6 +1,6 @@
 """What stands between a provider and its exporters: it counts, is patient, and ends in time.
 
-Nothing here imports the SDK: providers and exporters are what `sdk` gives it.
+Nothing here imports the SDK: `sdk.providers` passes providers and exporters in.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from otel_budget.sdk.exporters import Signal
 
 _log = logging.getLogger("otel_budget")
 
-#: Seconds between two rounds of a patient exporter, doubled from the first to the longest.
+#: Seconds between two attempts of a patient exporter, doubled from the first to the longest.
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 15.0
-#: Seconds a refused export takes at most: what can be repeated the exporter repeats, with pauses.
+#: Seconds within which a final refusal comes: a transient one the exporter retries, with pauses.
 _REFUSED_WITHIN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What had not been delivered when the telemetry was shut down. False if nothing was lost.
+    """What had not been delivered when the telemetry was shut down; falsy if nothing was lost.
 
     Attributes:
-        spans: Sampled spans that ended and were not delivered, since the process began.
-        log_events: The same of log events.
+        spans: Number of sampled spans that ended but were not delivered, since the process began.
+        log_events: The same for log events.
         metrics: Whether the last export of the metrics failed. They are cumulative: earlier
             failed exports lose nothing.
     """
@@ -57,9 +57,9 @@ class Delivery:
     """An exporter that knows what it delivered, is new after a fork, and may be patient.
 
     Args:
-        make: Makes the exporter behind it. Called again in a forked child, because the parent's
-            connections are not the child's to use.
-        patience: Seconds to go on trying with a batch after the exporter's own retries.
+        make: Makes the exporter behind it; called again in a forked child, which must not use the
+            parent's connections.
+        patience: Seconds to keep trying to deliver a batch after the exporter's own retries.
     """
 
     def __init__(self, make: Callable[[], Any], patience: float = 0.0) -> None:
@@ -74,23 +74,23 @@ class Delivery:
         self.give_up_at = float("inf")
 
     def offer(self) -> None:
-        """Count one that is to be delivered."""
+        """Count a span or log event that is to be delivered."""
         with self._lock:
             self.offered += 1
 
     def after_fork(self) -> None:
-        """Start the child from zero: what waits belongs to the parent."""
+        """Start the child from zero: what is queued belongs to the parent."""
         self._hurry, self._lock = threading.Event(), threading.Lock()
         self.offered = self.delivered = self.failed = 0
         self._stale, self.last_failed = not self._closed, False
 
     def deliver(self, batch: Any, size: int, **options: Any) -> Any:
-        """Export `batch`, which is `size` things to be counted, and return the result."""
+        """Export `batch`, which counts as `size` spans or log events, and return the result."""
         if self._stale:
             self._exporter, self._stale = self._make(), False
         patient_until = time.monotonic() + self._patience
         pause = _FIRST_PAUSE
-        self.last_failed = True  # until it is known to have arrived
+        self.last_failed = True  # until the batch is known to have arrived
         try:
             while True:
                 started = time.monotonic()
@@ -113,12 +113,12 @@ class Delivery:
             self.failed += self.last_failed
 
     def hurry(self, give_up_at: float) -> None:
-        """Wake a patient wait: there is time until `give_up_at` (monotonic seconds)."""
+        """Interrupt a patient wait: there is time until `give_up_at` (monotonic seconds)."""
         self.give_up_at = give_up_at
         self._hurry.set()
 
     def close(self) -> None:
-        """Shut the exporter down, once; an export under way fails."""
+        """Shut the exporter down, once; an export in progress fails."""
         with self._lock:
             if self._closed:
                 return
@@ -128,19 +128,19 @@ class Delivery:
 
 
 class SignalPipeline:
-    """A provider, its deliveries, and a parked thread that flushes and shuts it down.
+    """A provider, its deliveries, and a waiting thread that flushes and shuts it down.
 
-    The thread is started now because from Python 3.12 none can be started while the interpreter
-    exits. It is a daemon, so a hung collector holds nobody.
+    The thread is started now because from Python 3.12 on, none can be started while the interpreter
+    exits. It is a daemon, so a hung collector holds up nothing.
     """
 
     def __init__(self, signal: Signal, provider: Any, deliveries: Sequence[Delivery]) -> None:
         self.signal = signal
         self.provider = provider
         self.deliveries = deliveries
-        self._park()
+        self._start_thread()
 
-    def _park(self) -> None:
+    def _start_thread(self) -> None:
         self._jobs: _Jobs = SimpleQueue()
         name = f"otel-budget-{self.signal}"
         threading.Thread(target=_work, args=(self._jobs,), name=name, daemon=True).start()
@@ -152,10 +152,10 @@ class SignalPipeline:
         return done
 
     def after_fork(self) -> None:
-        """Give the child a thread and deliveries of its own."""
+        """Give the child its own thread and deliveries."""
         for delivery in self.deliveries:
             delivery.after_fork()
-        self._park()
+        self._start_thread()
 
 
 _Jobs = SimpleQueue[tuple[Callable[[], object], threading.Event]]

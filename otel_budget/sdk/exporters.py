@@ -1,4 +1,4 @@
-"""Which exporters the ``OTEL_*`` variables ask for, with one sentence for what cannot be."""
+"""The exporters that the ``OTEL_*`` variables ask for, with a clear error for invalid ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENTRY_POINTS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_
 def exporters(
     signal: Signal, endpoint: str | None, protocol: str | None
 ) -> list[Callable[[], Any]]:
-    """What makes the exporters of a signal; each is tried once, so that errors come now."""
+    """Factories of a signal's exporters; each makes its first one now, so that errors come now."""
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     names = [name.strip() for name in (os.environ.get(variable) or "otlp").split(",")]
     return [
@@ -66,7 +66,7 @@ def _exporter(
 
 
 def _from_environment(signal: Signal, what: str) -> tuple[str, str | None]:
-    """The variable that decides, and its value."""
+    """The variable that applies, and its value."""
     general = f"OTEL_EXPORTER_OTLP_{what}"
     for variable in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}", general):
         value = os.environ.get(variable, "").strip()
@@ -81,7 +81,7 @@ def _check_endpoint(source: str, value: str | None, protocol: str) -> None:
     grpc = protocol == "grpc"
     example = "http://localhost:4317" if grpc else "http://localhost:4318"
     try:
-        # gRPC takes a bare host:port too, which needs the slashes to be read as one.
+        # gRPC also takes a bare host:port, which urlsplit reads as such only after slashes.
         url = urlsplit(value if "://" in value or not grpc else f"//{value}")
         good = bool(url.hostname) and url.port != 0
     except ValueError:
@@ -91,6 +91,6 @@ def _check_endpoint(source: str, value: str | None, protocol: str) -> None:
 
 
 def first(made: Any, make: Callable[[], Any]) -> Callable[[], Any]:
-    """`made` at the first call, new ones afterwards."""
+    """A factory that returns `made` at the first call and new ones afterwards."""
     waiting = [made]
     return lambda: waiting.pop() if waiting else make()

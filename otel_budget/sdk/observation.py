@@ -1,4 +1,4 @@
-"""Reading along what guards report to global providers, for the commands' ``--otlp``."""
+"""Observing what guards report to the global providers, for the commands' ``--otlp``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from otel_budget.telemetry.hubs import hub_for
 
 @contextmanager
 def observe_global(*, spans: bool = True) -> Iterator[CapturedTelemetry]:
-    """Read along what guards report to the global SDK providers, which go on exporting it.
+    """Observe what guards report to the global SDK providers, which go on exporting it.
 
     Values count from the start of the process, not of the block.
 
     Args:
-        spans: Whether spans and log events are kept, too.
+        spans: Whether to capture spans and log events, too.
     """
     captured, logs, reader = (
         InMemorySpanExporter(),
@@ -33,7 +33,7 @@ def observe_global(*, spans: bool = True) -> Iterator[CapturedTelemetry]:
     tracer_provider: Any = trace.get_tracer_provider()
     logger_provider: Any = _logs.get_logger_provider()
     meter_provider: Any = metrics.get_meter_provider()
-    if spans:  # an SDK offers no way to take a processor away again; the exporters can be closed
+    if spans:  # the SDK cannot remove a processor again, but its exporter can be shut down
         tracer_provider.add_span_processor(SimpleSpanProcessor(captured))
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(logs))
     meter_provider.add_metric_reader(reader)

@@ -28,7 +28,7 @@ except ModuleNotFoundError as _missing:
     ) from None
 
 
-class _Spans(Delivery, SpanExporter):
+class _SpanDelivery(Delivery, SpanExporter):
     def export(self, spans: Any) -> Any:
         return self.deliver(spans, len(spans))
 
@@ -36,7 +36,7 @@ class _Spans(Delivery, SpanExporter):
         self.close()
 
 
-class _LogEvents(Delivery, LogRecordExporter):
+class _LogDelivery(Delivery, LogRecordExporter):
     def export(self, batch: Any) -> Any:
         return self.deliver(batch, len(batch))
 
@@ -47,10 +47,10 @@ class _LogEvents(Delivery, LogRecordExporter):
         return True
 
 
-class _Metrics(Delivery, MetricExporter):
+class _MetricDelivery(Delivery, MetricExporter):
     def __init__(self, make: Callable[[], Any]) -> None:
         Delivery.__init__(self, make)
-        # The reader asks its exporter for these two.
+        # The reader reads these two from its exporter.
         MetricExporter.__init__(
             self,
             preferred_temporality=self._exporter._preferred_temporality,
@@ -68,7 +68,7 @@ class _Metrics(Delivery, MetricExporter):
 
 
 class _SpanProcessor(BatchSpanProcessor):
-    def __init__(self, delivery: _Spans) -> None:
+    def __init__(self, delivery: _SpanDelivery) -> None:
         self._delivery = delivery
         super().__init__(delivery)
 
@@ -79,7 +79,7 @@ class _SpanProcessor(BatchSpanProcessor):
 
 
 class _LogProcessor(BatchLogRecordProcessor):
-    def __init__(self, delivery: _LogEvents) -> None:
+    def __init__(self, delivery: _LogDelivery) -> None:
         self._delivery = delivery
         super().__init__(delivery)
 
@@ -90,7 +90,7 @@ class _LogProcessor(BatchLogRecordProcessor):
 
 def is_free(signal: Signal) -> bool:
     """Whether no provider of `signal` has been set up."""
-    # The API's proxies stand where no provider was set. One of the three is public there.
+    # Where none was set, the API returns a proxy, of a class that is public for traces only.
     provider: object
     if signal == "traces":
         provider = trace.get_tracer_provider()
@@ -106,26 +106,26 @@ def pipeline_of(
 ) -> SignalPipeline:
     """Make and set the provider of `signal`, with one delivery for each exporter."""
     if signal == "traces":
-        spans = [_Spans(make) for make in makers]
+        spans = [_SpanDelivery(make) for make in makers]
         tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         for delivery in spans:
             tracer_provider.add_span_processor(_SpanProcessor(delivery))
         trace.set_tracer_provider(tracer_provider)
         return SignalPipeline(signal, tracer_provider, spans)
     if signal == "metrics":
-        points: list[_Metrics] = []
+        points: list[_MetricDelivery] = []
         readers: list[MetricReader] = []
         for make in makers:
             exporter = make()
-            if isinstance(exporter, MetricReader):  # such as Prometheus', which is asked
+            if isinstance(exporter, MetricReader):  # such as that of Prometheus, which pulls
                 readers.append(exporter)
                 continue
-            points.append(_Metrics(first(exporter, make)))
+            points.append(_MetricDelivery(first(exporter, make)))
             readers.append(PeriodicExportingMetricReader(points[-1]))
         meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         metrics.set_meter_provider(meter_provider)
         return SignalPipeline(signal, meter_provider, points)
-    events = [_LogEvents(make, log_patience) for make in makers]
+    events = [_LogDelivery(make, log_patience) for make in makers]
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for log_delivery in events:
         logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
@@ -134,5 +134,5 @@ def pipeline_of(
 
 
 def resource_of(service_name: str | None) -> Resource:
-    """The resource that the ``OTEL_*`` variables describe, with `service_name` before them."""
+    """The resource described by the ``OTEL_*`` variables; `service_name` overrides theirs."""
     return Resource.create({SERVICE_NAME: service_name} if service_name else {})

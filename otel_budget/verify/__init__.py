@@ -1,4 +1,4 @@
 """Does a decision arrive? Sends canary decisions through a user's own pipeline, hop by hop.
 
-`run` orchestrates; `canary` is what runs in the processes; the other modules each check one hop.
+`run` orchestrates; `canary` runs in the processes; each of the other modules checks one hop.
 """

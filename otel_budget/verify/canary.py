@@ -1,7 +1,7 @@
 """The canary's process: ``python -m otel_budget.verify.canary REPORT TENANT SECONDS [SETUP]``.
 
-It sets the telemetry up as the user does, lets an instrumented guard decide, flushes, and writes
-what it saw to REPORT as JSON. Its standard output belongs to the user's set-up.
+It sets up telemetry as the user does, lets an instrumented guard decide, flushes, and writes what
+it saw to REPORT as JSON. Its standard output belongs to the user's set-up.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class CanaryGuard(SyncBudgetGuard):
 
 
 def main(file: Path, tenant: str, seconds: float, setup: str = "") -> None:
-    """Run the canary and write its report; a set-up that fails is reported there, too."""
+    """Run the canary and write its report, which also says if the set-up failed."""
     report: dict[str, Any] = {
         "pid": os.getpid(),
         "events": os.environ.get(EVENTS_VARIABLE, "both"),
@@ -108,7 +108,7 @@ def _decide_and_flush(tenant: str, seconds: float) -> dict[str, Any]:
         observed.record_after_llm(session, usage)
         observed.check_before_llm(session, expected.ESTIMATED_TOKENS)
     calls = time.monotonic() - started
-    # One thread per signal, so that one that hangs delays neither the others nor the report.
+    # One thread per signal, so that a hanging flush delays neither the others nor the report.
     threads = [
         threading.Thread(target=provider.force_flush, daemon=True)
         for provider in providers.values()
@@ -131,5 +131,5 @@ def _decide_and_flush(tenant: str, seconds: float) -> dict[str, Any]:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), *sys.argv[4:])
-    # Exit handlers, and whatever still hangs, would only take time.
+    # Exit handlers, and threads that still hang, would only take time.
     os._exit(0)

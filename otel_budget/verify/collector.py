@@ -1,4 +1,4 @@
-"""The Collector's hop: its health, and what its own metrics say about refusals and queues."""
+"""The Collector's hop: its health, and the refusals and queues in its own metrics."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _FAILED = re.compile(r"otelcol_exporter_(enqueue|send)_failed_")
 
 
 @dataclass
-class Metrics:
+class CollectorMetrics:
     """The Collector's own metrics at one moment: value by name and labels."""
 
     values: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, text: str) -> Metrics:
+    def parse(cls, text: str) -> CollectorMetrics:
         """Read the Prometheus text format, as far as the Collector writes it."""
         found = cls()
         for line in text.splitlines():
@@ -29,8 +29,10 @@ class Metrics:
                 found.values[match[1].removesuffix("_total"), match[2] or ""] = float(match[3])
         return found
 
-    def grown(self, before: Metrics, pattern: re.Pattern[str]) -> dict[tuple[str, str], float]:
-        """By how much the matching values grew since `before`."""
+    def grown(
+        self, before: CollectorMetrics, pattern: re.Pattern[str]
+    ) -> dict[tuple[str, str], float]:
+        """The matching values that grew since `before`, and by how much."""
         return {
             key: value - before.values.get(key, 0.0)
             for key, value in self.values.items()
@@ -47,12 +49,12 @@ class Metrics:
         return full
 
 
-def metrics(url: str) -> Metrics:
+def metrics(url: str) -> CollectorMetrics:
     """The Collector's metrics now. Raises OSError."""
-    return Metrics.parse(http.get(url).decode(errors="replace"))
+    return CollectorMetrics.parse(http.get(url).decode(errors="replace"))
 
 
-def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
+def check(health: str | None, url: str | None, before: CollectorMetrics | None) -> Hop:
     """The Collector's hop.
 
     Args:
@@ -76,7 +78,7 @@ def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
         return http.unreachable(
             "the collector's metrics endpoint", "--collector-metrics", url, error
         ).hop(name)
-    before = before or Metrics()
+    before = before or CollectorMetrics()
     refused, failed = after.grown(before, _REFUSED), after.grown(before, _FAILED)
     full = after.full_queues()
     if refused:
@@ -93,7 +95,7 @@ def check(health: str | None, url: str | None, before: Metrics | None) -> Hop:
             "failed",
             "could not be sent during the check: " + _listed(failed),
             "a backend behind the collector is down, refuses the data, or its queue is full",
-            "look in the collector's log for the exporter named",
+            "look in the collector's log for the exporter named here",
         )
     if full:
         return Hop(

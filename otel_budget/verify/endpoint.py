@@ -21,16 +21,16 @@ _GRPC_STATUS: Final = {
     "RESOURCE_EXHAUSTED": 429,
 }
 _VARIABLE: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-#: What the exporters call a signal in their logs.
+#: Words for a signal in the exporters' log lines.
 _WORDS: Final = {"traces": ("span", "trace"), "metrics": ("metric",), "logs": ("log",)}
 
 
 @cache
 def answers(host: str, port: int) -> str:
-    """What listens there: ``http``, ``grpc``, ``tls``, or why nothing does.
+    """What answers at a port: ``http``, ``grpc``, ``tls`` or ``other``.
 
-    The others are ``refused``, ``unknown_host``, ``unreachable``, ``silent`` (it accepts and never
-    answers) and ``other``.
+    If nothing does: ``refused``, ``unknown_host``, ``unreachable``, or ``silent`` (it accepts
+    connections and never answers).
     """
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT) as connection:
@@ -83,7 +83,7 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
         signal: ``traces``, ``metrics`` or ``logs``.
         endpoint: A URL.
         protocol: ``http/protobuf`` or ``grpc``.
-        logged: What the SDK's exporters logged; it has the status of the answer.
+        logged: Log lines of the SDK's exporters, which contain the status of the answer.
     """
     url = urlsplit(endpoint)
     secure = url.scheme == "https"
@@ -102,7 +102,7 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
     if status in (401, 403):
         return Problem(
             detail,
-            "the collector wants a token, and none or a wrong one was sent",
+            "the collector wants a token, but none or a wrong one was sent",
             "set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20<token>",
         )
     if status == 404:
@@ -116,7 +116,7 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
         return Problem(
             detail,
             "the collector refuses data for now: it is at its memory limit, a queue is full, or "
-            "what is behind it does not answer",
+            "a backend behind it does not answer",
             "look at the collector's log and at otelcol_processor_memory_limiter_refused_*",
         )
     if secure:
@@ -135,7 +135,7 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
 
 
 def _wrong_place(where: str, listener: str, secure: bool, protocol: str) -> tuple[str, str] | None:
-    """Cause and remedy where the exporter does not speak what listens there."""
+    """Cause and remedy if what listens at `where` does not speak the exporter's protocol."""
     match listener:
         case "refused" | "unreachable":
             return (
@@ -176,7 +176,7 @@ def _wrong_place(where: str, listener: str, secure: bool, protocol: str) -> tupl
 
 
 def _overriding(protocol: str) -> str:
-    # The HTTP exporter uses requests, to which these matter more than the exporter's own file.
+    # The HTTP exporter uses requests, where these override the exporter's own setting.
     names = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)]
     if protocol == "grpc" or not names:
         return ""
@@ -198,6 +198,6 @@ def _status(lines: list[str]) -> int | None:
 
 
 def _last(lines: list[str]) -> str:
-    """The most telling line of the log: why the exporter retried, not that it gave up."""
+    """The most useful line of the log: why the exporter retried, not that it gave up."""
     reasons = [line for line in lines if line.startswith("Transient error")] or lines
     return reasons[-1][:300] if reasons else "the export failed"

@@ -1,4 +1,4 @@
-"""What the canary decides, and so what must arrive. One description for sender and checker."""
+"""What the canary decides and therefore must arrive: one description for sender and checker."""
 
 from __future__ import annotations
 

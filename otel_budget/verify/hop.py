@@ -14,11 +14,11 @@ class Hop:
     """The outcome of one hop.
 
     Attributes:
-        name: Which hop.
-        status: ``skipped`` where it was not configured or not reached; never a pass.
-        detail: What was found, one sentence or phrase.
-        cause: Of a failure: what is likely to be wrong.
-        remedy: Of a failure: what to do.
+        name: The hop's name.
+        status: ``skipped``, if it was not configured or not reached, does not count as passed.
+        detail: What was found, in a sentence or phrase.
+        cause: The likely cause of a failure.
+        remedy: What to do about a failure.
         seconds: How long the check took.
     """
 

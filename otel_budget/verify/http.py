@@ -34,7 +34,7 @@ def get_json(url: str, parameters: Mapping[str, str] | None = None) -> Any:
 
 
 def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
-    """Ask until the answer is good or the time is up, and return the last answer."""
+    """Call `probe` until its answer is good or `seconds` are over; return the last answer."""
     deadline = time.monotonic() + seconds
     while True:
         answer = probe()
@@ -44,7 +44,7 @@ def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> 
 
 
 def unreachable(what: str, option: str, url: str, error: Exception) -> Problem:
-    """A program that does not answer as it should."""
+    """The problem of a program that does not answer as it should."""
     if isinstance(error, urllib.error.HTTPError):
         return Problem(
             f"{url} answered {error.code}",

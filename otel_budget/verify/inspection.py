@@ -1,4 +1,4 @@
-"""What a process has set up, read from its providers without importing the SDK."""
+"""Reads from a process's providers what it has set up, without importing the SDK."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def processors(signal: str, provider: Any) -> list[Any]:
 
 
 def exporter_of(processor: Any) -> Any:
-    """The exporter behind a processor or reader, None if it has none."""
+    """The exporter behind a processor or reader, or None."""
     batch = getattr(processor, "_batch_processor", processor)
     for field in ("_exporter", "span_exporter"):
         exporter = getattr(batch, field, None)
@@ -49,7 +49,7 @@ def exporter_of(processor: Any) -> Any:
 
 
 def describe(by_signal: dict[str, Any]) -> dict[str, Any]:
-    """By signal, as JSON: resource, processors, exporters, sampler and temporality."""
+    """Resource, processors, exporters, sampler and temporality by signal, ready for JSON."""
     description: dict[str, Any] = {}
     for signal, provider in by_signal.items():
         resource = getattr(provider, "resource", None) or getattr(
@@ -80,7 +80,7 @@ def describe(by_signal: dict[str, Any]) -> dict[str, Any]:
 
 
 def _exporter(exporter: Any) -> dict[str, Any]:
-    inner = getattr(exporter, "_exporter", exporter)  # ours wrap another
+    inner = getattr(exporter, "_exporter", exporter)  # our deliveries wrap one
     module = type(inner).__module__
     endpoint = getattr(inner, "_endpoint", None)
     if endpoint is None:

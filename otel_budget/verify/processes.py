@@ -16,7 +16,7 @@ from otel_budget.verify import endpoint
 from otel_budget.verify.hop import Hop, Problem
 
 Report = dict[str, Any]
-#: Seconds for an application's exporters to finish, and for Python to start.
+#: Seconds for an application's exporters to finish, and seconds for Python to start.
 FLUSH: Final = 12.0
 _START: Final = 60.0
 _NAMES: Final = {"traces": "traces sent", "metrics": "metrics sent", "logs": "log events sent"}
@@ -26,9 +26,9 @@ def run_canaries(tenant: str, setup: str, environment: Mapping[str, str]) -> lis
     """Run two canaries at the same time, each in a fresh process, and return their reports.
 
     Raises:
-        Problem: One of them ended without a report.
+        Problem: A canary ended without a report.
     """
-    # A service of its own, so that nobody else is charged for the canary.
+    # Its own service name, so that the canary is not charged to another service.
     variables = {**environment, "OTEL_SERVICE_NAME": "otel-budget-verify"}
     # Shorter than the default of 10 s: one failed attempt is enough here.
     variables.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
@@ -78,7 +78,7 @@ def set_up(report: Report, setup: str) -> Hop:
             "failed",
             report["error"],
             f"{setup or 'otel_budget.sdk.configure()'} raised an exception",
-            "fix what the message says" + (f"; {setup} is called without arguments" * bool(setup)),
+            "fix that error" + (f"; {setup} is called without arguments" * bool(setup)),
         )
     signals = report["signals"]
     if not any(described["exporters"] for described in signals.values()):
@@ -101,7 +101,7 @@ def set_up(report: Report, setup: str) -> Hop:
             "failed",
             f"no service.instance.id on {', '.join(anonymous)}",
             "the resource was made by hand, without the SDK's detectors; the series of two "
-            "processes would become one, and totals too low",
+            "processes would become one, and totals would be too low",
             "make it with Resource.create(...), or add a service.instance.id that is unique to "
             "each process",
         )
@@ -109,7 +109,7 @@ def set_up(report: Report, setup: str) -> Hop:
     if "metrics" in signals:
         parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
     if "sampler" in signals.get("traces", {}):
-        # How much a parent-based sampler keeps is decided by its root.
+        # The root of a parent-based sampler decides how much it keeps.
         sampler = signals["traces"]["sampler"]
         root = re.match(r"ParentBased\{root:([^,]+)", sampler)
         parts.append(f"sampled by {root[1] if root else sampler}")
@@ -117,7 +117,7 @@ def set_up(report: Report, setup: str) -> Hop:
 
 
 def identity(reports: list[Report]) -> Hop:
-    """Whether two processes are two instances."""
+    """Whether two processes have different instance ids."""
     name = "own instance id"
     first, second = (report["signals"] for report in reports)
     shared = [s for s in first if s in second and _instance(first[s]) == _instance(second[s])]
@@ -149,9 +149,9 @@ def call_path(report: Report) -> Hop:
                 "failed",
                 f"{signal} were exported while the agent waited ({waited * 1e3:.1f} ms in "
                 f"{len(exports)} exports; {used})",
-                "a simple processor sends on the caller's thread: with a dead collector each call "
-                "of the guard waits for the exporter's timeout, and an agent's runtime denies "
-                "what takes too long",
+                "a simple processor exports on the caller's thread: with a dead collector, each "
+                "call of the guard waits for the exporter's timeout, and an agent's runtime denies "
+                "a call that takes too long",
                 "use the batch processor instead (BatchSpanProcessor, BatchLogRecordProcessor)",
             )
     return Hop(name, "passed", f"three guarded calls took {report['calls_seconds'] * 1e3:.1f} ms")

@@ -18,11 +18,11 @@ Series = list[tuple[dict[str, str], float]]
 
 
 def check(url: str | None, tenant: str, *, delta: bool, processes: int, wait: float) -> Hop:
-    """The hop.
+    """Check the hop to Prometheus.
 
     Args:
-        url: Prometheus' base URL.
-        tenant: The canary's.
+        url: The base URL of Prometheus.
+        tenant: The canary's tenant.
         delta: Whether the application exports deltas.
         processes: How many distinct instances sent the canary.
         wait: Seconds until what has not arrived counts as missing.
@@ -39,7 +39,7 @@ def check(url: str | None, tenant: str, *, delta: bool, processes: int, wait: fl
         missing = _missing(series, processes)
         if not missing:
             names = len({metric.name for metric, _, _ in expected.VALUES})
-            return Hop(_NAME, "passed", f"{names} metrics, exact, of {processes} processes")
+            return Hop(_NAME, "passed", f"{names} metrics of {processes} processes, all exact")
         problem = _why(url, tenant, delta, series, missing, processes)
     except (OSError, ValueError, KeyError) as error:
         problem = http.unreachable("Prometheus", "--prometheus", url, error)
@@ -58,20 +58,20 @@ def _values(series: Series, metric: semconv.Metric, attributes: dict[str, str]) 
 
 
 def _missing(series: Series, processes: int) -> list[str]:
-    """What is missing or wrong, each in a few words."""
-    wrong = []
+    """Missing and wrong values, each in a few words."""
+    problems = []
     for metric, attributes, value in expected.VALUES:
         values = _values(series, metric, attributes)
         name = metric.prometheus_name()
-        # Each process has its own series; of two that share an instance id, only one is seen.
+        # Each process has its own series; if two share an instance id, only one series shows.
         if not values:
-            wrong.append(f"{name} is missing")
+            problems.append(f"{name} is missing")
         elif len(values) != processes:
-            wrong.append(f"{name} has {len(values)} series for {processes} processes")
+            problems.append(f"{name} has {len(values)} series for {processes} processes")
         elif not all(math.isclose(found, value) for found in values):
             shown = ", ".join(f"{found:g}" for found in values)
-            wrong.append(f"{name} is {shown} instead of {value:g}")
-    return list(dict.fromkeys(wrong))
+            problems.append(f"{name} is {shown} instead of {value:g}")
+    return list(dict.fromkeys(problems))
 
 
 def _why(  # noqa: PLR0917
@@ -80,7 +80,7 @@ def _why(  # noqa: PLR0917
     detail = missing[0] + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
     names = {labels["__name__"] for labels, _ in series}
     if not series:
-        # A backend that keeps the dots in names keeps them in labels, too.
+        # A backend that keeps dots in metric names also keeps them in labels.
         dotted = _series(url, f'{{"{semconv.TENANT}"="{tenant}"}}')
         names = {labels["__name__"] for labels, _ in dotted}
     bare = {m.prometheus_name(suffixes=False) for m, _, _ in expected.VALUES} | {
@@ -101,7 +101,7 @@ def _why(  # noqa: PLR0917
         return Problem(
             detail,
             "the application exports delta metrics, which Prometheus drops; nothing on the way "
-            "turned them cumulative",
+            "made them cumulative",
             "leave OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE at cumulative, or add the "
             "delta_to_cumulative processor to the collector's metrics pipeline",
         )
@@ -111,14 +111,14 @@ def _why(  # noqa: PLR0917
     if len(found) < processes:
         return Problem(
             detail,
-            "the two processes share one series: the instance is not among the labels",
+            "the two processes share one series: there is no label for the instance",
             "with OTLP, Prometheus makes it from service.instance.id; with a scrape, set "
             "honor_labels",
         )
     return Problem(
         detail,
-        "some of the values did not arrive, or something on the way changes them",
-        "look at what the pipeline filters, aggregates and renames",
+        "some of the values did not arrive, or something on the way changed them",
+        "check what the pipeline filters, aggregates and renames",
     )
 
 

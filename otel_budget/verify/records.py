@@ -1,4 +1,4 @@
-"""The hops to Jaeger and to the audit file: each denial, where a person will look for it."""
+"""The hops to Jaeger and to the audit file: each denial, where people will look for it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _AUDIT = "event in the audit file"
 
 
 def check_jaeger(url: str | None, denials: list[dict[str, Any]], wait: float) -> Hop:
-    """The denial's span with its event, for each process.
+    """Check that Jaeger has each process's denial: its span with its event.
 
     Args:
-        url: Jaeger's base URL.
+        url: The base URL of Jaeger.
         denials: ``trace_id``, ``span_id`` and ``sampled`` of each denial.
         wait: Seconds until what has not arrived counts as missing.
     """
@@ -83,7 +83,7 @@ def _has_event(span: dict[str, Any]) -> bool:
 
 
 def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: float) -> Hop:
-    """The denial's log event, for each process, found by its span."""
+    """Check that the file has each process's denial: its log event, found by its span id."""
     if file is None:
         return Hop(_AUDIT, "skipped", "pass --audit-file PATH")
     wanted = {denial["span_id"] for denial in denials}
@@ -95,7 +95,7 @@ def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: flo
             "failed",
             f"{file} could not be read ({error.strerror})",
             "the collector writes elsewhere, has written nothing yet, or you may not read it",
-            "give --audit-file the path that the collector's OTELCOL_AUDIT_FILE names",
+            "pass --audit-file the path in the collector's OTELCOL_AUDIT_FILE",
         )
     if found != wanted:
         return Hop(
@@ -111,7 +111,7 @@ def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: flo
 
 
 def _span_ids(file: Path) -> set[str]:
-    """The spans of the threshold events in the file."""
+    """The span ids of the threshold events in the file."""
     try:
         lines = file.read_text(errors="replace").splitlines()
     except FileNotFoundError:  # it is created with the first event

@@ -1,4 +1,4 @@
-"""All hops, one after the other."""
+"""Checks all hops in turn."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def _new_tenant() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What the user named of the pipeline; the hop to what is None is skipped.
+    """The user's pipeline; a hop is skipped if its address is None.
 
     Attributes:
-        setup: ``package.module:callable`` that sets telemetry up; empty for the variables.
+        setup: ``package.module:callable`` that sets up telemetry; empty to use the variables.
         collector_health: URL of the Collector's health_check extension.
         collector_metrics: URL of the Collector's own metrics.
         prometheus: Base URL.
         jaeger: Base URL.
         audit_file: Where the Collector writes threshold events.
         timeout: Seconds until something counts as missing in a backend.
-        tenant: The canary's, unique.
+        tenant: The canary's tenant, unique.
     """
 
     setup: str = ""
@@ -50,7 +50,7 @@ def run(pipeline: Pipeline) -> Iterator[Hop]:
     """Send the canary and yield each hop as soon as it has been checked."""
     before = None
     if pipeline.collector_metrics:
-        with suppress(OSError):  # the collector's own hop says so
+        with suppress(OSError):  # the collector's own hop reports it
             before = collector.metrics(pipeline.collector_metrics)
     started = time.monotonic()
     try:
@@ -69,7 +69,7 @@ def run(pipeline: Pipeline) -> Iterator[Hop]:
     for signal in _SIGNALS:
         started = time.monotonic()
         hop = processes.sent(reports[0], signal)
-        if hop.status == "passed":  # the other process may have had less luck
+        if hop.status == "passed":  # it may have failed in the other process
             hop = processes.sent(reports[1], signal)
         arrived[signal] = hop if hop.seconds else timed(hop, started)
         yield arrived[signal]
@@ -81,7 +81,7 @@ def _behind_the_endpoint(
     reports: list[dict[str, Any]],
     arrived: dict[str, Hop],
     identity: Hop,
-    before: collector.Metrics | None,
+    before: collector.CollectorMetrics | None,
 ) -> Iterator[Hop]:
     denials = [report["spans"][-1] for report in reports]
     delta = "delta" in reports[0]["signals"].get("metrics", {}).get("temporality", ())
@@ -100,7 +100,7 @@ def _behind_the_endpoint(
             yield timed(check(), started)
         else:
             yield Hop(_BEHIND[signal], "skipped", f"not reached: {arrived[signal].name}")
-    # Last, because only by now it knows what it failed to send.
+    # Last, because only now does it know what it failed to send.
     started = time.monotonic()
     yield timed(
         collector.check(pipeline.collector_health, pipeline.collector_metrics, before), started

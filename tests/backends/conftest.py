@@ -1,4 +1,4 @@
-"""Stacks of real programs for the tests of this folder."""
+"""Stacks of real programs for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collector.stack import Stack
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """``backend`` (all programs) or ``backend("promtool")``: without it skip; in CI fail."""
+    """Skip without the programs of ``backend`` (all) or ``backend("promtool")``; in CI fail."""
     for marker in item.iter_markers("backend"):
         absent = missing(*marker.args)
         if absent:
@@ -28,7 +28,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A folder that is gone after the test (pytest's own tmp_path keeps the last three)."""
+    """A folder that is removed after the test (pytest's own tmp_path keeps the last three)."""
     with tempfile.TemporaryDirectory(prefix="otel-budget-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
@@ -46,7 +46,7 @@ def start_stack(directory: Path) -> Iterator[Callable[..., Stack]]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """The base configuration, shared by a module's tests: each has a service name of its own.
+    """The base configuration, shared by a module's tests: each uses its own service name.
 
     Prometheus scrapes more often than as shipped, so that tests need not wait for it.
     """

@@ -1,4 +1,4 @@
-"""`make backends`: it builds what changed and says what is missing, shown with small programs."""
+"""`make backends` builds what changed and names what is missing, shown with small programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAIN = 'package main\n\nfunc main() { println("built") }\n'
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two programs of no dependencies in place of the real ones."""
+    """Two programs without dependencies in place of the real ones."""
     for name in ("one", "two"):
         folder = tmp_path / "programs" / name
         folder.mkdir(parents=True)
@@ -54,7 +54,7 @@ def test_only_what_changed_is_built(project: Path, capsys: pytest.CaptureFixture
 
 
 @needs_go
-def test_a_failed_build_shows_the_compilers_words_and_is_tried_again(
+def test_a_failed_build_shows_the_compilers_message_and_is_tried_again(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "programs" / "one" / "main.go").write_text(
@@ -90,7 +90,7 @@ def test_without_go_one_sentence_says_what_to_install(
     )
 
 
-def test_an_old_go_is_told_apart(
+def test_an_old_go_is_recognized(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     go = project / "go"

@@ -1,4 +1,4 @@
-"""compose.yaml as far as a machine without containers can check it."""
+"""compose.yaml, as far as a machine without containers can check it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_compose_has_the_whole_stack() -> None:
     assert set(SERVICES) == PROGRAMS | {"volumes"}
 
 
-def test_every_variable_is_set_or_asked_for() -> None:
+def test_every_variable_is_set_or_required() -> None:
     text = (FOLDER / "compose.yaml").read_text()
     for name, rest in re.findall(r"\$\{(\w+)([^}]*)\}", text):
         assert name in DOT_ENV or rest.startswith((":-", ":?")), name
@@ -41,7 +41,7 @@ def test_images_are_named_in_one_place_and_pinned_to_what_is_built() -> None:
     assert (
         _tag("OTELCOL") == yaml.safe_load((FOLDER / "builder.yaml").read_text())["dist"]["version"]
     )
-    # Prometheus' module v0.316.0 is its release 3.16.0.
+    # Module v0.316.0 of Prometheus is its release 3.16.0.
     major, minor, patch = _tag("PROMETHEUS").removeprefix("v").split(".")
     assert _required("prometheus") == f"v0.{int(major) * 100 + int(minor)}.{patch}"
     assert _required("alertmanager") == _tag("ALERTMANAGER")
@@ -71,7 +71,7 @@ def test_every_mounted_file_and_volume_exists() -> None:
                 assert source in COMPOSE["volumes"], f"{name}: {source}"
 
 
-def test_every_port_is_published_on_loopback_alone() -> None:
+def test_every_port_is_published_on_loopback_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert len(published) == 7
     for port in published:
@@ -88,7 +88,7 @@ def test_every_service_is_contained(name: str) -> None:
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     user = service["user"].split(":")[0]
-    if name == "volumes":  # runs once, without a network, with the one right it needs
+    if name == "volumes":  # runs once, without a network, with the only capability it needs
         assert (user, service["network_mode"], service["cap_add"]) == ("0", "none", ["CHOWN"])
     else:
         assert int(user) > 0
@@ -148,9 +148,9 @@ def test_the_programs_find_each_other() -> None:
 
 
 def test_prometheus_is_started_as_by_make_stack(directory: Path) -> None:
-    """Addresses and paths aside."""
+    """Except for addresses and paths."""
     ours = Stack(directory)._prometheus().command[1:]
-    theirs = SERVICES["prometheus"]["command"]
+    command = SERVICES["prometheus"]["command"]
     features = {flag for flag in ours if "enable" in flag}
     assert len(features) == 2
-    assert features == {flag for flag in theirs if "enable" in flag}
+    assert features == {flag for flag in command if "enable" in flag}

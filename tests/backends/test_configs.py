@@ -1,4 +1,4 @@
-"""Every shipped YAML file: accepted by its program, and in step with the others."""
+"""Every shipped YAML file: accepted by its program, and consistent with the others."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_manifest_has_exactly_the_components_used() -> None:
     }
 
 
-def test_the_committed_collector_is_the_one_of_the_manifest() -> None:
+def test_the_committed_collector_matches_the_manifest() -> None:
     manifest = load(FOLDER / "builder.yaml")
     wanted = {
         entry["gomod"] for kind, entries in manifest.items() if kind != "dist" for entry in entries
@@ -128,7 +128,7 @@ def test_every_component_is_in_a_pipeline_and_none_is_the_old_batch() -> None:
             name for kind, components in config.items() if kind != "service" for name in components
         }
         if file.name == "auth.yaml":
-            defined.discard("otlp")  # only given an authenticator
+            defined.discard("otlp")  # it only gets an authenticator
         assert defined <= used, file.name
         assert "batch" not in config.get("processors", {})
 

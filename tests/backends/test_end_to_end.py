@@ -1,4 +1,4 @@
-"""The base configuration on the real programs: what is sent arrives, whole and once."""
+"""The base configuration on the real programs: what is sent arrives completely and once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Levels(Scripted):
 
 
 def test_every_row_of_the_schema_is_in_prometheus(stack: Stack) -> None:
-    """Names, units and attributes as `semconv` says, whatever it says."""
+    """Names, units and attributes are those of `semconv`, whatever they are."""
     with Application(stack.otlp_grpc, "schema") as app:
         inner = Levels()
         guard = app.instrument(inner)
@@ -58,7 +58,7 @@ def test_every_row_of_the_schema_is_in_prometheus(stack: Stack) -> None:
         failing.check_before_llm("s", 1)
         inner.answer = None
         with BudgetGate(guard).llm_call("s", 10):
-            pass  # a model call that tells no usage
+            pass  # a model call that reports no usage
         poll_levels()
         app.flush()
 
@@ -112,7 +112,7 @@ def test_a_denial_is_in_jaeger_with_its_event_and_in_the_audit_file(stack: Stack
         guard = app.instrument(inner)
         inner.answer = deny("monthly budget spent")
         guard.check_before_llm("session-42", 10)
-        # Other logs are none of the audit file's business.
+        # Other logs do not belong in the audit file.
         app.logger_provider.get_logger("other").emit(
             body="chatter", severity_number=SeverityNumber.ERROR, event_name="other.event"
         )
@@ -131,7 +131,7 @@ def test_a_denial_is_in_jaeger_with_its_event_and_in_the_audit_file(stack: Stack
 
         def audited() -> list[dict[str, object]]:
             events = probes.audit_events(stack.audit_file)
-            return [one for one in events if one["resource"]["service.name"] == "denials"]
+            return [event for event in events if event["resource"]["service.name"] == "denials"]
 
         records = probes.eventually(audited)
         assert [record["eventName"] for record in records] == [semconv.LOG_EVENT_THRESHOLD_HIT]
@@ -178,7 +178,7 @@ def test_exemplars_lead_from_the_histogram_to_the_trace(stack: Stack) -> None:
                 "data"
             ]
         )
-        traces = {one["labels"]["trace_id"] for row in answer for one in row["exemplars"]}
+        traces = {exemplar["labels"]["trace_id"] for row in answer for exemplar in row["exemplars"]}
         assert traces == {f"{span.get_span_context().trace_id:032x}"}
 
 
@@ -186,7 +186,7 @@ HOUR = 3600 * 10**9
 
 
 def push(stack: Stack, **ages: int) -> int:
-    """Give Prometheus one point of each name, so many nanoseconds old, in one request."""
+    """Send Prometheus a point of each name, as many nanoseconds old, in a single request."""
     request = ExportMetricsServiceRequest()
     resource = request.resource_metrics.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "ages"
@@ -208,12 +208,12 @@ def push(stack: Stack, **ages: int) -> int:
         return error.code
 
 
-def test_prometheus_takes_in_what_waited_for_half_a_day(stack: Stack) -> None:
-    """How long its outage may last without a gap, and why metrics are not batched."""
+def test_prometheus_accepts_what_waited_for_half_a_day(stack: Stack) -> None:
+    """This is how long its outage may last without a gap, and why metrics are not batched."""
     assert push(stack, fresh=0) == 200
     assert push(stack, waited=11 * HOUR) == 200
     assert probes.query(stack.prometheus, 'last_over_time(waited{job="ages"}[12h])')
-    # One point too old, and the request is refused with everything in it.
+    # If one point is too old, the whole request is refused.
     assert push(stack, innocent=0, too_old=13 * HOUR) == 400
     assert not probes.query(stack.prometheus, '{__name__=~"innocent|too_old"}')
 

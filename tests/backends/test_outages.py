@@ -1,7 +1,7 @@
 """What a dead, hung or full backend costs, on the real programs with an application under load.
 
 Outages are short here; ``make faults`` makes them a minute (OTEL_BUDGET_FAULT_SECONDS) and prints.
-The application's books (`load_app.py`) are compared with what arrived: counters exactly, every
+The application's own counts (`load_app.py`) are compared with what arrived: counters exactly, every
 denial in the audit file and in Jaeger.
 """
 
@@ -49,7 +49,7 @@ def run_phase(app: LoadApp, name: str, seconds: float) -> None:
 
 
 def assert_exact(stack: Stack, books: dict[str, Any]) -> None:
-    """The counters in Prometheus are what the application counted."""
+    """Check that the counters in Prometheus equal those of the application."""
 
     def totals() -> dict[str, float | None]:
         return {
@@ -109,7 +109,7 @@ def assert_every_denial(
 
 
 def longest_gap(stack: Stack) -> float:
-    """Seconds between two samples of a counter of the application, at the longest."""
+    """The most seconds between two samples of a counter of the application."""
     name = semconv.METRIC_DECISIONS.prometheus_name()
     answer = probes.get_json(
         f"{stack.prometheus}/api/v1/query",
@@ -121,7 +121,7 @@ def longest_gap(stack: Stack) -> float:
 
 
 def print_ratio(books: dict[str, Any]) -> None:
-    """How the guard's calls fared during the fault: never asserted, machines differ."""
+    """Print how long the guard's calls took during the fault; machines differ, so no assertion."""
     before, during = books["medians"]["before"], books["medians"]["fault"]
     print(
         f"  a check took {during * 1e6:.0f} us (median) during the fault and {before * 1e6:.0f} us "
@@ -146,7 +146,7 @@ def test_a_backend_killed_and_restarted_loses_nothing(
     assert_exact(stack, books)
     assert_every_denial(traced, stack, books, once=True)
     assert_every_denial(audited, stack, books, once=True)
-    # Exported every second, all through the outage; what had its retry late comes last.
+    # Exported every second throughout the outage; what was retried late comes last.
     gap = probes.eventually(lambda: longest_gap(stack), lambda gap: gap < 3, timeout=PATIENCE)
     assert gap < 3
 
@@ -185,7 +185,7 @@ def test_what_waits_for_jaeger_survives_the_collectors_death(
     stack.kill("jaeger")
     stack.kill("prometheus")
     run_phase(app, "fault", OUTAGE)
-    books = app.terminate()  # nobody is left to send anything again
+    books = app.terminate()  # nothing is left that could send anything again
     stack.kill("otelcol")
     stack.launch("jaeger")
     stack.launch("prometheus")
@@ -197,7 +197,7 @@ def test_what_waits_for_jaeger_survives_the_collectors_death(
 
 @contextmanager
 def small_disk(path: Path) -> Iterator[Callable[[], None]]:
-    """A file system of one megabyte at `path`; what it gives makes room on it."""
+    """A file system of one megabyte at `path`; yields a function that makes room on it."""
     path.mkdir(parents=True)
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], check=True)
@@ -215,7 +215,7 @@ def assert_only_spans_are_lost(
     run_phase(app, "before", 2)
     stack.kill("jaeger")
     run_phase(app, "fault", max(OUTAGE, 6))
-    # Under the name that the shipped alert uses.
+    # The shipped alert uses this name.
     refused = "sum(otelcol_exporter_enqueue_failed_spans_total) > 0"
     assert probes.eventually(lambda: probes.query(stack.prometheus, refused), timeout=60)
     make_room()
@@ -225,8 +225,8 @@ def assert_only_spans_are_lost(
     print_ratio(books)
     assert_exact(stack, books)
     assert_every_denial(audited, stack, books, once=True)
-    # What was refused for as long as the exporter asked, the application knows it lost; whatever
-    # was accepted arrives, and once Jaeger is back that is everything new.
+    # The application knows that it lost what was refused until the exporter gave up; whatever was
+    # accepted arrives, and once Jaeger is back, that is everything new.
     last, lost = books["denials"][-1], books["lost_spans"]
 
     def missing() -> set[str]:
@@ -238,14 +238,14 @@ def assert_only_spans_are_lost(
     print(f"  {what}: {len(still)} of {len(books['denials'])} denials have no span")
 
 
-def test_a_full_queue_loses_spans_alone_and_is_counted(
+def test_a_full_queue_loses_only_spans_and_is_counted(
     start_stack: StartStack, start_app: Callable[[Stack], LoadApp]
 ) -> None:
     stack = start_stack(environment={"OTELCOL_QUEUE_BYTES": "500000"}, interval=1)
     assert_only_spans_are_lost(stack, start_app(stack), lambda: None, "full queue")
 
 
-def test_a_full_disk_loses_spans_alone_and_is_counted(
+def test_a_full_disk_loses_only_spans_and_is_counted(
     start_stack: StartStack, start_app: Callable[[Stack], LoadApp], directory: Path
 ) -> None:
     with small_disk(directory / "disk") as make_room:

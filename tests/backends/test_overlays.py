@@ -63,9 +63,9 @@ def test_scraping_gives_the_names_and_values_of_otlp(start_stack: StartStack) ->
         ):
             name = labels["__name__"]
             del labels["job"], labels["instance"]
-            if "le" in labels:  # "1" by OTLP and "1.0" scraped: the one difference
+            if "le" in labels:  # "1" by OTLP and "1.0" if scraped: the only difference
                 labels["le"] = str(float(labels["le"]))
-            # Durations are measured: only where they are is comparable, not what they are.
+            # Durations are measured: the series can be compared, their values cannot.
             measured = name.endswith(("_bucket", "_sum"))
             found[json.dumps(labels, sort_keys=True)] = None if measured else value
         return found
@@ -100,7 +100,7 @@ def test_tail_sampling_keeps_every_hit_once_and_a_share_of_the_rest(
                 check(f"in-time-{number}", None)
             check(f"in-time-{number}", soft() if number % 2 else deny())
         app.flush()
-        time.sleep(5)  # every trace so far has been judged
+        time.sleep(5)  # by now, every trace has been decided on
         for number in range(count):
             check(f"late-{number}", deny() if number % 2 else soft())
         app.flush()
@@ -116,7 +116,7 @@ def test_tail_sampling_keeps_every_hit_once_and_a_share_of_the_rest(
             )
 
         assert probes.eventually(found_hits, lambda found: found == hits) == hits
-        time.sleep(3)  # what would arrive a second time has
+        time.sleep(3)  # by now, a second copy would have arrived
         assert found_hits() == hits
 
         spans = Counter(
@@ -125,12 +125,15 @@ def test_tail_sampling_keeps_every_hit_once_and_a_share_of_the_rest(
         root_and_two_checks = 3
         assert all(spans[f"in-time-{n}"] == root_and_two_checks + 1 for n in range(count))
         quiet = Counter(spans[f"quiet-{n}"] for n in range(count))
-        assert set(quiet) == {0, root_and_two_checks}  # whole or not at all, and some of each
+        assert set(quiet) == {
+            0,
+            root_and_two_checks,
+        }  # completely or not at all, and some of each kind
         late = Counter(spans[f"late-{n}"] for n in range(count))
         assert set(late) == {1, root_and_two_checks + 1}
 
 
-def test_without_the_token_nothing_gets_in_and_the_client_says_so(
+def test_without_the_token_nothing_gets_in_and_the_client_reports_it(
     start_stack: StartStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = start_stack(overlays=["auth"], environment={"OTELCOL_TOKEN": "secret"})
@@ -163,7 +166,7 @@ def test_gateways_see_whole_traces(start_stack: StartStack) -> None:
     sampling = {"OTELCOL_DECISION_WAIT": "2s", "OTELCOL_SAMPLING_PERCENT": "0"}
     stack = start_stack(overlays=["tail-sampling"], environment=sampling)
     second = stack.add_collector("second", overlays=["tail-sampling"], environment=sampling)
-    gateways = [one.addresses["OTELCOL_OTLP_GRPC"] for one in (stack, second)]
+    gateways = [gateway.addresses["OTELCOL_OTLP_GRPC"] for gateway in (stack, second)]
     beside = stack.add_collector(
         "beside",
         overlays=["gateway"],
@@ -178,7 +181,7 @@ def test_gateways_see_whole_traces(start_stack: StartStack) -> None:
                 guard.check_before_llm(f"session-{number}", 10)
             app.flush()  # the spans of one trace come in several requests
 
-        # Of a trace that is split, a gateway that sees no denial keeps nothing.
+        # If a trace is split, a gateway that sees no denial keeps nothing of it.
         whole = {f"session-{number}": 4 for number in range(count)}
 
         def found(prefix: str = "session") -> dict[str, int]:
@@ -197,7 +200,7 @@ def test_gateways_see_whole_traces(start_stack: StartStack) -> None:
         assert len(probes.audit_events(stack.audit_file)) == count
         assert not beside.audit_file.exists()
 
-        # What belongs to a dead gateway waits for it, even if the Collector beside dies too.
+        # What belongs to a dead gateway waits for it, even if the Collector before it dies, too.
         stack.kill("second")
         for number in range(count):
             guard.check_before_llm(f"waiting-{number}", 10)
@@ -247,7 +250,7 @@ def test_redaction_leaves_hashes_and_no_messages(start_stack: StartStack) -> Non
 
 @contextmanager
 def log_store(received: list[str], port: int = 0) -> Iterator[int]:
-    """A stand-in for a log store: takes OTLP over HTTP at /otlp/v1/logs, as Loki does."""
+    """A stand-in for a log store: accepts OTLP over HTTP at /otlp/v1/logs, as Loki does."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -287,7 +290,7 @@ def test_threshold_events_also_go_to_a_log_store_once_it_is_there(
 ) -> None:
     received: list[str] = []
     with log_store(received) as port:
-        pass  # the port is known, and nobody listens
+        pass  # the port is known, but nothing listens
     stack = start_stack(
         overlays=["logs-otlp"],
         programs=["otelcol"],

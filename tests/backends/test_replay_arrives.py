@@ -1,4 +1,4 @@
-"""`otel-budget replay --otlp` through the shipped stack: what the log holds is what arrives."""
+"""`otel-budget replay --otlp` through the shipped stack: what is in the log arrives."""
 
 from __future__ import annotations
 

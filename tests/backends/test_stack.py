@@ -1,4 +1,4 @@
-"""`make stack`: what it prints, how it ends, and what it says when it cannot start."""
+"""`make stack`: what it prints, how it ends, and its message if it cannot start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def free(addresses: dict[str, str]) -> bool:
 
 
 class Running:
-    """`python -m collector.stack` as a person runs it."""
+    """Runs `python -m collector.stack` as a person would."""
 
     def __init__(self, temporary: Path) -> None:
         self.addresses = free_addresses()
@@ -139,7 +139,7 @@ def test_a_port_in_use_is_named_with_its_variable(directory: Path) -> None:
 
 
 @pytest.mark.backend
-def test_a_program_that_does_not_start_shows_its_last_words(directory: Path) -> None:
+def test_a_program_that_does_not_start_shows_its_last_output(directory: Path) -> None:
     overlay = directory / "wrong.yaml"
     overlay.write_text("exporters:\n  nonsense:\n")
     with pytest.raises(StackError, match=r"(?s)otelcol ended while starting.*nonsense"):

@@ -26,7 +26,7 @@ Hops = dict[str, dict[str, Any]]
 def verify(
     stack: Stack, *options: str, endpoint: str | None = None, wait: float = 15, **variables: str
 ) -> tuple[int, Hops]:
-    """Exit code and hops of `verify`, told everything about `stack`."""
+    """Exit code and hops of `verify` with every address of `stack`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     command = [
         *(sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"),
@@ -63,7 +63,7 @@ def by_status(hops: Hops, status: str) -> set[str]:
 
 
 def failed(result: tuple[int, Hops], *names: str) -> Hops:
-    """The hops, of which exactly these failed, each with a cause and a remedy."""
+    """Check that exactly these hops failed, each with a cause and a remedy; return all hops."""
     code, hops = result
     assert (code, by_status(hops, "failed")) == (1, set(names)), hops
     for name in names:
@@ -77,7 +77,7 @@ ARRIVED = {"metrics in Prometheus", "trace in Jaeger", "event in the audit file"
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_a_pipeline_in_order_passes_every_hop(stack: Stack, protocol: str) -> None:
+def test_a_healthy_pipeline_passes_every_hop(stack: Stack, protocol: str) -> None:
     endpoint = stack.otlp_grpc if protocol == "grpc" else stack.otlp_http
     code, hops = verify(
         stack, endpoint=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_SERVICE_NAME="billing"
@@ -87,7 +87,7 @@ def test_a_pipeline_in_order_passes_every_hop(stack: Stack, protocol: str) -> No
     assert "service otel-budget-verify" in hops["SDK set up"]["detail"]
 
 
-def test_what_is_not_told_is_skipped_and_never_passed(stack: Stack) -> None:
+def test_a_hop_without_an_address_is_skipped_and_never_passed(stack: Stack) -> None:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     result = subprocess.run(
         [sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"],
@@ -192,7 +192,9 @@ def test_verify_finds_a_receiver_that_wants_tls(
         hops = failed(verify(stack, endpoint=endpoint, **way), *SENT)
         assert "speaks TLS, and the exporter does not" in hops["traces sent"]["cause"]
         secure = endpoint.replace("http://", "https://")
-        bundle = {"REQUESTS_CA_BUNDLE": certifi.where()}  # before our own, for requests alone
+        bundle = {
+            "REQUESTS_CA_BUNDLE": certifi.where()
+        }  # overrides our own setting, in requests only
         hops = failed(verify(stack, endpoint=secure, **way, **bundle), *SENT)
         assert "the certificate is not trusted" in hops["traces sent"]["cause"]
         remedy = hops["traces sent"]["remedy"]
@@ -232,7 +234,7 @@ def test_verify_finds_a_pipeline_without_the_metrics_signal(
 
 
 class WithoutReceiver(Stack):
-    """Prometheus as it is by default: without its OTLP receiver."""
+    """Prometheus with its default settings: without its OTLP receiver."""
 
     def _prometheus(self) -> Any:
         service = super()._prometheus()
@@ -246,13 +248,13 @@ def test_verify_finds_a_prometheus_without_its_otlp_receiver(directory: Path) ->
     assert code == 1
     assert "without its OTLP receiver" in hops["metrics in Prometheus"]["cause"]
     assert "--web.enable-otlp-receiver" in hops["metrics in Prometheus"]["remedy"]
-    # The Collector itself says which of its exporters was refused.
+    # The Collector itself reports which of its exporters was refused.
     assert "otlp_http/prometheus" in hops["collector healthy"]["detail"]
     assert by_status(hops, "passed") > {"trace in Jaeger", "event in the audit file"}
 
 
 class OtherNames(Stack):
-    """Prometheus with another translation of names; a class of its own for each strategy."""
+    """Prometheus with another translation of names; a subclass for each strategy."""
 
     strategy = ""
 
@@ -353,7 +355,7 @@ def test_verify_finds_a_dead_jaeger(start_stack: Callable[..., Stack]) -> None:
     assert hops["trace in Jaeger"]["cause"] == "Jaeger is not running, or it is elsewhere"
 
 
-def test_verify_finds_that_the_audit_file_is_another(stack: Stack, directory: Path) -> None:
+def test_verify_finds_that_the_audit_file_is_the_wrong_one(stack: Stack, directory: Path) -> None:
     (directory / "empty.jsonl").touch()
     result = verify(stack, "--audit-file", str(directory / "empty.jsonl"), wait=2)
     failed(result, "event in the audit file")

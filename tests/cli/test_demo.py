@@ -40,7 +40,7 @@ def drawn() -> str:
 
 
 def by_hand() -> dict[str, dict[str, float]]:
-    """What a budget of half a dollar a tenant does to the excerpt, worked out without the guard."""
+    """What half a dollar per tenant does to the excerpt, computed without the guard."""
     tenants: dict[str, dict[str, float]] = {}
     for call in excerpt():
         assert call.usage is not None
@@ -61,7 +61,7 @@ def by_hand() -> dict[str, dict[str, float]]:
     return tenants
 
 
-def test_numbers_are_those_of_the_budget_worked_out_by_hand(
+def test_numbers_are_those_computed_without_the_guard(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     result = json.loads(in_process(capsys, "demo", "--json").out)
@@ -80,10 +80,12 @@ def test_numbers_are_those_of_the_budget_worked_out_by_hand(
     assert sum(row["calls"] for row in result["denials"]) == denied
     reasons = {row["reason"] for row in result["denials"]}
     assert "Tool 'shell' is on this guard's deny-list." in reasons
-    assert any("of 0.50 USD this day (resets at 2023-11-17 00:00 UTC)" in one for one in reasons)
+    assert any(
+        "of 0.50 USD this day (resets at 2023-11-17 00:00 UTC)" in reason for reason in reasons
+    )
 
 
-def test_metrics_carry_their_names_in_prometheus(capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_have_their_names_in_prometheus(capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(in_process(capsys, "demo", "--json").out)
     values = {row["name"]: row["value"] for row in result["metrics"]}
     assert values["budget_tokens_total"] == sum(row["tokens"] for row in result["tenants"])
@@ -153,17 +155,17 @@ def test_the_trace_is_one_session_with_its_soft_limit_and_denial(drawn: str) -> 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
 def test_on_a_terminal_there_is_live_progress() -> None:
-    ours, theirs = pty.openpty()
+    our_end, child_end = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", "from otel_budget.cli import main; main()", "demo"],
-        stdout=theirs,
-        stderr=theirs,
+        stdout=child_end,
+        stderr=child_end,
         cwd=ROOT,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
     ) as child:
-        os.close(theirs)
-        shown = b"".join(_read(ours)).decode()
-    os.close(ours)
+        os.close(child_end)
+        shown = b"".join(_read(our_end)).decode()
+    os.close(our_end)
     assert child.returncode == 0
     assert "400/400" in shown
     assert "/s" in shown[: shown.index("By tenant")]
@@ -173,7 +175,7 @@ def _read(terminal: int) -> Iterator[bytes]:
     while True:
         try:
             chunk = os.read(terminal, 65_536)
-        except OSError:  # Linux says so when the other end is closed
+        except OSError:  # on Linux, the other end is closed
             return
         if not chunk:
             return
@@ -190,24 +192,26 @@ def test_otlp_sends_the_same_to_a_collector() -> None:
         assert names["budget.check_before_llm"] == 400
         (tokens,) = collector.sums("budget.tokens").values()
         assert sum(tokens[-16:]) == sum(report["tokens"].values())
-        assert {one["service.name"] for one in collector.resources()} == {"otel-budget-demo"}
+        assert {resource["service.name"] for resource in collector.resources()} == {
+            "otel-budget-demo"
+        }
 
 
 def test_otlp_without_a_collector_says_so() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert_one_sentence(command("demo", "--otlp", url), "nothing listens at", url)
-    # Without a URL it is that of the variable.
+    # Without a URL, that of the variable is used.
     result = command("demo", "--otlp", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=url)
     assert_one_sentence(result, "nothing listens at", url)
 
 
-def test_otlp_to_a_collector_that_refuses_says_what_is_lost() -> None:
+def test_otlp_to_a_collector_that_refuses_reports_what_is_lost() -> None:
     with receiver() as collector:
         collector.status = dict.fromkeys(("/v1/traces", "/v1/metrics", "/v1/logs"), 400)
         result = command("demo", "--otlp", collector.url)
     assert result.code == 1
     assert result.err.count("\n") == 1
-    assert "did not take everything" in result.err
+    assert "did not accept everything" in result.err
     assert "spans" in result.err
 
 

@@ -85,7 +85,7 @@ def test_the_command_lists_what_it_writes_and_an_error_is_one_sentence(
     code, _, err = command(tmp_path / "file", capsys=capsys)
     assert (code, err) == (
         2,
-        f"otel-budget: {tmp_path / 'file'} is not a directory; name one, or a path that is free.\n",
+        f"otel-budget: {tmp_path / 'file'} is not a directory; name one, or an unused path.\n",
     )
     code, _, err = command(tmp_path / "file" / "below", capsys=capsys)
     assert code == 2
@@ -93,7 +93,7 @@ def test_the_command_lists_what_it_writes_and_an_error_is_one_sentence(
 
 
 def test_a_wheel_in_a_fresh_environment_ships_the_same_files(tmp_path: Path) -> None:
-    """The dependencies come from this environment, the package from the wheel alone."""
+    """The dependencies come from this environment, the package only the package from the wheel."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT],
         check=True,

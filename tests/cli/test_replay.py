@@ -144,7 +144,7 @@ def test_more_tenants_than_metrics_keep_apart_lose_no_call(
     assert sum(tenant["tokens"] for tenant in result["tenants"]) == 300 * 60
     text = replay(path, "--limit-tokens", 100).out
     assert "_other_: the tenants beyond those that metrics keep apart" in text
-    assert f"and {len(result['tenants']) - 20} more, all of them with --json" in text
+    assert f"and {len(result['tenants']) - 20} more; --json lists them all" in text
 
 
 # -- columns -------------------------------------------------------------------------------
@@ -176,12 +176,12 @@ def test_columns_are_found_by_their_usual_names(log: Any, report: Any, lines: An
 def test_columns_can_be_named(log: Any, report: Any) -> None:
     path = log("a,b,c,tenant,who", "1,2,2024-01-01,wrong,right")
     named = ("prompt=a", "completion=b", "timestamp=c", "tenant=who")
-    result = report(path, *(part for each in named for part in ("--column", each)))
+    result = report(path, *(part for mapping in named for part in ("--column", mapping)))
     assert result["tokens"]["input"] == 1
     assert result["tenants"][0]["tenant"] == "right"
 
 
-def test_cached_tokens_count_apart(log: Any, report: Any) -> None:
+def test_cached_tokens_count_separately(log: Any, report: Any) -> None:
     path = log(
         "model,provider,input_tokens,output_tokens,cache_read_input_tokens,cache_creation_tokens",
         "claude-sonnet-4-5,anthropic,10,1,1000,200",
@@ -198,7 +198,7 @@ def test_cached_tokens_count_apart(log: Any, report: Any) -> None:
     assert result["unpriced_calls"] == {"cache_accounting": 1}
 
 
-def test_tools_are_asked_for(log: Any, report: Any) -> None:
+def test_tool_calls_are_checked(log: Any, report: Any) -> None:
     path = log(
         "session,tool_name,input_tokens,output_tokens",
         "s,shell_exec,10,1",
@@ -213,7 +213,7 @@ def test_tools_are_asked_for(log: Any, report: Any) -> None:
 # -- guards --------------------------------------------------------------------------------
 @pytest.fixture
 def guards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module of guards to name with --guard."""
+    """A module of guards for --guard."""
     (tmp_path / "guards_of_mine.py").write_text(
         "from otel_budget import Allow, Deny, SyncBudgetGuard, BudgetGuard\n"
         "seen = []\n"
@@ -252,7 +252,7 @@ def guards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 FIVE = ("time,input_tokens,output_tokens", *(f"2024-01-0{n},{n},1" for n in range(1, 6)))
 
 
-def test_a_guard_of_ones_own_follows_the_logs_clock(log: Any, report: Any, guards: Any) -> None:
+def test_the_users_own_guard_follows_the_logs_clock(log: Any, report: Any, guards: Any) -> None:
     path = log(*FIVE, name="monday.csv")
     assert report(path, "--guard", "guards_of_mine:Plain")["recorded_calls"] == 5
     # Without a session column the file is one session, named after it.
@@ -268,20 +268,20 @@ def test_a_guard_of_any_kind_refuses(log: Any, report: Any, guards: Any, factory
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "sentence"),
     [
         ("guards_of_mine", "MODULE:FACTORY"),
         ("no_such_module:make", "cannot be imported"),
         ("guards_of_mine:nope", "has no nope"),
-        ("guards_of_mine:number", "no function or class"),
+        ("guards_of_mine:number", "not a function or class"),
         ("guards_of_mine:broken", "RuntimeError: no database"),
         ("guards_of_mine:Nothing", "not a budget guard"),
     ],
 )
-def test_a_factory_that_makes_no_guard_says_why(
-    replay: Replay, guards: Any, name: str, says: str
+def test_a_factory_that_makes_no_guard_gets_a_reason(
+    replay: Replay, guards: Any, name: str, sentence: str
 ) -> None:
-    assert_one_sentence(replay(EXCERPT, "--guard", name), says)
+    assert_one_sentence(replay(EXCERPT, "--guard", name), sentence)
 
 
 # -- rows that cannot be read --------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_bad_rows_are_counted_with_their_lines(log: Any, report: Any, replay: Re
     assert (result["recorded_calls"], result["tokens"]["input"]) == (2, 10)
     assert [bad["line"] for bad in result["bad_rows"]] == list(range(3, 11))
     whys = [bad["why"] for bad in result["bad_rows"]]
-    assert whys[0] == "its prompt tokens 'five' are no whole number"
+    assert whys[0] == "its prompt tokens 'five' are not a whole number"
     assert whys[4] == "it has no prompt tokens"
     assert whys[-1] == "it has 2 cells, the header 3"
     text = " ".join(replay(log(*BAD)).out.split())
@@ -334,7 +334,7 @@ def test_names_from_the_log_cannot_write_to_the_terminal(log: Any, replay: Repla
 
 
 # -- mistakes ------------------------------------------------------------------------------
-def test_a_file_that_is_no_log_says_what_to_do(tmp_path: Path, log: Any, replay: Replay) -> None:
+def test_a_file_that_is_not_a_log_gets_a_remedy(tmp_path: Path, log: Any, replay: Replay) -> None:
     assert_one_sentence(replay(tmp_path / "none.csv"), "there is no file", "none.csv")
     assert_one_sentence(replay(tmp_path), "is a directory")
     (tmp_path / "empty").write_bytes(b"  \n")
@@ -349,7 +349,7 @@ def test_a_file_that_is_no_log_says_what_to_do(tmp_path: Path, log: Any, replay:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "sentence"),
     [
         (["--limit-usd", "5"], "add --model"),
         (["--limit-tokens", "-1"], "zero or more"),
@@ -365,9 +365,9 @@ def test_a_file_that_is_no_log_says_what_to_do(tmp_path: Path, log: Any, replay:
         (["--otlp", "nonsense://"], "is not a URL"),
     ],
 )
-def test_a_wrong_option_says_what_to_do(replay: Replay, options: list[str], says: str) -> None:
+def test_a_wrong_option_gets_a_remedy(replay: Replay, options: list[str], sentence: str) -> None:
     options = [*options, "--model", "gpt-4.1"] if "--guard" in options else options
-    assert_one_sentence(replay(EXCERPT, *options), says)
+    assert_one_sentence(replay(EXCERPT, *options), sentence)
 
 
 # -- as a program --------------------------------------------------------------------------
@@ -399,13 +399,15 @@ def test_otlp_sends_every_call_though_they_come_faster_than_batches(log: Any) ->
         names = [span.name for span in collector.spans()]
         assert names.count("budget.record_after_llm") == rows
         (tokens,) = collector.sums("budget.tokens").values()
-        assert {one["service.name"] for one in collector.resources()} == {"otel-budget-replay"}
+        assert {resource["service.name"] for resource in collector.resources()} == {
+            "otel-budget-replay"
+        }
     assert max(tokens) == 2 * rows == json.loads(result.out)["tokens"]["input"]
 
 
 def test_otlp_without_a_collector_says_so() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert_one_sentence(command("replay", "--otlp", url, EXCERPT), "nothing listens at", url)
-    # `--otlp` takes the next word only where it is a URL.
+    # `--otlp` takes the next word only if it is a URL.
     result = command("replay", "--otlp", EXCERPT, OTEL_EXPORTER_OTLP_ENDPOINT=url)
     assert_one_sentence(result, "nothing listens at", url)

@@ -1,4 +1,4 @@
-"""`otel-budget verify` without programs: what a person gets wrong, and what it shows."""
+"""`otel-budget verify` without programs: mistakes that people make, and what it prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collector.stack import DEFAULT_PORTS
 from otel_budget import semconv
 from otel_budget.cli import verify as verify_command
 from otel_budget.verify import endpoint, expected, prometheus
-from otel_budget.verify.collector import _FAILED, _REFUSED, Metrics
+from otel_budget.verify.collector import _FAILED, _REFUSED, CollectorMetrics
 from support.otlp_receiver import receiver
 from support.ports import free_port, hung_port
 
@@ -126,7 +126,7 @@ def test_the_canary_decides_what_is_expected_of_it() -> None:
         result = verify(OTEL_EXPORTER_OTLP_ENDPOINT=store.url)
         assert result.returncode == 0, result.stdout
         for metric in {metric.name for metric, _, _ in expected.VALUES if metric.kind == "counter"}:
-            wanted = sorted(value for one, _, value in expected.VALUES if one.name == metric)
+            wanted = sorted(value for sent, _, value in expected.VALUES if sent.name == metric)
             sums = store.sums(metric)
             assert len(sums) == 2
             for values in sums.values():
@@ -154,7 +154,7 @@ def test_only_exact_values_of_every_process_pass() -> None:
     assert prometheus._missing(both[:-1], 2) == ["budget_utilization has 1 series for 2 processes"]
 
 
-def test_endpoint_tells_what_answers_at_a_port() -> None:
+def test_endpoint_recognizes_what_answers_at_a_port() -> None:
     assert endpoint.answers("127.0.0.1", free_port()) == "refused"
     assert endpoint.answers("no-such-host.invalid", 4318) == "unknown_host"
     with receiver() as store:
@@ -163,9 +163,9 @@ def test_endpoint_tells_what_answers_at_a_port() -> None:
         assert endpoint.answers("127.0.0.1", port) == "silent"
 
 
-def test_the_collectors_own_metrics_tell_refusals_failures_and_full_queues() -> None:
-    before = Metrics.parse('otelcol_receiver_refused_spans_total{receiver="otlp"} 2\n')
-    after = Metrics.parse(
+def test_the_collectors_own_metrics_show_refusals_failures_and_full_queues() -> None:
+    before = CollectorMetrics.parse('otelcol_receiver_refused_spans_total{receiver="otlp"} 2\n')
+    after = CollectorMetrics.parse(
         "# HELP x y\n"
         'otelcol_receiver_refused_spans_total{receiver="otlp"} 5\n'
         'otelcol_exporter_enqueue_failed_spans{exporter="a"} 1\n'

@@ -1,4 +1,4 @@
-"""The examples run in an environment of their own (`make examples`), with the real libraries."""
+"""The examples run in a separate environment (`make examples`), with the real libraries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from environment import missing_libraries, skip_or_fail
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a library would like to send or fetch, nobody answers."""
+    """Set a proxy that never answers, whatever a library tries to send or fetch."""
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Without the libraries only the test that runs the others in their own environment is left."""
+    """Without the libraries, keep only the test that runs the others in their own environment."""
     if missing_libraries() and collection_path.name.startswith("test_"):
         return collection_path.name != "test_own_environment.py"
     return None
@@ -38,7 +38,7 @@ def redis_server() -> Iterator[Any]:
 
 @pytest.fixture
 def own_redis_server() -> Iterator[Any]:
-    """One that the test may kill."""
+    """A Redis server that the test may kill."""
     from redis_server import RedisServer, installed
 
     if not installed():

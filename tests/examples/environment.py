@@ -1,4 +1,4 @@
-"""Where the examples' tests run: what they need, and what is said where it is missing."""
+"""What the examples' tests need, and what happens where it is missing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def missing_libraries() -> list[str]:
 
 
 def skip_or_fail(sentence: str) -> NoReturn:
-    """What is missing is a sentence on a person's machine and a failure in CI."""
+    """Skip with a sentence on a developer's machine; fail in CI."""
     if os.environ.get("CI") == "true":
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)

@@ -1,4 +1,4 @@
-"""Processes that race for the last dollar of a tenant's day (started by test_example_redis.py)."""
+"""Processes that race for a tenant's last dollar of the day (started by test_example_redis.py)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKENS = 10_000
 
 @dataclass(frozen=True)
 class Race:
-    """What all of them are told."""
+    """The options of all processes."""
 
     url: str
     cap: float
@@ -50,7 +50,7 @@ def guard_of(kind: type, url: str, tenant: str, cap: float) -> Any:
 
 
 def tokens_used(round_number: int, random_: random.Random) -> int:
-    """Every other round the estimate is right; else a call uses up to half more, or less."""
+    """In every other round the estimate is right; else a call uses up to half more or less."""
     return TOKENS if round_number % 2 == 0 else random_.randrange(0, TOKENS * 3 // 2)
 
 

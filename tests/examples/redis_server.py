@@ -1,4 +1,4 @@
-"""A Redis server of our own: on a free loopback port, in a folder that is gone afterwards."""
+"""Our own Redis server, on a free loopback port, in a folder that is removed afterwards."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def installed() -> bool:
 
 
 class RedisServer:
-    """Started on entry and gone on exit; `kill` and `start` in between keep port and data.
+    """Started on entry and removed on exit; `kill` and `start` in between keep port and data.
 
-    Every write is on disk before it is acknowledged (``appendfsync always``), which is what the
-    guard's README tells people to set who must not lose a cent.
+    Every write is on disk before it is acknowledged (``appendfsync always``), as the guard's README
+    recommends to people who must not lose a cent.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class RedisServer:
                     time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it as a crash would: it gets no chance to write anything."""
+        """End it like a crash: it cannot write anything first."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
@@ -90,7 +90,7 @@ class RedisServer:
 
 
 class LosingProxy:
-    """Stands before a Redis and, when told to, loses a reply: the script ran, nobody heard."""
+    """A proxy before Redis that loses a reply on request, after the script has run."""
 
     def __init__(self, port: int) -> None:
         self._redis = port

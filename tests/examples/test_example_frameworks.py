@@ -1,4 +1,4 @@
-"""Each example against the real library: what it says, and what its telemetry says."""
+"""Each example against the real library: what it prints, and what its telemetry shows."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_example_is_in_the_table_and_tested() -> None:
         assert f"[{name}.py]({name}.py)" in table
 
 
-async def test_plain_loop_swaps_to_a_cheaper_model_and_stops(telemetry: Telemetry) -> None:
+async def test_plain_loop_switches_to_a_cheaper_model_and_stops(telemetry: Telemetry) -> None:
     answers = await example("plain_loop").main()
     assert answers[0] == "gpt-4o: Certainly."
     assert answers[1].startswith("refused: Budget exhausted on 'tools'")
@@ -196,7 +196,7 @@ async def test_langchain_async(telemetry: Telemetry) -> None:
     assert {span.attributes["session.id"] for span in telemetry.spans} == {"session-2"}  # type: ignore[index]
 
 
-async def test_anthropic_streaming_records_at_the_end_and_tells_of_an_abandoned_stream(
+async def test_anthropic_streaming_records_at_the_end_and_reports_an_abandoned_stream(
     telemetry: Telemetry,
 ) -> None:
     answers = await example("anthropic_streaming").main()
@@ -205,7 +205,7 @@ async def test_anthropic_streaming_records_at_the_end_and_tells_of_an_abandoned_
     assert decisions(telemetry, "llm") == {"allow": 3, "deny": 1}
     assert telemetry.value("budget.calls") == 2
     assert telemetry.value("budget.calls_without_usage", reason="abandoned") == 1
-    # 1,000 and 100 tokens beside 4,000 read from the cache.
+    # 1,000 and 100 tokens, and 4,000 read from the cache.
     assert telemetry.value("budget.cost") == pytest.approx(2 * (0.003 + 0.0015 + 0.0012))
 
 
@@ -219,12 +219,12 @@ def test_a3s_guards_of_both_kinds(telemetry: Telemetry) -> None:
     ]
     assert decisions(telemetry, "llm") == {"allow": 4, "soft_limit": 2, "deny": 2}
     assert decisions(telemetry, "tool") == {"allow": 3, "deny": 1}
-    # A guard that does not record is observed all the same, where its runtime tells the usage.
+    # A guard that does not record is still observed, if its runtime reports the usage.
     assert telemetry.value("budget.calls") == 6
 
 
-def test_every_example_names_all_that_it_meets(telemetry: Telemetry) -> None:
-    """Nothing of an example is unpriced or unlabelled: people copy it."""
+def test_every_example_prices_and_labels_all_its_calls(telemetry: Telemetry) -> None:
+    """No call of an example is unpriced or unlabelled: people copy it."""
     for name in NAMES:
         main = example(name).main
         if not inspect.iscoroutinefunction(main) and name != "worker_pool":

@@ -68,7 +68,8 @@ def test_eight_processes_share_the_last_dollar_to_the_cent_twenty_times(
     run = Race(redis_server.url, cap, ROUNDS)
     barrier, out = context.Barrier(PROCESSES), context.Queue()
     racers = [
-        context.Process(target=compete, args=(run, one, barrier, out)) for one in range(PROCESSES)
+        context.Process(target=compete, args=(run, number, barrier, out))
+        for number in range(PROCESSES)
     ]
     for racer in racers:
         racer.start()
@@ -93,9 +94,9 @@ def test_eight_processes_share_the_last_dollar_to_the_cent_twenty_times(
         if number % 2 == 0:  # every call cost what had been reserved for it
             assert redis_says["usd"] == cap * 10**9
             assert sum(account.allowed for account in ours) == 1_000_000 // TOKENS
-        else:  # over the cap by no more than what calls under way used beyond their reservations
+        else:  # over the cap by no more than what calls in progress used beyond their reservations
             assert redis_says["usd"] <= cap * 10**9 + PROCESSES * (TOKENS // 2) * 1000
-        # The dashboards' numbers, summed over the processes, are the guard's.
+        # The dashboards' numbers, summed over the processes, equal the guard's.
         assert sum(account.telemetry_usd for account in ours) * 1e6 == pytest.approx(
             tokens - spent_before
         )
@@ -128,7 +129,7 @@ async def test_sync_and_async_answer_alike_allow_then_soft_then_deny(
     )
 
 
-def test_a_soft_limit_tells_the_threshold_and_what_counts_towards_it(
+def test_a_soft_limit_reports_the_threshold_and_what_counts_towards_it(
     redis_server: RedisServer,
 ) -> None:
     guard = synchronous(redis_server, "soft", usd_per_day=1.0, tokens_per_day=10_000_000)
@@ -142,7 +143,7 @@ def test_a_soft_limit_tells_the_threshold_and_what_counts_towards_it(
     )
 
 
-def test_tenants_share_nothing_and_a_dict_usage_will_do(redis_server: RedisServer) -> None:
+def test_tenants_share_nothing_and_a_dict_usage_is_accepted(redis_server: RedisServer) -> None:
     def info(session_id: str) -> SessionInfo:
         return SessionInfo(tenant=session_id.partition("/")[0], model="m", provider="anthropic")
 
@@ -158,7 +159,7 @@ def test_tenants_share_nothing_and_a_dict_usage_will_do(redis_server: RedisServe
     }
 
 
-def test_an_unknown_price_is_refused_and_never_counted_as_nothing(
+def test_an_unknown_price_is_refused_and_never_counted_as_zero(
     redis_server: RedisServer,
 ) -> None:
     info = SessionInfo(tenant="unpriced", model="brand-new")
@@ -316,7 +317,7 @@ async def test_a_record_whose_reply_was_lost_is_not_counted_twice(
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("trouble", ["dead", "hung"])
 @pytest.mark.parametrize("when_down", ["closed", "open"])
-async def test_with_redis_down_the_guard_fails_as_told_and_telemetry_shows_it(
+async def test_with_redis_down_the_guard_fails_as_configured_and_telemetry_shows_it(
     own_redis_server: RedisServer, asynchronous: bool, trouble: str, when_down: str
 ) -> None:
     kind: Any = AsyncRedisGuard if asynchronous else RedisGuard
@@ -354,12 +355,12 @@ async def test_with_redis_down_the_guard_fails_as_told_and_telemetry_shows_it(
             own_redis_server.start()
         else:
             own_redis_server.signal(signal.SIGCONT)
-        # It recovers by itself, also from having forgotten its script.
+        # It recovers by itself, even if Redis has lost the script.
         assert isinstance(await call("check_before_llm", "s", 10), Allow | SoftLimit)
 
     if asynchronous:
         await made.aclose()
-    # What LLMBudgetGuardFailing, and LLMBudgetGuardFailOpen, look at.
+    # What LLMBudgetGuardFailing and LLMBudgetGuardFailOpen look at.
     errors = telemetry.value("budget.guard.errors", decision_point="llm")
     unavailable = telemetry.value("budget.threshold_hits", resource="guard_unavailable")
     assert (errors, unavailable) == ((1, 0) if when_down == "closed" else (0, 1))
@@ -411,7 +412,7 @@ def test_a_forked_child_has_connections_of_its_own(redis_server: RedisServer) ->
     assert counts(redis_server, "fork")["tokens"] == 102
 
 
-def test_a_cap_of_nothing_refuses_everything(redis_server: RedisServer) -> None:
+def test_a_cap_of_zero_refuses_everything(redis_server: RedisServer) -> None:
     guard = synchronous(redis_server, "nothing", usd_per_day=0.0, tokens_per_day=10)
     answer = guard.check_before_llm("s", 0)
     assert isinstance(answer, Deny)
@@ -421,7 +422,7 @@ def test_a_cap_of_nothing_refuses_everything(redis_server: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "give usd_per_day"),
+        ({}, "pass usd_per_day"),
         ({"usd_per_day": 1.0}, "needs prices"),
         ({"tokens_per_day": 1, "when_down": "maybe"}, "'closed' or 'open'"),
         ({"tokens_per_day": -1}, "tokens_per_day must be from 0"),

@@ -63,21 +63,21 @@ def test_the_dashboards_add_up_what_the_processes_spent(
     assert 0.18 < spent <= 0.2
     assert f"{int(raw[b'calls'])} calls by 4 processes" in done.stdout
 
-    def said(expression: str) -> list[float]:
+    def value_of(expression: str) -> list[float]:
         return [value for _, value in probes.query(stack.prometheus, expression)]
 
     tenant = queries.equals("budget.tenant", "fleet")
     cost = f"sum({queries.total(queries.selector('budget_cost_USD_total', tenant), '1h')})"
     assert probes.eventually(
-        lambda: said(cost) == pytest.approx([spent])  # to the fraction of a cent
-    ), (said(cost), spent)
+        lambda: value_of(cost) == pytest.approx([spent])  # to the fraction of a cent
+    ), (value_of(cost), spent)
     calls = f"sum({queries.total(queries.selector('budget_calls_total', tenant), '1h')})"
-    assert said(calls) == [int(raw[b"calls"])]
-    # Each of the four tells the tenant's level; the largest is Redis' own.
+    assert value_of(calls) == [int(raw[b"calls"])]
+    # Each of the four reports the tenant's level; the largest is that of Redis.
     level = queries.selector("budget_consumed", tenant)
-    assert said(f"count({level})") == [4]
-    assert said(f"max({level})") == pytest.approx([spent])
-    assert said(f"max({queries.selector('budget_limit', tenant)})") == [0.2]
+    assert value_of(f"count({level})") == [4]
+    assert value_of(f"max({level})") == pytest.approx([spent])
+    assert value_of(f"max({queries.selector('budget_limit', tenant)})") == [0.2]
 
 
 def test_the_alerts_for_a_failing_guard_have_what_they_need(stack: Stack) -> None:

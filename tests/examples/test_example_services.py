@@ -98,7 +98,7 @@ def _post(url: str) -> httpx.Response:
 
 
 @pytest.mark.timeout(180)
-def test_a_forked_pool_has_exact_totals_whatever_worker_did_what() -> None:
+def test_a_forked_pool_has_exact_totals_whichever_worker_did_what() -> None:
     with receiver() as backend:
         done = subprocess.run(
             [sys.executable, "examples/worker_pool.py"],
@@ -114,7 +114,7 @@ def test_a_forked_pool_has_exact_totals_whatever_worker_did_what() -> None:
         # Counters are cumulative: the last value of each series of each process.
         calls, decisions = _last(backend, "budget.calls"), _last(backend, "budget.decisions")
         spans = Counter(span.name for span in backend.spans())
-    # Workers take tasks as they come: there may be one that got none.
+    # Workers take tasks as they come: a worker may get none.
     assert 2 <= len(decisions) <= 5, "the parent and its workers, each an instance of its own"
     assert sum(map(sum, calls.values())) == 90
     assert sum(map(sum, decisions.values())) == 101
@@ -125,11 +125,11 @@ def test_a_forked_pool_has_exact_totals_whatever_worker_did_what() -> None:
 def _last(backend: Any, name: str) -> dict[str, list[float]]:
     last: dict[str, dict[Any, float]] = {}
     for request in backend.received:
-        for one in getattr(request, "resource_metrics", ()):
-            instance = {p.key: p.value.string_value for p in one.resource.attributes}[
+        for resource_metrics in getattr(request, "resource_metrics", ()):
+            instance = {p.key: p.value.string_value for p in resource_metrics.resource.attributes}[
                 "service.instance.id"
             ]
-            for scope in one.scope_metrics:
+            for scope in resource_metrics.scope_metrics:
                 for metric in scope.metrics:
                     for point in metric.sum.data_points if metric.name == name else ():
                         key = tuple(sorted((p.key, p.value.string_value) for p in point.attributes))

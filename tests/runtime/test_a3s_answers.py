@@ -1,4 +1,4 @@
-"""The bridge to a3s-code: any guard, called as that SDK calls it (design 2; from bare threads)."""
+"""The bridge to a3s-code: any guard, called as that SDK calls it (from bare threads)."""
 
 from __future__ import annotations
 
@@ -83,19 +83,19 @@ def test_usage_reaches_each_guard_in_its_own_dialect(backend: Backend, make: Mak
     assert backend.value("budget.tokens") == 120
 
 
-def test_a_typed_guard_that_only_records_is_told_typed_usage() -> None:
-    told: list[Any] = []
+def test_a_typed_guard_that_only_records_gets_typed_usage() -> None:
+    recorded: list[Any] = []
 
     class Records(BudgetGuard):
         async def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
-            told.append(usage)
+            recorded.append(usage)
 
     with for_a3s(Records()) as bridge:
         on_bare_threads(lambda: bridge.record_after_llm("s1", dict(USAGE)))
-    assert told == [TokenUsage(prompt_tokens=100, completion_tokens=20, total_tokens=120)]
+    assert recorded == [TokenUsage(prompt_tokens=100, completion_tokens=20, total_tokens=120)]
 
 
-def test_methods_that_are_missing_or_none_allow() -> None:
+def test_methods_that_are_missing_or_set_to_none_allow() -> None:
     class Little:
         check_before_tool = None
 
@@ -123,7 +123,7 @@ def test_fail_open_is_a_soft_limit(backend: Backend, make: Make) -> None:
     assert backend.value("budget.threshold_hits", budget__kind="soft") == 1
 
 
-def test_call_info_of_the_caller_holds(backend: Backend, make: Make) -> None:
+def test_call_info_of_the_caller_applies(backend: Backend, make: Make) -> None:
     with (
         for_a3s(backend.instrument(make.guard(make.allow))) as bridge,
         call_info(tenant="acme"),

@@ -22,11 +22,13 @@ def test_the_default_deadline_is_below_the_runtimes_five_seconds() -> None:
     with for_a3s(Slow()) as bridge:
         start = time.monotonic()
         assert ask(bridge) == denied(" gave no answer within 4.5 s")
-        assert time.monotonic() - start < 5.0  # the runtime's own deadline, after which it is deaf
+        assert (
+            time.monotonic() - start < 5.0
+        )  # the runtime's own deadline; later answers are ignored
 
 
 class SyncSlow(SyncBudgetGuard):
-    """Answers when it is let go."""
+    """Answers when it is released."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -62,7 +64,7 @@ def test_a_call_that_is_cut_off_counts_once_as_late(backend: Backend, kind: type
     with for_a3s(backend.instrument(guard), timeout=0.3) as bridge:
         late = denied(" gave no answer within 0.3 s")
         assert ask(bridge) == late
-        if kind is BlocksItsLoop:  # these do not even begin
+        if kind is BlocksItsLoop:  # these calls do not even begin
             answers = on_bare_threads(*[lambda: bridge.check_before_llm("s1", 1)] * 3)
             assert answers == [late] * 3
         count = 4 if kind is BlocksItsLoop else 1

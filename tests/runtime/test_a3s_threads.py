@@ -74,7 +74,7 @@ def test_a_guard_cannot_wait_for_itself_on_its_own_loop() -> None:
         assert "must not call itself through its bridge" in ask(bridge)["resource"]
 
 
-def test_a_loop_that_its_guard_has_killed_is_started_anew() -> None:
+def test_a_loop_that_its_guard_has_killed_is_restarted() -> None:
     class Killer(BudgetGuard):
         async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
             async def leave() -> None:
@@ -96,7 +96,7 @@ def test_a_loop_that_its_guard_has_killed_is_started_anew() -> None:
 
 
 # -- closing -------------------------------------------------------------------------------
-def test_closing_answers_what_is_under_way_and_what_comes_later(backend: Backend) -> None:
+def test_closing_answers_calls_in_progress_and_later_ones(backend: Backend) -> None:
     begun = threading.Event()
     cleaned = threading.Event()
 
@@ -121,7 +121,7 @@ def test_closing_answers_what_is_under_way_and_what_comes_later(backend: Backend
     assert backend.value("budget.threshold_hits") == 2
 
 
-def test_a_bridge_that_nobody_holds_closes_its_loop() -> None:
+def test_a_bridge_that_is_no_longer_referenced_closes_its_loop() -> None:
     threads: list[threading.Thread] = []
 
     class Guard(BudgetGuard):
@@ -145,7 +145,7 @@ def test_a_bridge_that_nobody_holds_closes_its_loop() -> None:
 @pytest.mark.parametrize("kind", ["async", "sync", "blocking"])
 @pytest.mark.parametrize("caller", ["bare", "thread"])
 def test_the_interpreter_exits_in_the_middle_of_a_call(kind: str, caller: str) -> None:
-    """Bare threads are left behind at once; a `threading.Thread` is waited for, with an answer."""
+    """Bare threads are abandoned at once; a `threading.Thread` is waited for and gets an answer."""
     done = python(
         """
         import _thread, asyncio, sys, threading, time
@@ -217,7 +217,7 @@ def test_a_fork_leaves_parent_and_child_each_with_a_working_bridge(kind: str) ->
         under_way.start()
         time.sleep(0.2)
         bridge.check_before_llm("s", 1)  # leaves a thread idle
-        # As if another thread were inside at the moment of the fork.
+        # As if another thread held the lock at the moment of the fork.
         held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._threads._wake
         held.acquire()
         child = os.fork()

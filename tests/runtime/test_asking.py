@@ -1,4 +1,4 @@
-"""Whoever asks also records (design 3): what was acted upon is what is counted, exactly once."""
+"""The code that asks also records: what was acted upon is what is counted, exactly once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Spent(SyncBudgetGuard):
 
 
 class Busy(SyncBudgetGuard):
-    """Holds 64 checks, as many as there are threads, until it is released; remembers the rest."""
+    """Holds 64 checks, one for each thread, until it is released; counts checks and records."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -166,7 +166,7 @@ def test_200_checks_that_find_no_free_thread_are_never_begun(backend: Backend) -
         late = backend.value("budget.decisions", budget__decision="late")
         assert late >= 264
         guard.release.set()
-        bridge.record_after_llm("s1", {})  # stands behind them in the queue
+        bridge.record_after_llm("s1", {})  # it is behind them in the queue
         guard.wait_for_records(1)
         assert guard.checks == 64
     assert backend.value("budget.decisions") == late
@@ -352,7 +352,7 @@ async def test_what_a_guard_leaves_running_is_not_late_for_its_caller(backend: B
     await asyncio.gather(*later)
     inner_spans = [s for s in backend.spans() if s.attributes["budget.guard.name"] == "inner"]
     assert [span.attributes["budget.decision"] for span in inner_spans] == ["deny"] * 4
-    # Of an instrumented guard and of a plain one alike, they are calls of their own.
+    # Whether the outer guard is instrumented or plain, they are calls of their own.
     assert backend.value("budget.decisions", budget__decision="deny") == 4
 
 
@@ -371,7 +371,7 @@ async def test_a_check_closed_in_another_context_raises_nothing_of_ours(backend:
 
 
 # -- durations -----------------------------------------------------------------------------
-async def test_a_duration_is_the_guards_own_also_over_a_thread(
+async def test_a_duration_is_the_guards_own_even_on_a_thread(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = 0.0
@@ -410,7 +410,7 @@ async def test_the_duration_of_a_call_given_up_on_is_the_time_waited(backend: Ba
 @pytest.mark.parametrize("how", ["gate", "bridge", "async bridge"])
 @pytest.mark.timeout(60)
 def test_a_signal_handler_may_ask_at_any_line(backend: Backend, how: str, directly: bool) -> None:
-    """A handler that asks the same guard, run at each line of ours: no lock may wait for itself."""
+    """A handler asks the same guard at each line of our code: no lock may wait for itself."""
 
     class Async(BudgetGuard):
         async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
@@ -452,6 +452,6 @@ def test_a_signal_handler_may_ask_at_any_line(backend: Backend, how: str, direct
         sys.settrace(None)
         bridge.close()
     assert asked > 50
-    # What is asked inside another call draws its span and counts with that call.
+    # A call inside another one makes its own span but counts with the outer one.
     assert len(backend.spans()) == asked
     assert backend.value("budget.telemetry.errors") == 0

@@ -1,4 +1,4 @@
-"""What a person may get wrong at a gate."""
+"""Mistakes that people make with a gate."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ async def test_a_guard_that_cancels_itself_does_not_cancel_the_caller(backend: B
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_program_is_no_failure_of_the_guard(kind: type[BaseException]) -> None:
+def test_what_ends_the_program_is_not_a_failure_of_the_guard(kind: type[BaseException]) -> None:
     class Interrupted(SyncBudgetGuard):
         def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
             raise kind

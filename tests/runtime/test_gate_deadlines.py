@@ -1,4 +1,4 @@
-"""The gate's deadline: a late check is cut off and counted once, also through nested guards."""
+"""The gate's deadline: a late check is cut off and counted once, even through nested guards."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_late_check_is_cut_off_and_counted_once(
                 call.usage(USAGE)
         assert [(hit.kind, hit.message) for hit in hits] == [("soft", f"{why}; let through")]
     release.set()
-    await asyncio.sleep(0.1)  # whatever the guard answers now changes nothing
+    await asyncio.sleep(0.1)  # an answer of the guard now changes nothing
     if instrumented:
         assert backend.value("budget.decisions") == 1
         assert backend.value("budget.decisions", budget__decision="late") == 1
@@ -95,12 +95,12 @@ def test_under_a_sync_gate_lateness_is_only_reported(backend: Backend) -> None:
         pytest.fail("refused calls have no body")
     assert backend.value("budget.decisions", budget__decision="late") == 2
     assert [hit.resource for hit in hits] == ["usd"]
-    # The hit is what the gate did, so it is counted beside the decision `late`.
+    # The hit is what the gate did, so it is counted in addition to the decision `late`.
     assert backend.value("budget.threshold_hits", budget__resource="usd") == 1
     assert backend.value("budget.threshold_hits") == 1
 
 
-async def test_the_gates_deadline_goes_before_the_one_of_a_dict_answer(backend: Backend) -> None:
+async def test_the_gates_deadline_overrides_that_of_dict_answers(backend: Backend) -> None:
     class Slow:
         async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
             await asyncio.sleep(0.05)

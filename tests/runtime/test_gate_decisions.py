@@ -1,7 +1,7 @@
 """The gate: each decision, at each point, with each way a body can end, derived from the contract.
 
-`expected` is written from the contract (design 2 and 3), not from the code: what the host sees
-(proceeds or is refused), which hits are told, what is recorded, and what the telemetry says.
+`expected` is written from the contract, not from the code: what the host sees (proceeds or is
+refused), which hits are reported, what is recorded, and what the telemetry shows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS = [("sync gate", Make(False, typed)) for typed in (True, False)] + [
 
 @dataclass
 class Expected:
-    """What one row of the table must come to."""
+    """The expected result of a row of the table."""
 
     refused: tuple[str, str] | None = None
     raised: type[BaseException] | None = None
@@ -178,13 +178,13 @@ async def test_every_decision_at_every_point_with_every_end_of_the_body(
             assert isinstance(raised.__cause__, GuardDownError) is (decision == "raises")
             assert "secret" not in str(raised)
         assert hits == row.hits, body
-        # What the guard is told: once, in its own dialect.
+        # What is reported to the guard: usage, once, in its own dialect.
         usage = USAGE if make.typed else PRINTED
-        if decision == "raises" and fail == "open":  # it has never shown its dialect
+        if decision == "raises" and fail == "open":  # it has not yet shown its dialect
             usage = USAGE
         assert table.recorded == ([usage] if row.records else []), body
 
-        # What the telemetry says.
+        # What the telemetry shows.
         seen["rows"] += instrumented
         seen["calls"] += instrumented and row.records
         assert backend.value("budget.decisions") == seen["rows"]

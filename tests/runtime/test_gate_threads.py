@@ -32,7 +32,9 @@ async def test_a_sync_guard_on_a_thread_has_the_callers_context(backend: Backend
     assert threading.main_thread() not in threads
 
 
-async def test_an_abandoned_async_generator_says_so_when_it_is_collected(backend: Backend) -> None:
+async def test_an_abandoned_async_generator_is_reported_when_it_is_collected(
+    backend: Backend,
+) -> None:
     gate = BudgetGate(backend.instrument(BudgetGuard()))
 
     async def reply() -> Any:
@@ -50,7 +52,7 @@ async def test_an_abandoned_async_generator_says_so_when_it_is_collected(backend
 
 async def test_gates_that_are_gone_leave_no_threads() -> None:
     def threads() -> int:
-        return sum(one.name == "otel-budget-ask" for one in threading.enumerate())
+        return sum(thread.name == "otel-budget-ask" for thread in threading.enumerate())
 
     gc.collect()
     before = threads()
@@ -89,7 +91,7 @@ def test_a_hanging_sync_guard_holds_up_neither_the_loop_nor_the_exit() -> None:
     )
 
 
-def test_threads_are_started_anew_after_a_fork() -> None:
+def test_threads_are_restarted_after_a_fork() -> None:
     done = python(
         """
         import asyncio, os, warnings

@@ -30,7 +30,7 @@ async def test_a_failing_record_is_logged_and_counted_and_does_not_break_the_loo
     assert "Failing.record_after_llm: the budget guard" in caplog.text
 
 
-async def test_usage_told_twice_or_outside_the_body_is_an_error(backend: Backend) -> None:
+async def test_usage_reported_twice_or_outside_the_body_is_an_error(backend: Backend) -> None:
     table = SyncFixed(Make(False, True), "allow")
     gate = BudgetGate(table)
     call = gate.llm_call("s1", 1_000)
@@ -50,30 +50,30 @@ async def test_usage_told_twice_or_outside_the_body_is_an_error(backend: Backend
 
 
 @pytest.mark.parametrize("declared", ["base", "annotation", "answers", "dict annotation"])
-def test_each_guard_is_told_usage_in_its_own_dialect(backend: Backend, declared: str) -> None:
-    told: list[Any] = []
+def test_each_guard_gets_usage_in_its_own_dialect(backend: Backend, declared: str) -> None:
+    recorded: list[Any] = []
 
     class Base(SyncBudgetGuard):
         def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
             return None
 
         def record_after_llm(self, session_id: str, usage: Any) -> None:
-            told.append(usage)
+            recorded.append(usage)
 
     class Annotated:
         def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
-            told.append(usage)
+            recorded.append(usage)
 
     class Answers:
         def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
             return None
 
         def record_after_llm(self, session_id: str, usage: Any) -> None:
-            told.append(usage)
+            recorded.append(usage)
 
     class Dict:
         def record_after_llm(self, session_id: str, usage: dict[str, Any]) -> None:
-            told.append(usage)
+            recorded.append(usage)
 
     guards: dict[str, Any] = {
         "base": Base,
@@ -85,8 +85,8 @@ def test_each_guard_is_told_usage_in_its_own_dialect(backend: Backend, declared:
         with BudgetGate(guard).llm_call("s1", 1_000) as call:
             call.usage(USAGE)
     expected_usage = USAGE if declared in {"base", "annotation"} else PRINTED
-    assert told == [expected_usage, expected_usage]
-    assert all(isinstance(usage, type(expected_usage)) for usage in told)
+    assert recorded == [expected_usage, expected_usage]
+    assert all(isinstance(usage, type(expected_usage)) for usage in recorded)
 
 
 def test_the_cache_accounting_survives_the_dict_dialect(backend: Backend) -> None:
@@ -101,7 +101,7 @@ def test_the_cache_accounting_survives_the_dict_dialect(backend: Backend) -> Non
 
 
 async def test_model_and_provider_reach_the_telemetry(backend: Backend) -> None:
-    guard = backend.instrument(BudgetGuard(), session_info=SessionInfo(model="told-once"))
+    guard = backend.instrument(BudgetGuard(), session_info=SessionInfo(model="session-model"))
     gate = BudgetGate(guard)
     async with gate.llm_call("s1", 10, model="big", provider="openai") as call:
         call.usage(USAGE, model="small", cost_usd=0.25)
@@ -110,10 +110,10 @@ async def test_model_and_provider_reach_the_telemetry(backend: Backend) -> None:
     with call_info(model="around"):
         await gate.record_llm("s1", USAGE)
     estimated = backend.series("budget.estimated_tokens")
-    assert [(one["gen_ai.request.model"], value) for one, value in estimated] == [
+    assert [(series["gen_ai.request.model"], value) for series, value in estimated] == [
         ("big", 10),
-        ("told-once", 10),
+        ("session-model", 10),
     ]
-    calls = {one["gen_ai.request.model"]: n for one, n in backend.series("budget.calls")}
-    assert calls == {"small": 1, "told-once": 1, "around": 1}
+    calls = {series["gen_ai.request.model"]: n for series, n in backend.series("budget.calls")}
+    assert calls == {"small": 1, "session-model": 1, "around": 1}
     assert backend.value("budget.cost", gen_ai__request__model="small") == 0.25

@@ -1,4 +1,4 @@
-"""`otel_budget.sdk.configure`: in processes of its own, because the providers are global."""
+"""`otel_budget.sdk.configure`, in separate processes, because providers are global."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def run(code: str, *, timeout: float = 60, **environment: str) -> subprocess.Com
     )
 
 
-def said(result: subprocess.CompletedProcess[str]) -> str:
-    """What our own logger said at the end, without what the SDK's exporters log."""
+def own_log(result: subprocess.CompletedProcess[str]) -> str:
+    """What our own logger wrote at the end, without the log lines of the SDK's exporters."""
     return "\n".join(line for line in result.stderr.splitlines() if "Telemetry was shut" in line)
 
 
@@ -119,7 +119,7 @@ def test_everything_arrives_at_exit_by_grpc() -> None:
         server.stop(0).wait(5)
 
 
-def test_arguments_come_before_the_variables() -> None:
+def test_arguments_override_the_variables() -> None:
     with receiver() as store:
         result = run(
             f"sdk.configure('billing', endpoint={store.url!r}, protocol='http/protobuf'); use()",
@@ -143,7 +143,7 @@ TIMED = """
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 @pytest.mark.parametrize("fault", ["dead", "hung"])
-def test_shutdown_keeps_its_bound_and_says_what_was_lost(protocol: str, fault: str) -> None:
+def test_shutdown_keeps_its_bound_and_reports_what_was_lost(protocol: str, fault: str) -> None:
     with hung_port() as hung:
         port = hung if fault == "hung" else free_port()
         result = run(
@@ -156,7 +156,7 @@ def test_shutdown_keeps_its_bound_and_says_what_was_lost(protocol: str, fault: s
     # The bound itself is the promise; the allowance is for a busy machine.
     assert float(seconds) < 1.0 + 1.0
     assert (spans, events, points) == ("3", "2", "True")
-    assert said(result).count("lost 3 spans, 2 log events and the last metrics") == 1
+    assert own_log(result).count("lost 3 spans, 2 log events and the last metrics") == 1
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -173,12 +173,12 @@ def test_exit_keeps_the_bound_of_shutdown(protocol: str) -> None:
         )
         took = time.monotonic() - started
     assert (bare, result.returncode) == (0, 0)
-    assert "lost 3 spans, 2 log events and the last metrics" in said(result)
+    assert "lost 3 spans, 2 log events and the last metrics" in own_log(result)
     # One signal after the other would take three times the bound.
     assert took - without < 2 * 2.0, f"{took:.1f} s, and {without:.1f} s without telemetry"
 
 
-def test_what_was_refused_during_the_life_is_counted_at_the_end() -> None:
+def test_what_was_refused_earlier_is_counted_at_the_end() -> None:
     with receiver() as store:
         store.status["/v1/traces"] = 401
         result = run(
@@ -186,7 +186,7 @@ def test_what_was_refused_during_the_life_is_counted_at_the_end() -> None:
             OTEL_EXPORTER_OTLP_ENDPOINT=store.url,
         )
     assert result.stdout == "False\n"
-    assert "lost 3 spans," in said(result)
+    assert "lost 3 spans," in own_log(result)
     assert len(store.log_records()) == 2
 
 
@@ -246,15 +246,15 @@ def test_a_second_configure_returns_the_first_set_up_and_is_logged_once() -> Non
         check_all_arrived(store)
 
 
-def test_providers_of_somebody_else_are_left_alone() -> None:
+def test_existing_providers_are_left_alone() -> None:
     with receiver() as store:
         result = run(
             """
             from opentelemetry.sdk.trace import TracerProvider
-            mine = TracerProvider()
-            trace.set_tracer_provider(mine)
+            existing = TracerProvider()
+            trace.set_tracer_provider(existing)
             handle = sdk.configure()
-            assert trace.get_tracer_provider() is mine
+            assert trace.get_tracer_provider() is existing
             use()
             """,
             OTEL_EXPORTER_OTLP_ENDPOINT=store.url,
@@ -385,7 +385,7 @@ def test_a_forked_child_exports_as_its_own_process() -> None:
         assert len([s for s in store.spans() if s.name == "child"]) == 60
         assert len([r for r in store.log_records() if r.event_name == "child"]) == 60
         assert len({r["service.instance.id"] for r in store.resources()}) == 4
-        # On a connection of the parent's, the answers would be mixed up.
+        # On the parent's connection, the answers would be mixed up.
         assert all(len(processes) == 1 for processes in store.connections.values())
 
 
@@ -397,7 +397,7 @@ def test_no_call_waits_for_the_collector() -> None:
         from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        tracer, meter, logger = (one.provider for one in handle._pipelines)
+        tracer, meter, logger = (pipeline.provider for pipeline in handle._pipelines)
         for processor in tracer._active_span_processor._span_processors:
             assert isinstance(processor, BatchSpanProcessor)
         for reader in meter._metric_readers:

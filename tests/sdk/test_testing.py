@@ -30,7 +30,7 @@ def test_a_capture_sees_guards_instrumented_before_and_inside(backend: Backend, 
         assert telemetry.value("budget.decisions") == 2
     make.call(before, "check_before_llm", "s", 1)
     make.call(inside, "check_before_tool", "s", "rm")
-    # Values are relative to entry, and stand still after the end.
+    # Values are relative to entry, and do not change after the end.
     assert telemetry.value("budget.decisions") == 2
     assert telemetry.value("budget.decisions", decision="deny", decision_point="llm") == 1
     assert telemetry.value("budget.threshold_hits", tool_name="rm", kind="soft") == 1
@@ -119,7 +119,7 @@ def test_labels_and_call_attributes_are_keywords(backend: Backend) -> None:
     assert telemetry.value("budget.decisions", tenant="another") == 0
 
 
-def test_gauges_can_be_asked_and_a_wrong_question_is_an_error(backend: Backend) -> None:
+def test_gauges_can_be_read_and_a_wrong_name_is_an_error(backend: Backend) -> None:
     class Levels(SyncScript):
         def budget_levels(self) -> list[BudgetLevel]:
             return [BudgetLevel("usd", 4, 5), BudgetLevel("tokens", 1, None, unit="tokens")]

@@ -1,4 +1,4 @@
-"""`otel-budget replay`: a call log through a budget guard."""
+"""`otel-budget replay`: runs a call log through a budget guard."""
 
 from otel_budget.cli.replay.command import replay
 

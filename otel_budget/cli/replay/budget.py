@@ -1,4 +1,4 @@
-"""The budget that `replay` tries: made of its options, or a guard of the user's own."""
+"""The budget that `replay` tries: made from its options, or the user's own guard."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ def budget_of(
     """The guard that the options describe.
 
     Raises:
-        CommandError: They describe none.
+        CommandError: They do not describe a guard.
     """
     if guard is not None:
         if limit_usd is not None or limit_tokens is not None or deny_tools:
-            raise CommandError(
-                "--guard brings its own limits: leave --limit-* and --deny-tool out."
-            )
-        return _made(guard, clock)
+            raise CommandError("--guard brings its own limits: omit --limit-* and --deny-tool.")
+        return _guard_from(guard, clock)
     try:
         limits = [] if limit_usd is None else [Limit(limit_usd, "USD", per, window, soft)]
         if limit_tokens is not None:
@@ -55,7 +53,7 @@ def describe(
     window: Window,
     soft: float,
 ) -> str:
-    """The budget for people."""
+    """The budget in words."""
     if guard is not None:
         return guard
     caps = [
@@ -65,22 +63,22 @@ def describe(
     ]
     if not caps:
         return "no limit"
-    whose = "for all" if per == "all" else f"per {per}"
-    return f"{' and '.join(caps)} {whose}, {window}, soft at {soft:.0%}"
+    scope = "in total" if per == "all" else f"per {per}"
+    return f"{' and '.join(caps)} {scope}, {window}, soft at {soft:.0%}"
 
 
-def _made(name: str, clock: Callable[[], float]) -> Any:
+def _guard_from(name: str, clock: Callable[[], float]) -> Any:
     module_name, separator, attribute = name.partition(":")
     if not (separator and module_name and attribute):
         raise CommandError(f"--guard {name} is not MODULE:FACTORY, such as myapp.budgets:make.")
     if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script does not look there, `python -m` does
+        sys.path.insert(0, os.getcwd())  # unlike `python -m`, a console script does not look there
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise CommandError(
-            f"--guard: {module_name} cannot be imported ({_said(error)}); run the command where "
-            "Python finds it, or put its folder on PYTHONPATH."
+            f"--guard: {module_name} cannot be imported ({_in_words(error)}); run the command "
+            "where Python finds it, or put its folder on PYTHONPATH."
         ) from None
     try:
         factory = module
@@ -89,13 +87,13 @@ def _made(name: str, clock: Callable[[], float]) -> Any:
     except AttributeError:
         raise CommandError(f"--guard: {module_name} has no {attribute}: check its name.") from None
     if not callable(factory):
-        raise CommandError(f"--guard: {name} is no function or class that makes a guard.")
+        raise CommandError(f"--guard: {name} is not a function or class that makes a guard.")
     try:
         return factory(clock=clock) if _takes_clock(factory) else factory()
     except Exception as error:
         raise CommandError(
-            f"--guard: {name} could not make a guard ({_said(error)}); it is called without "
-            "arguments, or with clock where it takes one."
+            f"--guard: {name} could not make a guard ({_in_words(error)}); it is called without "
+            "arguments, or with clock if it has that parameter."
         ) from None
 
 
@@ -106,5 +104,5 @@ def _takes_clock(factory: Callable[..., Any]) -> bool:
         return False
 
 
-def _said(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:200]

@@ -1,4 +1,4 @@
-"""Reading a log of model calls: CSV or JSON lines, columns by their usual names."""
+"""Reads a log of model calls: CSV or JSON lines, columns found by their usual names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_budget.cli.replay.log_file import rows_of
 from otel_budget.cli.terminal import CommandError
 from otel_budget.contract import TokenUsage
 
-#: What a call has, and the column names it usually goes by (letters and digits only), best first.
+#: The fields of a call, and their usual column names (letters and digits only), best first.
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "timestamp": (
         "timestamp", "time", "ts", "datetime", "date", "createdat", "created", "starttime",
@@ -54,7 +54,7 @@ _COUNTS: Final = ("prompt", "completion", "total", "cache_read", "cache_write")
 
 @dataclass(frozen=True, slots=True)
 class LoggedCall:
-    """One row: a model call where `usage` is given, and a tool call where `tool` is."""
+    """One row: a model call if it has a `usage`, a tool call if it has a `tool`."""
 
     line: int
     at: float | None
@@ -76,13 +76,13 @@ class BadRow:
 
 @dataclass(slots=True)
 class CallLog:
-    """A file, read.
+    """The content of a log file.
 
     Attributes:
-        calls: In the order of time (of the file, where it has no times).
+        calls: In order of time, or in the file's order if it has no times.
         bad: Rows that could not be read.
-        columns: Which column of the file each field was read from.
-        reordered: Whether the file's rows were not in the order of time.
+        columns: The file's column for each field.
+        reordered: Whether the rows had to be put in order of time.
     """
 
     calls: list[LoggedCall] = field(default_factory=list)
@@ -98,12 +98,12 @@ def read_log(
 
     Args:
         file: The open file, at its start.
-        path: Its name, for people.
-        mapped: Columns by field, before their usual names.
+        path: Its path, for messages.
+        mapped: The user's columns by field; they override the usual names.
         strict: Stop at the first row that cannot be read.
 
     Raises:
-        CommandError: It is no such log, has not the columns needed, or, with `strict`, a bad row.
+        CommandError: It is not such a log, lacks a column, or, with `strict`, has a bad row.
     """
     names, rows = rows_of(file, path)
     log = CallLog(columns=_find_columns(names, mapped, path))
@@ -116,8 +116,8 @@ def read_log(
         except ValueError as error:
             if strict:
                 raise CommandError(
-                    f"{path}, line {line}: {error}. Correct the row, or leave --strict out to "
-                    "count and skip such rows."
+                    f"{path}, line {line}: {error}. Correct the row, or omit --strict to count and "
+                    "skip such rows."
                 ) from None
             log.bad.append(BadRow(line, str(error)))
             continue
@@ -127,7 +127,7 @@ def read_log(
             last = call.at
     if not log.calls:
         raise CommandError(
-            f"{path} holds no row that can be read"
+            f"{path} has no row that can be read"
             + (f"; line {log.bad[0].line}: {log.bad[0].why}." if log.bad else ", only a header.")
         )
     if log.reordered:
@@ -147,7 +147,7 @@ def _find_columns(names: Sequence[str], mapped: Mapping[str, str], path: Path) -
         if found:
             columns[wanted] = min(found)[1]
     columns.update(mapped)
-    missing = [one for one in ("prompt", "completion") if one not in columns]
+    missing = [wanted for wanted in ("prompt", "completion") if wanted not in columns]
     if missing and "tool" not in columns:
         raise CommandError(
             f"{path} has no column that looks like {' and '.join(missing)} tokens; it has "
@@ -169,7 +169,7 @@ def _call(line: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Logg
         if (value := row.get(column)) is not None and value != ""
     }
     tool = _text(values, "tool")
-    counts = {each: _count(each, values[each]) for each in _COUNTS if each in values}
+    counts = {name: _count(name, values[name]) for name in _COUNTS if name in values}
     usage = None
     if counts or tool is None:
         for needed in ("prompt", "completion"):
@@ -216,12 +216,12 @@ def _count(what: str, value: Any) -> int:
             except ValueError:
                 number = None
     if number is None or number < 0 or not isfinite(number) or number != int(number):
-        raise ValueError(f"its {what} tokens {str(value)[:40]!r} are no whole number")
+        raise ValueError(f"its {what} tokens {str(value)[:40]!r} are not a whole number")
     return int(number)
 
 
 def _seconds(value: Any) -> float:
-    """Seconds since the epoch, of ISO 8601 (UTC where it says nothing) or of s, ms, us or ns."""
+    """Seconds since the epoch, from ISO 8601 (UTC unless it has an offset) or s, ms, us or ns."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -233,7 +233,7 @@ def _seconds(value: Any) -> float:
         except (ValueError, OverflowError):
             number = float("nan")
     for _ in range(3):
-        # Seconds stay under 1e11 until the year 5138; milliseconds have passed it in 1973.
+        # Seconds stay below 1e11 until the year 5138; milliseconds passed it in 1973.
         if abs(number) >= 1e11:
             number /= 1000
     if not (isfinite(number) and 0 <= number < 1e11):

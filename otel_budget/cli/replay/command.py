@@ -29,7 +29,7 @@ from otel_budget.guards.calendar import Window
 from otel_budget.guards.limit import Per
 from otel_budget.telemetry.instrument import instrument
 
-#: Rows after which ``--otlp`` waits for what it has sent: less than a batch queue holds.
+#: Rows after which ``--otlp`` flushes: fewer than fill a batch queue.
 _BATCH: Final = 500
 
 
@@ -43,9 +43,9 @@ def replay(
         float | None,
         typer.Option("--limit-tokens", help="Cap in tokens, e.g. 1e6.", show_default=False),
     ] = None,
-    per: Annotated[Per, typer.Option(help="Whose budget it is.")] = "tenant",
+    per: Annotated[Per, typer.Option(help="Who shares a budget.")] = "tenant",
     window: Annotated[Window, typer.Option(help="When it resets, by the UTC calendar.")] = "day",
-    soft: Annotated[float, typer.Option(help="Share of the cap that is a soft limit.")] = 0.8,
+    soft: Annotated[float, typer.Option(help="Soft limit, as a share of the cap.")] = 0.8,
     deny_tool: Annotated[
         list[str] | None,
         typer.Option("--deny-tool", help="Refuse this tool (or pattern); may be repeated."),
@@ -55,12 +55,12 @@ def replay(
         typer.Option(
             "--guard",
             metavar="MODULE:FACTORY",
-            help="A guard of your own instead; the factory may take clock (epoch seconds).",
+            help="Your own guard; if FACTORY takes clock, it gets the log's clock (epoch seconds).",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model of rows that name none.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of rows without one.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="Provider of rows that name none, e.g. openai.")
+        str | None, typer.Option(help="Provider of rows without one, e.g. openai.")
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -87,7 +87,7 @@ def replay(
         log = read_log(opened, file, _mapped(column), strict=strict)
     if limit_usd is not None and model is None and "model" not in log.columns:
         raise CommandError(
-            f"{file} names no models, so nothing has a price: add --model (and --provider), "
+            f"{file} has no models, so no call has a price: add --model (and --provider), "
             "or use --limit-tokens."
         )
     _fill(log, model, provider)
@@ -108,7 +108,7 @@ def replay(
             flush = stack.enter_context(sending(otlp, "otel-budget-replay"))
         capture = capture_telemetry(spans=False) if otlp is None else observe_global(spans=False)
         with capture as telemetry:
-            observed = _instrumented(budget)  # held: its levels are told for as long as it lives
+            observed = _instrumented(budget)  # kept: its levels are reported while it is alive
             started = time.perf_counter()
             played = play(
                 observed,
@@ -159,7 +159,7 @@ def _mapped(columns: list[str] | None) -> dict[str, str]:
         wanted, separator, name = entry.partition("=")
         if not separator or not name or wanted not in COLUMNS:
             raise CommandError(
-                f"--column {entry} is not FIELD=NAME with a field of {', '.join(COLUMNS)}."
+                f"--column {entry} is not FIELD=NAME with FIELD one of {', '.join(COLUMNS)}."
             )
         mapped[wanted] = name
     return mapped

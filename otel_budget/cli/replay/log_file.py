@@ -1,4 +1,4 @@
-"""Opening a CSV or JSON-lines file, row by row, with one sentence for what is neither."""
+"""Reads a CSV or JSON-lines file row by row, with a clear error for anything else."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from otel_budget.cli.terminal import CommandError
 
-#: Objects of a JSON-lines file that are looked at for the names of its columns.
-_LOOKED_AT: Final = 200
+#: Objects of a JSON-lines file that are read to find the names of its columns.
+_SAMPLE: Final = 200
 
-#: A row by column, or what is wrong with it.
+#: A row's values by column, or what is wrong with the row.
 Row = dict[str, Any] | str
 
 
 def open_log(path: Path) -> TextIOWrapper:
-    """The file as text.
+    """Open the file as text.
 
     Raises:
         CommandError: It is missing, empty, a directory or not text.
@@ -47,7 +47,7 @@ def open_log(path: Path) -> TextIOWrapper:
 
 def _is_utf8(start: bytes) -> bool:
     try:
-        # The end may fall within a character.
+        # The sample may end in the middle of a character.
         start.decode("utf-8")
     except UnicodeDecodeError as error:
         return len(start) - error.start < 4 and error.end == len(start)
@@ -64,12 +64,12 @@ def rows_of(file: TextIOWrapper, path: Path) -> tuple[list[str], Iterator[tuple[
     file.seek(0)
     if first.lstrip().startswith("["):
         raise CommandError(
-            f"{path} is one JSON array: write one object a line first, as `jq -c '.[]'` does."
+            f"{path} is one JSON array: convert it to one object per line, as `jq -c '.[]'` does."
         )
     if not first.lstrip().startswith("{"):
         return _csv_rows(file, first, path)
     rows = _json_rows(file)
-    head = list(islice(rows, _LOOKED_AT))
+    head = list(islice(rows, _SAMPLE))
     names = dict.fromkeys(name for _, row in head if isinstance(row, dict) for name in row)
     return list(names), chain(head, rows)
 
@@ -87,13 +87,13 @@ def _csv_rows(
             except StopIteration:
                 return
             except csv.Error as error:
-                yield reader.line_num, f"it is no CSV row ({error})"
+                yield reader.line_num, f"it is not a CSV row ({error})"
                 continue
             if not cells:
                 continue
             if len(cells) != len(names):
-                wrong = f"it has {len(cells)} cells, the header {len(names)}"
-                yield reader.line_num, wrong
+                mismatch = f"it has {len(cells)} cells, the header {len(names)}"
+                yield reader.line_num, mismatch
             else:
                 yield reader.line_num, dict(zip(names, cells, strict=True))
 
@@ -111,9 +111,9 @@ def _json_rows(file: TextIOWrapper) -> Iterator[tuple[int, Row]]:
         try:
             row = json.loads(text)
         except (ValueError, RecursionError):
-            yield line, "it is no JSON"
+            yield line, "it is not JSON"
             continue
-        yield line, dict(_flat(row)) if isinstance(row, dict) else "it is no JSON object"
+        yield line, dict(_flat(row)) if isinstance(row, dict) else "it is not a JSON object"
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""What `replay` says at its end: for people, and as JSON."""
+"""The report of `replay`, for people and as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otel_budget.cli.replay.call_log import CallLog
 from otel_budget.cli.report import Report
 from otel_budget.cli.terminal import clean, counted, usd
 
-#: Bad rows, and first refusals, that are named one by one.
+#: Bad rows and first refusals that are listed individually.
 _NAMED: Final = 5
 
 
@@ -46,7 +46,7 @@ def totals(report: Report, played: Played, *, money: bool) -> Text:
     )
     if report.refused_calls:
         text.append(
-            f", which were {played.refused_input_tokens:,} prompt and "
+            f", with {played.refused_input_tokens:,} prompt and "
             f"{played.refused_output_tokens:,} completion tokens in the log"
         )
     text.append(
@@ -57,14 +57,14 @@ def totals(report: Report, played: Played, *, money: bool) -> Text:
 
 
 def notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
-    """What one should know beside the numbers."""
+    """What the numbers alone do not show."""
     firsts = sorted(played.first_refusal.items(), key=lambda item: item[1].at or 0.0)
     for tenant, call in firsts[:_NAMED]:
         when = "" if call.at is None else f" at {_time(call.at)} UTC"
-        who = clean(tenant) if tenant else "calls without a tenant"
-        yield Text(f"First refusal of {who}{when}, line {call.line}.")
+        name = clean(tenant) if tenant else "calls without a tenant"
+        yield Text(f"First refusal of {name}{when}, line {call.line}.")
     if len(firsts) > _NAMED:
-        yield Text(f"And of {len(firsts) - _NAMED:,} more tenants.")
+        yield Text(f"{len(firsts) - _NAMED:,} more tenants were refused.")
     for reason, count in report.unpriced_calls.items():
         if reason not in {"no_prices", "no_model"} or report.cost_usd > 0:
             yield Text(
@@ -75,10 +75,10 @@ def notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
     if any(tenant.tenant == semconv.OTHER for tenant in report.tenants):
         yield Text(
             f"{semconv.OTHER}: the tenants beyond those that metrics keep apart; the guard gave "
-            "each a budget of its own."
+            "each its own budget."
         )
     if any(level.window for tenant in report.tenants for level in tenant.levels):
-        yield Text("Limits used are those of the window in which the log ends.", "dim")
+        yield Text("The limit used is that of the window in which the log ends.", "dim")
     if "timestamp" not in log.columns:
         yield Text("No timestamps: all calls fall into one window.", "yellow")
     if log.reordered:
@@ -92,7 +92,7 @@ def notes(log: CallLog, report: Report, played: Played) -> Iterator[Text]:
 
 
 def as_json(file: Path, log: CallLog, report: Report, played: Played) -> dict[str, Any]:
-    """All of it, for machines."""
+    """The whole report, for machines."""
     return {
         "file": str(file),
         "rows": len(log.calls),
