@@ -147,6 +147,15 @@ COMPONENT_QUEUE: Final = "duration_queue"
 OVERFLOW_LABELS: Final = "labels"
 OVERFLOW_SERIES: Final = "series"
 
+#: The span and event attribute of each field of `SessionInfo`.
+SESSION_ATTRIBUTES: Final = {
+    "tenant": TENANT,
+    "principal": PRINCIPAL,
+    "agent": AGENT,
+    "correlation_id": CORRELATION_ID,
+    "model": MODEL,
+    "provider": PROVIDER,
+}
 #: The metric labels that ``metric_labels`` chooses from, and their attributes.
 LABELS: Final = {"tenant": TENANT, "agent": AGENT, "principal": PRINCIPAL}
 

@@ -93,10 +93,11 @@ def _check_set_up() -> None:
 def _check_listening(url: str) -> None:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname if parts.scheme in {"http", "https"} else None
+        port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
-        host, port = None, 0
-    if parts.scheme not in {"http", "https"} or not host:
+        host = None
+    if not host:
         raise CommandError(f"--otlp {url} is not a URL such as {_FALLBACK}.")
     try:
         socket.create_connection((host, port), timeout=3.0).close()

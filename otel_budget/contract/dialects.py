@@ -114,19 +114,21 @@ def _is_text(value: Any) -> TypeGuard[str]:
 
 def print_decision(decision: BudgetDecision) -> dict[str, Any]:
     """`decision` in the dict dialect."""
-    if isinstance(decision, SoftLimit):
-        printed: dict[str, Any] = {
-            "decision": "soft",
-            "resource": decision.resource,
-            "consumed": decision.consumed,
-            "limit": decision.limit,
-        }
-        if decision.message is not None:
-            printed["message"] = decision.message
-        return printed
-    if isinstance(decision, Deny):
-        return {"decision": "deny", "resource": decision.resource, "reason": decision.reason}
-    return {"decision": "allow"}
+    match decision:
+        case Allow():
+            return {"decision": "allow"}
+        case SoftLimit():
+            printed: dict[str, Any] = {
+                "decision": "soft",
+                "resource": decision.resource,
+                "consumed": decision.consumed,
+                "limit": decision.limit,
+            }
+            if decision.message is not None:
+                printed["message"] = decision.message
+            return printed
+        case Deny():
+            return {"decision": "deny", "resource": decision.resource, "reason": decision.reason}
 
 
 # -- usage ---------------------------------------------------------------------------------

@@ -75,15 +75,8 @@ def call_info(
         provider: OpenTelemetry's ``gen_ai.provider.name``, e.g. ``anthropic``, ``openai``.
         cost_usd: The call's cost in USD, if you know it; it is used instead of ``prices``.
     """
+    given = {field: value for field, value in locals().items() if field in _FIELDS}
     outer = _call.get()
-    given = {
-        "tenant": tenant,
-        "principal": principal,
-        "agent": agent,
-        "correlation_id": correlation_id,
-        "model": model,
-        "provider": provider,
-    }
     merged = dict(outer.fields) if outer is not None else {}
     merged.update((key, value) for key, value in given.items() if value is not None)
     if cost_usd is None and outer is not None:

@@ -216,7 +216,8 @@ class Book:
         period = self.period(now)
         if not period.resets:
             return "(this budget does not reset)"
-        return f"this {self.limit.window} (resets at {period.resets_at})"
+        window = "today" if self.limit.window == "day" else f"this {self.limit.window}"
+        return f"{window} (resets at {period.resets_at})"
 
     def _format(self, amount: float) -> str:
         if self.limit.unit == "tokens":

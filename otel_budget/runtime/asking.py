@@ -6,7 +6,6 @@ import asyncio
 import weakref
 from concurrent.futures import CancelledError, Future
 from contextvars import copy_context
-from dataclasses import replace
 from typing import Any
 
 from otel_budget.contract.dialects import Dialect, UsageDialect
@@ -61,7 +60,7 @@ class Asker:
             if (reply.seconds or 0.0) > self._timeout:
                 self.asked_guard.log(question, f"took longer than {self._timeout:g} s")
                 if reply.failure is None and not question.is_record:
-                    reply = replace(reply, late=True)
+                    reply = reply._replace(late=True)
             return inquiry.conclude(reply)
 
     async def ask_async(self, question: Question) -> Verdict:

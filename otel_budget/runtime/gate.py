@@ -12,7 +12,7 @@ from otel_budget.contract import (
     BudgetExhausted,
     BudgetThresholdHit,
     Deny,
-    SoftLimit,
+    Proceeds,
     TokenUsage,
 )
 from otel_budget.contract.dialects import usage_of
@@ -99,7 +99,7 @@ class BudgetGate:
         return ToolCall(self, session_id, before_tool(session_id, tool_name))
 
     # -- plain methods ---------------------------------------------------------------------
-    async def check_llm(self, session_id: str, estimated_prompt_tokens: int) -> Allow | SoftLimit:
+    async def check_llm(self, session_id: str, estimated_prompt_tokens: int) -> Proceeds:
         """Ask before a model call; name the model with `call_info`.
 
         Raises:
@@ -107,7 +107,7 @@ class BudgetGate:
         """
         return await self._check(before_llm(session_id, estimated_prompt_tokens))
 
-    async def check_tool(self, session_id: str, tool_name: str) -> Allow | SoftLimit:
+    async def check_tool(self, session_id: str, tool_name: str) -> Proceeds:
         """Ask before a tool call.
 
         Raises:
@@ -123,11 +123,11 @@ class BudgetGate:
         """
         await self._asker.ask_async(self._record(session_id, usage))
 
-    def check_llm_sync(self, session_id: str, estimated_prompt_tokens: int) -> Allow | SoftLimit:
+    def check_llm_sync(self, session_id: str, estimated_prompt_tokens: int) -> Proceeds:
         """`check_llm` for sync loops and guards."""
         return self._check_sync(before_llm(session_id, estimated_prompt_tokens))
 
-    def check_tool_sync(self, session_id: str, tool_name: str) -> Allow | SoftLimit:
+    def check_tool_sync(self, session_id: str, tool_name: str) -> Proceeds:
         """`check_tool` for sync loops and guards."""
         return self._check_sync(before_tool(session_id, tool_name))
 
@@ -136,10 +136,10 @@ class BudgetGate:
         self._ask_here(self._record(session_id, usage))
 
     # -- acting on the guard's answer ------------------------------------------------------
-    async def _check(self, question: Question) -> Allow | SoftLimit:
+    async def _check(self, question: Question) -> Proceeds:
         return self._act(await self._asker.ask_async(question))
 
-    def _check_sync(self, question: Question) -> Allow | SoftLimit:
+    def _check_sync(self, question: Question) -> Proceeds:
         return self._act(self._ask_here(question))
 
     def _ask_here(self, question: Question) -> Verdict:
@@ -150,7 +150,7 @@ class BudgetGate:
             )
         return self._asker.ask_here(question)
 
-    def _act(self, verdict: Verdict) -> Allow | SoftLimit:
+    def _act(self, verdict: Verdict) -> Proceeds:
         """Proceed or refuse; deliver a hit first."""
         decision = verdict.decision
         if isinstance(decision, Allow):

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, Self
 
 from otel_budget import semconv
-from otel_budget.contract import Allow, SoftLimit, TokenUsage
+from otel_budget.contract import Proceeds, SoftLimit, TokenUsage
 from otel_budget.contract.dialects import usage_of
 from otel_budget.contract.session_info import call_info
 from otel_budget.runtime.inquiry import Question
@@ -16,8 +16,8 @@ from otel_budget.runtime.inquiry import Question
 class _Gate(Protocol):
     """What a gated call needs of its gate."""
 
-    async def _check(self, question: Question) -> Allow | SoftLimit: ...
-    def _check_sync(self, question: Question) -> Allow | SoftLimit: ...
+    async def _check(self, question: Question) -> Proceeds: ...
+    def _check_sync(self, question: Question) -> Proceeds: ...
     async def record_llm(self, session_id: str, usage: TokenUsage) -> None: ...
     def record_llm_sync(self, session_id: str, usage: TokenUsage) -> None: ...
     def _call_without_usage(self, session_id: str, reason: str) -> None: ...
@@ -36,7 +36,7 @@ class _GatedCall:
         self._question = question
         self._entered = False
         self._open = False
-        self.decision: Allow | SoftLimit | None = None
+        self.decision: Proceeds | None = None
 
     @property
     def soft_limit(self) -> SoftLimit | None:
@@ -70,7 +70,7 @@ class _GatedCall:
             raise RuntimeError("this call has been made already: ask the gate for a new one")
         self._entered = True
 
-    def _proceed(self, decision: Allow | SoftLimit) -> Self:
+    def _proceed(self, decision: Proceeds) -> Self:
         self.decision = decision
         self._open = True
         return self

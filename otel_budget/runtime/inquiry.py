@@ -10,11 +10,11 @@ import logging
 import time
 from contextlib import suppress
 from contextvars import Token
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Self
+from dataclasses import replace
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from otel_budget import semconv
-from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit
+from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit
 from otel_budget.contract.dialects import Malformed, UsageDialect, read_decision
 from otel_budget.contract.interpretation import Outcome, interpret
 from otel_budget.log_once import log_once
@@ -31,8 +31,7 @@ _ALLOW: Final = Allow()
 
 
 # -- questions, replies, verdicts ----------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One call of the guard.
 
     Attributes:
@@ -66,8 +65,7 @@ def after_llm(session_id: str, usage: Any) -> Question:
     return Question("record_after_llm", UsageRecord, (session_id, usage))
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came of asking.
 
     Attributes:
@@ -85,8 +83,7 @@ class Reply:
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the runtime acts on.
 
     Attributes:
@@ -124,7 +121,7 @@ class AskedGuard:
         self._fail = fail
         self.name = guard.__class__.__name__
 
-    def stand_in(self, why: str) -> SoftLimit | Deny:
+    def stand_in(self, why: str) -> Hit:
         """The decision that stands in for a guard that failed for the reason `why`."""
         resource = semconv.GUARD_UNAVAILABLE
         if self._fail == "closed":

@@ -66,7 +66,8 @@ class Delivery:
         self._make = make
         self._patience = patience
         self._hurry = threading.Event()
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may end a span of its own inside another.
+        self._lock = threading.RLock()
         self._exporter = make()
         self._stale = self._closed = False
         self.offered = self.delivered = self.failed = 0
@@ -80,7 +81,7 @@ class Delivery:
 
     def after_fork(self) -> None:
         """Start the child from zero: what is queued belongs to the parent."""
-        self._hurry, self._lock = threading.Event(), threading.Lock()
+        self._hurry, self._lock = threading.Event(), threading.RLock()
         self.offered = self.delivered = self.failed = 0
         self._stale, self.last_failed = not self._closed, False
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
-from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
+from otel_budget.contract import BudgetThresholdHit, Deny, Hit, SoftLimit
 from otel_budget.contract.dialects import read_decision
 from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
 from otel_budget.log_once import log_once
@@ -84,14 +84,14 @@ class CheckCall(Call):
         cost, tokens = self.hub.sessions.spend(self.session_key, 0.0, 0)
         return {semconv.SESSION_COST: cost, semconv.SESSION_TOKENS: tokens}
 
-    def _add_span_event(self, hit: SoftLimit | Deny) -> None:
+    def _add_span_event(self, hit: Hit) -> None:
         try:
             if self.span is not None:
                 self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, _hit_attributes(hit))
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
-    def _hit_addition(self, hit: SoftLimit | Deny) -> Addition:
+    def _hit_addition(self, hit: Hit) -> Addition:
         """What to count for `hit`; remembers a soft limit for the gauges."""
         identity, tallies = self.identity, self.hub.tallies
         kind = semconv.KIND_HARD if isinstance(hit, Deny) else semconv.KIND_SOFT
@@ -107,14 +107,14 @@ class CheckCall(Call):
             1,
         )
 
-    def _log(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
+    def _log(self, hit: Hit, totals: dict[str, Any]) -> None:
         try:
             if self.settings.log_events:
                 self._emit(hit, totals)
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_LOG_EVENT, failure)
 
-    def _emit(self, hit: SoftLimit | Deny, totals: dict[str, Any]) -> None:
+    def _emit(self, hit: Hit, totals: dict[str, Any]) -> None:
         logger = self.destination.logger
         severity = SeverityNumber.WARN if isinstance(hit, Deny) else SeverityNumber.INFO
         event_name = semconv.LOG_EVENT_THRESHOLD_HIT
@@ -209,7 +209,7 @@ def _attributes(outcome: Outcome) -> dict[str, Any]:
     return attributes
 
 
-def _hit_attributes(decision: SoftLimit | Deny) -> dict[str, Any]:
+def _hit_attributes(decision: Hit) -> dict[str, Any]:
     """The five fields of the runtime's own event."""
     hit = BudgetThresholdHit.of(decision)
     attributes: dict[str, Any] = {

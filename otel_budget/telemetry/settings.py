@@ -148,16 +148,11 @@ class GuardSettings:
         return identity
 
     def _identity_of(self, info: SessionInfo, tallies: Tallies) -> Identity:
-        guard_name, model, provider = text(self.guard_name), name(info.model), name(info.provider)
         named = {
-            semconv.GUARD_NAME: guard_name,
-            semconv.TENANT: name(info.tenant),
-            semconv.PRINCIPAL: name(info.principal),
-            semconv.AGENT: name(info.agent),
-            semconv.CORRELATION_ID: name(info.correlation_id),
-            semconv.MODEL: model,
-            semconv.PROVIDER: provider,
+            attribute: name(getattr(info, field))
+            for field, attribute in semconv.SESSION_ATTRIBUTES.items()
         }
+        named[semconv.GUARD_NAME] = text(self.guard_name)
         attributes = {key: value for key, value in named.items() if value is not None}
         pairs = tuple(
             (key, attributes[key])
@@ -168,8 +163,8 @@ class GuardSettings:
             tallies,
             info,
             tallies.labels(pairs),
-            tallies.value(semconv.GUARD_NAME, guard_name),
-            tallies.value(semconv.METRIC_MODEL, model),
-            tallies.value(semconv.METRIC_PROVIDER, provider),
+            tallies.value(semconv.GUARD_NAME, named[semconv.GUARD_NAME]),
+            tallies.value(semconv.METRIC_MODEL, named[semconv.MODEL]),
+            tallies.value(semconv.METRIC_PROVIDER, named[semconv.PROVIDER]),
             attributes,
         )

@@ -80,9 +80,7 @@ def test_numbers_are_those_computed_without_the_guard(
     assert sum(row["calls"] for row in result["denials"]) == denied
     reasons = {row["reason"] for row in result["denials"]}
     assert "Tool 'shell' is on this guard's deny-list." in reasons
-    assert any(
-        "of 0.50 USD this day (resets at 2023-11-17 00:00 UTC)" in reason for reason in reasons
-    )
+    assert any("of 0.50 USD today (resets at 2023-11-17 00:00 UTC)" in reason for reason in reasons)
 
 
 def test_metrics_have_their_names_in_prometheus(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,6 +193,11 @@ def test_otlp_sends_the_same_to_a_collector() -> None:
         assert {resource["service.name"] for resource in collector.resources()} == {
             "otel-budget-demo"
         }
+
+
+@pytest.mark.parametrize("url", ["http://[bad", "http://127.0.0.1:99999", "http://:4318"])
+def test_otlp_to_a_malformed_url_is_one_sentence(url: str) -> None:
+    assert_one_sentence(command("demo", "--otlp", url), f"--otlp {url} is not a URL such as")
 
 
 def test_otlp_without_a_collector_says_so() -> None:

@@ -89,13 +89,13 @@ def test_allows_then_warns_then_refuses_and_explains_until_when(make: Any) -> No
         resource="llm_cost_usd",
         consumed=4.0,
         limit=4.0,  # the threshold that was crossed; the message has the cap
-        message="Tenant acme used 4.00 USD, over 80% of 5.00 this day "
+        message="Tenant acme used 4.00 USD, over 80% of 5.00 today "
         "(resets at 2026-04-01 00:00 UTC).",
     )
     guard.record(1_020_000)
     assert guard.check() == Deny(
         resource="llm_cost_usd",
-        reason="Tenant acme used 5.02 of 5.00 USD this day (resets at 2026-04-01 00:00 UTC).",
+        reason="Tenant acme used 5.02 of 5.00 USD today (resets at 2026-04-01 00:00 UTC).",
     )
 
 
