@@ -244,7 +244,8 @@ class Inquiry:
             decision: BudgetDecision = guard.stand_in(reply.failure)
         else:
             read = read_decision(reply.answer)
-            guard.dialect.learn(reply.answer)
+            if getattr(guard.inner, self.question.method, None) is not None:  # it has answered
+                guard.dialect.learn(reply.answer)
             outcome = interpret(read, late=reply.late)
             decision = _refusal(read) if isinstance(read, Malformed) else read
         if outcome.hit is None and not isinstance(decision, Allow):

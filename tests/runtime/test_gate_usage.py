@@ -30,6 +30,23 @@ async def test_a_failing_record_is_logged_and_counted_and_does_not_break_the_loo
     assert "Failing.record_after_llm: the budget guard" in caplog.text
 
 
+@pytest.mark.parametrize("check", ["missing", "none"])
+def test_a_check_that_the_guard_lacks_shows_no_dialect(check: str) -> None:
+    recorded: list[Any] = []
+
+    class Records:
+        def record_after_llm(self, session_id: Any, usage: Any) -> None:
+            recorded.append(usage)
+
+    guard: Any = Records()
+    if check == "none":
+        guard.check_before_llm = None
+    with BudgetGate(guard).llm_call("s1", 1_000) as call:
+        call.usage(USAGE)
+    assert recorded == [USAGE]
+    assert isinstance(recorded[0], TokenUsage)
+
+
 async def test_usage_reported_twice_or_outside_the_body_is_an_error(backend: Backend) -> None:
     table = SyncFixed(Make(False, True), "allow")
     gate = BudgetGate(table)
