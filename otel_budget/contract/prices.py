@@ -112,7 +112,7 @@ def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | 
             is returned unchanged.
 
     Raises:
-        TypeError: `prices` is none of these.
+        TypeError: `prices` is something else.
     """
     if prices is None or isinstance(prices, PriceSource):
         return prices

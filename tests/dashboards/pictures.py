@@ -21,6 +21,6 @@ if __name__ == "__main__":
         views = [view(name, start="6h") for name in NAMES]
         with serving(stack.prometheus) as address:
             found = check(address, views, chromium=needs_browser(), pictures=target)
-    for one in found:
-        print(one["name"], one["problems"] or "as it should be")
-    sys.exit(any(one["problems"] for one in found))
+    for board in found:
+        print(board["name"], board["problems"] or "as it should be")
+    sys.exit(any(board["problems"] for board in found))

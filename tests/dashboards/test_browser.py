@@ -40,12 +40,12 @@ def test_every_panel_is_drawn_with_all_and_with_one_tenant(prometheus: str, tmp_
     views = [view(name, tenant) for name in NAMES for tenant in ("", "globex")]
     with serving(prometheus) as address:
         found = check(address, views, chromium=needs_browser(), pictures=tmp_path)
-    assert {(one["name"], one["chosen"]): one["problems"] for one in found} == {
+    assert {(board["name"], board["chosen"]): board["problems"] for board in found} == {
         (name, chosen): [] for name in NAMES for chosen in ("All", "globex")
     }
-    for one in found:
-        asked = json.loads((PERSES / f"{one['name']}.json").read_text())["spec"]["panels"]
-        assert one["asked"] == sum(
+    for board in found:
+        asked = json.loads((PERSES / f"{board['name']}.json").read_text())["spec"]["panels"]
+        assert board["asked"] == sum(
             len(panel["spec"].get("queries", ())) for panel in asked.values()
         )
     assert len(list(tmp_path.glob("*.png"))) == len(views)

@@ -34,7 +34,7 @@ def some_spans(count: int) -> dict[str, Any]:
     now = str(time.time_ns())
     times = {"startTimeUnixNano": now, "endTimeUnixNano": now}
     ids = ({"traceId": f"{7:032x}", "spanId": f"{i + 1:016x}"} for i in range(count))
-    spans = [{"name": "x" * 100, "kind": 1, **one, **times} for one in ids]
+    spans = [{"name": "x" * 100, "kind": 1, **span_ids, **times} for span_ids in ids]
     return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
 
 

@@ -153,8 +153,8 @@ def test_spend_is_what_the_scenario_spent(world: World) -> None:
         "(none)" if tenant == "-" else tenant: cost for tenant, cost in world.books.cost.items()
     }
     assert values(world, "overview: Spend by tenant", TENANT) == pytest.approx(by_tenant)
-    one = value(world, "overview: Spend, selected time", tenant="acme")
-    assert one == pytest.approx(world.books.cost["acme"], abs=1e-9)
+    spend = value(world, "overview: Spend, selected time", tenant="acme")
+    assert spend == pytest.approx(world.books.cost["acme"], abs=1e-9)
 
 
 def test_calls_and_tokens_are_what_the_scenario_counted(world: World) -> None:
@@ -233,7 +233,9 @@ def test_a_dot_of_the_latency_panel_leads_to_a_trace(world: World) -> None:
         f"{world.prometheus}/api/v1/query_exemplars",
         {"query": bucket, "start": f"{now - 600:.0f}", "end": f"{now + 1:.0f}"},
     )["data"]
-    traces = {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}
+    traces = {
+        exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]
+    }
     assert traces
     trace = eventually(lambda: get_json(f"{world.jaeger}/api/traces/{traces.pop()}")["data"])
     assert trace

@@ -202,7 +202,7 @@ def test_the_list_of_expected_services_reaches_the_rules(tmp_path: Path) -> None
         {
             "alertname": name,
             "eval_time": "20m",
-            "exp_alerts": [_expected(alert, one) for one in missed] if name == alert.alert else [],
+            "exp_alerts": [_expected(alert, row) for row in missed] if name == alert.alert else [],
         }
         for name in ALERTS
     ]

@@ -207,7 +207,7 @@ def _tokens(scope: Scope) -> list[Panel]:
             key="estimate",
             title="Estimated and real prompt tokens",
             kind="lines",
-            description="What the checks were told a prompt would take, and what the provider "
+            description="The prompt tokens estimated at the checks, and those that the provider "
             "counted, between two points of the chart. Failed calls have an estimate but no "
             "count.",
             targets=(
