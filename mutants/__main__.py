@@ -61,20 +61,21 @@ class _Observed:
     def tests(self, mutation: Mutation) -> list[str]:
         """The tests that can notice a mutation, those of its own wing first.
 
-        For a function these are the tests that enter it, and those that start processes. What is
-        run at import, or by no test in its own process, is left to all of them.
+        For a function these are the tests that enter it, and its wing's that start processes. What
+        is run at import, or by no test in its own process, is left to all of them.
         """
         lines = self.lines.get(mutation.path, {})
         entering = {test for line in mutation.scope for test in lines.get(str(line), ())}
-        chosen = {*entering, *self.starts_processes} if entering else set(self.seconds)
-        wing = mutation.path.split("/")[1]
+        own = f"tests/{mutation.path.split('/')[1]}/"
+        elsewhere = {test for test in self.starts_processes if test.startswith(own)}
+        chosen = entering | elsewhere if entering else set(self.seconds)
         return sorted(
             (
                 test
                 for test, seconds in self.seconds.items()
                 if test in chosen and seconds < _TOO_SLOW
             ),
-            key=lambda test: not test.startswith(f"tests/{wing}/"),
+            key=lambda test: not test.startswith(own),
         )
 
 
