@@ -1,0 +1,52 @@
+"""What a window guard remembers: exactly so many, and from nothing on."""
+
+from __future__ import annotations
+
+import pytest
+
+from otel_budget import Allow, Deny, FlatRates, TokenUsage
+from otel_budget.contract.session_info import UNKNOWN
+from otel_budget.guards import Limit, WindowGuard
+from otel_budget.guards.limit import Book
+
+USAGE = TokenUsage(prompt_tokens=10, completion_tokens=0, total_tokens=10)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_limit_remembers_exactly_as_many_sessions_as_it_may(most: int) -> None:
+    guard = WindowGuard(Limit(10, "tokens", "session"), max_keys=most)
+    for number in range(5):
+        guard.record_after_llm(f"s{number}", USAGE)
+    spent = [isinstance(guard.check_before_llm(f"s{number}", 1), Deny) for number in range(5)]
+    assert spent == [number >= 5 - most for number in range(5)]
+
+
+@pytest.mark.parametrize("most", [0, -3])
+def test_a_limit_remembers_one_session_at_least(most: int) -> None:
+    guard = WindowGuard(Limit(10, "tokens", "session"), max_keys=most)
+    guard.record_after_llm("s", USAGE)
+    assert isinstance(guard.check_before_llm("s", 1), Deny)
+
+
+def test_limits_remember_ten_thousand_unless_told_otherwise() -> None:
+    guard = WindowGuard(Limit(10, "tokens", "session"))
+    assert [book._max_keys for book in guard._books] == [10_000]
+
+
+def test_windows_are_kept_for_a_clock_that_steps_back_and_no_longer() -> None:
+    book = Book(Limit(10, "tokens", "all", "hour"), 10)
+    for hour in range(4):
+        book.add(hour * 3_600.0, "s", UNKNOWN, hour + 1)
+        assert len(book._windows) == min(hour + 1, 2)
+    assert book.used(3 * 3_600.0, "s", UNKNOWN) == 4
+    assert book.used(2 * 3_600.0, "s", UNKNOWN) == 3
+    assert book.used(1 * 3_600.0, "s", UNKNOWN) == 3  # gone: it goes on with the oldest
+    assert book.used(4 * 3_600.0, "s", UNKNOWN) == 0
+
+
+def test_calls_that_cost_nothing_are_priced() -> None:
+    guard = WindowGuard(Limit(1, "USD", "all"), prices=FlatRates(0, 0))
+    guard.record_after_llm("s", USAGE)
+    assert guard.unpriced_calls == {}
+    assert guard.check_before_llm("s", 1) == Allow()
+    assert [level.consumed for level in guard.budget_levels()] == [0.0]
