@@ -1,0 +1,50 @@
+"""OpenTelemetry's provider names find the sellers of genai-prices, in whatever case a model is."""
+
+from __future__ import annotations
+
+import pytest
+from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
+
+from otel_budget import GenAIPrices
+
+TOKENS = {
+    "input_tokens": 1_000,
+    "output_tokens": 100,
+    "cache_read_tokens": 0,
+    "cache_write_tokens": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("provider", "theirs"),
+    [
+        ("aws.bedrock", "aws"),
+        ("azure.ai.inference", "azure"),
+        ("azure.ai.openai", "azure"),
+        ("gcp.gemini", "google"),
+        ("gcp.gen_ai", "google"),
+        ("gcp.vertex_ai", "google"),
+        ("mistral_ai", "mistral"),
+        ("moonshot_ai", "moonshotai"),
+        ("x_ai", "x-ai"),
+        ("anthropic", "anthropic"),
+    ],
+)
+def test_a_provider_by_opentelemetrys_name_has_its_prices(provider: str, theirs: str) -> None:
+    prices = GenAIPrices()
+    seller = find_provider_by_id(get_snapshot().providers, theirs)
+    assert seller is not None
+    priced = 0
+    for model in seller.models:
+        expected = prices.cost_usd(model.id, theirs, **TOKENS)
+        assert prices.cost_usd(model.id, provider, **TOKENS) == expected
+        priced += bool(expected)
+    assert priced
+
+
+def test_the_case_of_a_model_does_not_matter() -> None:
+    prices = GenAIPrices()
+    for provider in ("anthropic", None):
+        expected = prices.cost_usd("claude-sonnet-4-5", provider, **TOKENS)
+        assert expected
+        assert prices.cost_usd("Claude-Sonnet-4-5", provider, **TOKENS) == expected
