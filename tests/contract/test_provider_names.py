@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
+
 import pytest
 from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
 
 from otel_budget import GenAIPrices
+from otel_budget.contract.genai_prices import _Card
 
 TOKENS = {
     "input_tokens": 1_000,
@@ -48,3 +52,23 @@ def test_the_case_of_a_model_does_not_matter() -> None:
         expected = prices.cost_usd("claude-sonnet-4-5", provider, **TOKENS)
         assert expected
         assert prices.cost_usd("Claude-Sonnet-4-5", provider, **TOKENS) == expected
+
+
+def test_cards_of_tokens_alone_are_multiplied_here() -> None:
+    """The library takes some 200 us a call: it is asked where a card holds more than tokens."""
+    without_cache_rates = 0
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            price = model.get_prices(datetime.now(tz=UTC))
+            card = _Card.read(price)
+            cached = (price.cache_read_mtok, price.cache_write_mtok)
+            if (
+                card is not None
+                and cached == (None, None)
+                and isinstance(price.input_mtok, Decimal)
+            ):
+                # Without a rate of their own, cached tokens are prompt tokens.
+                at = float(price.input_mtok)
+                assert card.cost(0, 0, 1_000_000, 1_000_000) == pytest.approx(2 * at)
+                without_cache_rates += 1
+    assert without_cache_rates > 10

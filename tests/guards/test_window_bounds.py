@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+
 import pytest
 
 from otel_budget import Allow, Deny, FlatRates, TokenUsage
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.guards import Limit, WindowGuard
+from otel_budget.guards.calendar import period_at
 from otel_budget.guards.limit import Book
 
 USAGE = TokenUsage(prompt_tokens=10, completion_tokens=0, total_tokens=10)
@@ -50,3 +54,27 @@ def test_calls_that_cost_nothing_are_priced() -> None:
     assert guard.unpriced_calls == {}
     assert guard.check_before_llm("s", 1) == Allow()
     assert [level.consumed for level in guard.budget_levels()] == [0.0]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system has one time zone")
+@pytest.mark.parametrize("zone", ["EAST-9", "WEST8", "UTC"])
+def test_windows_are_utcs_whatever_the_machines_time_zone(
+    monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        late = datetime(2026, 3, 31, 23, 30, tzinfo=UTC).timestamp()
+        periods = {window: period_at(window, late) for window in ("hour", "day", "month")}
+        assert {window: (period.start, period.resets_at) for window, period in periods.items()} == {
+            "hour": (_at(31, 23), "2026-04-01 00:00 UTC"),
+            "day": (_at(31, 0), "2026-04-01 00:00 UTC"),
+            "month": (_at(1, 0), "2026-04-01 00:00 UTC"),
+        }
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def _at(day: int, hour: int) -> float:
+    return datetime(2026, 3, day, hour, tzinfo=UTC).timestamp()
