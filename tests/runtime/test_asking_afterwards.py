@@ -82,3 +82,10 @@ async def test_an_async_check_whose_time_is_over_answers_that_it_is_late() -> No
     with Inquiry(asker.asked_guard, before_llm("s1", 1)) as inquiry:
         assert await inquiry.run_async() is asker.asked_guard.late
     assert asker.asked_guard.late.late
+
+
+def test_what_remains_until_the_deadline_is_never_negative() -> None:
+    over = BudgetGate(BudgetGuard(), timeout=1e-9)._asker.asked_guard
+    assert Inquiry(over, before_llm("s1", 1)).remaining == 0.0
+    ahead = BudgetGate(BudgetGuard(), timeout=600)._asker.asked_guard
+    assert 0 < Inquiry(ahead, before_llm("s1", 1)).remaining <= 600
