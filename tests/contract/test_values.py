@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
+from otel_budget import Allow, BudgetLevel, Deny, SoftLimit, TokenUsage
 
 WINGS = ("contract", "telemetry", "guards", "runtime")
 #: What is counted or waited for in place.
@@ -47,3 +50,23 @@ def test_every_exported_name_exists(module: str) -> None:
     exported = importlib.import_module(module).__all__
     assert set(exported) <= set(namespace)
     assert all(namespace[name] is not None for name in exported)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **more: Allow(**more),
+        lambda **more: Deny(resource="r", reason="spent", **more),
+        lambda **more: SoftLimit(resource="r", consumed=1, limit=2, **more),
+        lambda **more: TokenUsage(prompt_tokens=1, completion_tokens=1, total_tokens=2, **more),
+        lambda **more: BudgetLevel("r", 1, 2, **more),
+    ],
+    ids=["Allow", "Deny", "SoftLimit", "TokenUsage", "BudgetLevel"],
+)
+def test_a_field_that_nobody_knows_is_an_error_and_no_field_changes(make: Any) -> None:
+    value = make()
+    with pytest.raises(ValidationError):
+        make(limitt=5)
+    for name in getattr(type(value), "model_fields", {}) or ("resource",):
+        with pytest.raises((ValidationError, dataclasses.FrozenInstanceError)):
+            setattr(value, name, "other")
