@@ -36,6 +36,8 @@ _TOO_SLOW: Final = 2.0
 _TEST_TIMEOUT: Final = 30
 _RUN_TIMEOUT: Final = 600
 _TIME: Final = "the clock"
+#: pytest's exit code where a mutation has renamed every test.
+_NOTHING_RUN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class _Copy:
         output, code = self._pytest(
             *files, "-x", "-rfE", f"--timeout={_TEST_TIMEOUT}", MUTANTS_CHOSEN=str(chosen)
         )
-        if not code:
+        if code in {0, _NOTHING_RUN}:
             return None
         named = re.search(r"^(?:FAILED|ERROR) (\S+)", output, flags=re.MULTILINE)
         return named[1] if named else _TIME if code < 0 else f"exit {code}"
