@@ -43,11 +43,15 @@ def test_a_value_has_slots_and_is_frozen_unless_it_counts(found: Any) -> None:
     assert found.__dataclass_params__.frozen is (found.__name__ not in CHANGING)
 
 
-@pytest.mark.parametrize("module", ["otel_budget", "otel_budget.contract", "otel_budget.guards"])
+@pytest.mark.parametrize(
+    "module",
+    ["otel_budget", "otel_budget.contract", "otel_budget.guards", "otel_budget.guards.window"],
+)
 def test_every_exported_name_exists(module: str) -> None:
     namespace: dict[str, Any] = {}
     exec(f"from {module} import *", namespace)
     exported = importlib.import_module(module).__all__
+    assert exported
     assert set(exported) <= set(namespace)
     assert all(namespace[name] is not None for name in exported)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from otel_budget import Allow, Deny, FlatRates, TokenUsage
+from otel_budget import Allow, Deny, FlatRates, SessionInfo, TokenUsage
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.guards import Limit, WindowGuard
 from otel_budget.guards.calendar import period_at
@@ -78,3 +78,17 @@ def test_windows_are_utcs_whatever_the_machines_time_zone(
 
 def _at(day: int, hour: int) -> float:
     return datetime(2026, 3, day, hour, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("used", [(30, 10), (10, 30), (10, 30, 20)])
+def test_the_level_of_a_tenant_is_that_of_its_fullest_session_in_any_order(
+    used: tuple[int, ...],
+) -> None:
+    guard = WindowGuard(
+        Limit(100, "tokens", "session"), session_info=lambda s: SessionInfo(tenant=s.split("-")[0])
+    )
+    for tenant in ("a", "b"):
+        for number, tokens in enumerate(used):
+            usage = TokenUsage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
+            guard.record_after_llm(f"{tenant}-{number}", usage)
+    assert {level.tenant: level.consumed for level in guard.budget_levels()} == {"a": 30, "b": 30}
