@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -92,3 +93,25 @@ def test_the_level_of_a_tenant_is_that_of_its_fullest_session_in_any_order(
             usage = TokenUsage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens)
             guard.record_after_llm(f"{tenant}-{number}", usage)
     assert {level.tenant: level.consumed for level in guard.budget_levels()} == {"a": 30, "b": 30}
+
+
+@pytest.mark.parametrize(
+    ("cap", "unit", "printed"),
+    [
+        (0.05, "USD", "0.05"),
+        (0.5, "USD", "0.50"),
+        (0.0512, "USD", "0.0512"),
+        (0.9999, "USD", "0.9999"),
+        (1, "USD", "1.00"),
+        (1.2345, "USD", "1.23"),
+        (1_234.5, "USD", "1,234.50"),
+        (0.5, "tokens", "0"),
+        (1_234_567, "tokens", "1,234,567"),
+    ],
+)
+def test_amounts_read_as_cents_unless_they_are_smaller(cap: float, unit: Any, printed: str) -> None:
+    book = Book(Limit(cap, unit, "all", "ever"), 1)
+    spent = round(cap * book.scale)
+    assert book.deny(spent, 0.0, "s", UNKNOWN).reason == (
+        f"All calls used {printed} of {printed} {unit} (this budget does not reset)."
+    )
