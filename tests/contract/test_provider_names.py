@@ -72,3 +72,10 @@ def test_cards_of_tokens_alone_are_multiplied_here() -> None:
                 assert card.cost(0, 0, 1_000_000, 1_000_000) == pytest.approx(2 * at)
                 without_cache_rates += 1
     assert without_cache_rates > 10
+
+
+def test_a_model_that_another_company_resells_has_its_makers_price() -> None:
+    prices = GenAIPrices()
+    expected = prices.cost_usd("claude-3-haiku", "anthropic", **TOKENS)
+    assert expected
+    assert prices.cost_usd("claude-3-haiku", "azure.ai.inference", **TOKENS) == expected

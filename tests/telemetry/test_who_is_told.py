@@ -105,3 +105,16 @@ def test_guards_that_are_adopted_twice_are_asked_once() -> None:
     ((key, _),) = second.rows().items()
     assert key[0].pairs == (("budget.tenant", "acme"),)
     assert key[1:] == ("the guard", "here", None, "USD", "guard")
+
+
+def test_only_a_guard_with_a_trace_provider_of_its_own_has_sessions_of_its_own(
+    backend: Backend,
+) -> None:
+    own = backend.instrument(SyncScript())
+    shared = backend.instrument(SyncScript(), tracer_provider=None)
+    told = [guard._otel_budget_settings.destination.trace_provider for guard in (own, shared)]
+    assert told == [id(backend.tracer_provider), 0]
+    shared.check_before_llm("s", 1)
+    assert backend.spans() == []
+    own.check_before_llm("s", 1)
+    assert len(backend.spans()) == 1
