@@ -74,3 +74,26 @@ def test_without_anything_known_a_source_is_asked_all_the_same(backend: Backend)
     _adapter(backend, prices, SessionInfo()).record_after_llm("s", USAGE)
     assert prices.calls == [(None, None, COUNTS)]
     assert backend.value("budget.cost") == 0.25
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 300, "cache_creation_tokens": 100}},
+        {"prompt_tokens_details": {"cached_tokens": 300, "cache_write_tokens": 100}},
+        {"cache_read_input_tokens": 300, "cache_creation_input_tokens": 100},
+        {
+            "prompt_tokens_details": {"cached_tokens": 300, "cache_creation_tokens": 100},
+            "cache_read_input_tokens": 1,
+            "cache_creation_input_tokens": 2,
+        },
+    ],
+)
+def test_litellms_cached_tokens_are_found_wherever_it_puts_them(raw: dict[str, Any]) -> None:
+    told = {"prompt_tokens": 1_000, "completion_tokens": 20, "total_tokens": 1_020, **raw}
+    assert TokenUsage.from_litellm(told) == USAGE
+
+
+def test_a_budget_in_tokens_alone_needs_no_prices() -> None:
+    assert WindowGuard(Limit(1, "tokens"))._prices is None
+    assert WindowGuard(Limit(1, "tokens"), Limit(1, "USD"))._prices is not None
