@@ -115,3 +115,13 @@ def test_amounts_read_as_cents_unless_they_are_smaller(cap: float, unit: Any, pr
     assert book.deny(spent, 0.0, "s", UNKNOWN).reason == (
         f"All calls used {printed} of {printed} {unit} (this budget does not reset)."
     )
+
+
+def test_a_call_without_a_price_is_logged_at_the_first_and_at_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = WindowGuard(Limit(1, "USD"), prices=None)
+    for number in range(1, 4):
+        guard.record_after_llm("s", USAGE)
+        assert len(caplog.records) == 1
+        assert guard.unpriced_calls == {"no_prices": number}
