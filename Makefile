@@ -41,6 +41,26 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
+# Its own environment: nothing else needs the tool whose operators it takes.
+MUTANTS_VENV := .venv-mutants
+MUTANTS_BIN := $(MUTANTS_VENV)/bin
+MUTANTS ?= 200
+SEED ?= 1
+PROCESSES ?= 2
+ONLY ?=
+
+$(MUTANTS_VENV)/.installed: pyproject.toml
+	@test -x $(MUTANTS_BIN)/python || $(PYTHON) -m venv $(MUTANTS_VENV)
+	@echo "Installing what breaks the core into $(MUTANTS_VENV) ..."
+	@$(MUTANTS_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutants]'
+	@touch $@
+
+## make mutants   break a copy of the core MUTANTS times (by SEED), and see how often a test notices
+.PHONY: mutants
+mutants: $(MUTANTS_VENV)/.installed
+	@nice $(MUTANTS_BIN)/python -m mutants --mutants $(MUTANTS) --seed $(SEED) \
+	  --processes $(PROCESSES) --only '$(ONLY)'
+
 # In CI nothing is skipped: what the tests need beyond `make backends` is installed first.
 ifeq ($(CI),true)
 test: ci-needs
