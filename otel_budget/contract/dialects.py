@@ -22,7 +22,7 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
-from otel_budget.sanitize import finite
+from otel_budget.sanitize import SHIELDED, finite
 
 Dialect = Literal["typed", "dict"]
 
@@ -56,7 +56,7 @@ def read_decision(answer: Any) -> BudgetDecision | Malformed:
         return _ALLOW
     try:
         return _read_dict(answer) if isinstance(answer, dict) else _read_typed(answer)
-    except Exception as error:  # a look-up or a comparison may run any code
+    except SHIELDED as error:  # a look-up or a comparison may run any code
         return Malformed(f"an answer that raises {type(error).__name__} when it is read")
 
 
@@ -106,7 +106,7 @@ def _is_text(value: Any) -> TypeGuard[str]:
     if not isinstance(value, str):
         return False
     try:
-        value.encode("utf-8")
+        str.encode(value, "utf-8")  # a subclass may have an encode() of its own
     except UnicodeEncodeError:
         return False
     return True
@@ -153,7 +153,7 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
     except ValidationError as error:
         fields = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
         return Malformed(f"a usage whose {fields} cannot be read")
-    except Exception as error:
+    except SHIELDED as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
 

@@ -165,11 +165,12 @@ class Call:
         return self._kwargs.get(keyword)
 
     def _open(self) -> None:
-        self.identify()
+        # First: whatever fails below, the call is counted.
         outer = _outermost.get()
         if outer is None or not outer.in_progress:
             self.is_counted = True
             self._outer = _outermost.set(self)
+        self.identify()
         if not self.traced:
             return
         context = self.join_session()

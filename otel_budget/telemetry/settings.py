@@ -5,14 +5,13 @@ They do not change; the state of one call is in `call.Call`.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
 
-from otel_budget import semconv
+from otel_budget import sanitize, semconv
 from otel_budget.contract.prices import PriceSource
 from otel_budget.contract.session_info import (
     UNKNOWN,
@@ -25,9 +24,8 @@ from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.tallies import Labels, Tallies
 
-#: The exceptions that the shield catches. KeyboardInterrupt and SystemExit are not the telemetry's
-#: own: a signal handler of the host raises them, wherever the host happens to be.
-SHIELDED: Final = (Exception, CancelledError)
+#: The exceptions that the shield around the telemetry catches.
+SHIELDED: Final = sanitize.SHIELDED
 
 #: Distinct SessionInfos whose identities are kept.
 _REMEMBERED: Final = 1_024
@@ -138,7 +136,7 @@ class GuardSettings:
             return last
         try:
             identity = self._identities.get(info)
-        except Exception:  # a field is not hashable
+        except SHIELDED:  # a field is not hashable
             return self._identity_of(info, tallies)
         if identity is None or identity.tallies is not tallies:
             if len(self._identities) >= _REMEMBERED:
