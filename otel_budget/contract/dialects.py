@@ -69,11 +69,15 @@ def _read_typed(answer: Any) -> BudgetDecision | Malformed:
             return Malformed("a denial whose resource or reason is not text")
         return answer
     if isinstance(answer, SoftLimit):
-        if finite(answer.consumed) is None or finite(answer.limit) is None:
+        consumed, limit = finite(answer.consumed), finite(answer.limit)
+        if consumed is None or limit is None:
             return Malformed("a soft limit whose consumed or limit is not a finite number")
         if not (_is_text(answer.resource) and (answer.message is None or _is_text(answer.message))):
             return Malformed("a soft limit whose resource or message is not text")
-        return answer
+        if type(answer.consumed) is type(answer.limit) is float:
+            return answer
+        # A Decimal, or an int beyond int64: from here on there are only floats.
+        return answer.model_copy(update={"consumed": consumed, "limit": limit})
     return Malformed(f"an answer of type {type(answer).__name__}")
 
 
