@@ -153,12 +153,23 @@ class Hub:
         self.report_failure(semconv.COMPONENT_LEVELS, error, why)
 
     def _wake_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=_run, args=(weakref.ref(self), self._wake), name="otel-budget", daemon=True
-            )
-            self._thread.start()
-        self._wake.set()
+        """Wake the thread, starting it if there is none. Raises nothing."""
+        self._wake.set()  # even if it cannot be started: not every call needs to try again
+        if self._thread is not None:
+            return
+        self._thread = thread = threading.Thread(
+            target=_run, args=(weakref.ref(self), self._wake), name="otel-budget", daemon=True
+        )
+        try:
+            thread.start()
+        except Exception as error:
+            self._thread = None
+            self.report_failure(semconv.COMPONENT_LEVELS, error, "no thread can be started")
+
+    def ensure_polling(self) -> None:
+        """Start the thread that asks the guards for their levels, if it could not be before."""
+        if self._thread is None and self.poller.has_guards:
+            self._wake_thread()
 
     # -- fork ------------------------------------------------------------------------------
     def after_fork(self) -> None:

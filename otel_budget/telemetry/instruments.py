@@ -74,6 +74,7 @@ def _sums(metric: semconv.Metric) -> _Reader:
 
 def _levels(value_of: Callable[[LevelRow], float | None]) -> _Reader:
     def read(hub: Hub) -> list[Observation]:
+        hub.ensure_polling()
         series = hub.tallies.level_series
         return [
             Observation(value, series.attributes(key))

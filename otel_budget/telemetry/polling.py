@@ -111,7 +111,11 @@ class Poller:
             )
             while todo:
                 worker = _Worker(todo, self._report_failure)
-                worker.start()
+                try:
+                    worker.start()
+                except Exception as error:
+                    self._report_failure("no thread can be started", error)
+                    return
                 while worker.is_alive():
                     current = worker.guard
                     worker.join(deadline)

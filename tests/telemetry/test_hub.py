@@ -6,12 +6,14 @@ The global providers can be set once per process, so these cases run in fresh in
 from __future__ import annotations
 
 import textwrap
+import threading
 import time
 
 import pytest
 
+from otel_budget import BudgetLevel
 from otel_budget.telemetry import hub as hub_module
-from otel_budget.telemetry.hubs import hub_for
+from otel_budget.telemetry.hubs import hub_for, poll_levels
 from support.backend import Backend
 from support.guards import SyncScript
 from support.processes import python
@@ -264,3 +266,28 @@ def test_a_half_full_queue_is_drained_between_collections(
         calls += 1
     assert backend.value("budget.guard.duration") == calls
     assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_a_thread_that_cannot_be_started_costs_levels_until_one_can(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Levels(SyncScript):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [BudgetLevel("usd", 1, 2)]
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        guard = backend.instrument(Levels({"decision": "allow"}))
+        guard.check_before_llm("s", 1)
+        poll_levels()
+        assert backend.value("budget.decisions") == 1
+        assert backend.series("budget.consumed") == []
+        assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 2
+    deadline = time.monotonic() + 20
+    while not backend.series("budget.consumed"):  # a collection wakes the thread
+        assert time.monotonic() < deadline, "no thread is started any more"
+        time.sleep(0.01)
+    assert guard.check_before_llm("s", 1) == {"decision": "allow"}
