@@ -17,6 +17,7 @@ from otel_budget.contract.session_info import (
     UNKNOWN,
     SessionInfo,
     SessionInfoSource,
+    WrongSessionInfo,
     resolve,
     with_call_info,
 )
@@ -125,6 +126,9 @@ class GuardSettings:
         """The `SessionInfo` of `session_id`; if its source raises, only `call_info` counts."""
         try:
             return resolve(self.session_info, session_id)
+        except WrongSessionInfo as error:
+            hub.report_failure(semconv.COMPONENT_SESSION_INFO, error, str(error))
+            return with_call_info(UNKNOWN)
         except SHIELDED as error:
             hub.report_failure(semconv.COMPONENT_SESSION_INFO, error)
             return with_call_info(UNKNOWN)
