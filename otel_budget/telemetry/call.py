@@ -23,6 +23,7 @@ from otel_budget.contract.interpretation import Outcome
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.telemetry.deadline import Deadline, current_deadline
+from otel_budget.telemetry.sessions import SessionKey
 from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
 from otel_budget.telemetry.tallies import NO_LABELS, Addition
 
@@ -187,7 +188,7 @@ class Call:
     @property
     def traced(self) -> bool:
         """Whether to start spans: a tracer provider was given, or there is a global one."""
-        return self.destination.tracer_provider_id != 0 or tracing_is_set_up()
+        return self.destination.namespace is not None or tracing_is_set_up()
 
     def join_session(self) -> Context:
         """The current context; if no span is active in it, with the session's root as its span."""
@@ -206,9 +207,9 @@ class Call:
         self.info = self.settings.info_of(session_id, self.hub)
 
     @property
-    def session_key(self) -> tuple[int, str]:
+    def session_key(self) -> SessionKey:
         """The session, within its tracer provider."""
-        return (self.destination.tracer_provider_id, self.session)
+        return (self.destination.namespace, self.session)
 
     @property
     def identity(self) -> Identity:

@@ -23,6 +23,7 @@ from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.hubs import hub_for
+from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
 from otel_budget.telemetry.wrapper import AsyncInstrumentedGuard, InstrumentedGuard
 from otel_budget.version import __version__
@@ -108,7 +109,7 @@ def instrument(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
             hub,
-            0 if tracer_provider is None else id(tracer_provider),
+            namespace_of(tracer_provider),
             (tracer_provider, meter_provider, logger_provider),
         ),
     )

@@ -23,6 +23,7 @@ from otel_budget.contract.session_info import (
 )
 from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
+from otel_budget.telemetry.sessions import Namespace
 from otel_budget.telemetry.tallies import Labels, Tallies
 
 #: The exceptions that the shield around the telemetry catches.
@@ -39,10 +40,9 @@ class Destination:
     tracer: Tracer
     logger: Logger
     hub: Hub
-    #: The id of the tracer provider that was given; 0 for the global one. Sessions are kept apart
-    #: by it.
-    tracer_provider_id: int = 0
-    #: Keeps the given providers alive, so that no other object gets their ids.
+    #: Of the tracer provider that was given; None for the global one.
+    namespace: Namespace | None = None
+    #: Keeps the given providers alive for as long as their guard.
     providers: tuple[Any, ...] = ()
 
 
