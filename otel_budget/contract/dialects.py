@@ -7,6 +7,7 @@ anything else is the dict dialect, and what the a3s-code runtime would reject is
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
@@ -78,6 +79,8 @@ def _read_typed(answer: Any) -> BudgetDecision | Malformed:
             return answer
         # A Decimal, or an int beyond int64: from here on there are only floats.
         return answer.model_copy(update={"consumed": consumed, "limit": limit})
+    if inspect.isawaitable(answer):
+        return Malformed("an awaitable: make the method `async def`")
     return Malformed(f"an answer of type {type(answer).__name__}")
 
 

@@ -7,6 +7,8 @@ answer or exception passes through. The shield is never around the guard itself.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import time
 import traceback
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otel_budget import semconv
 from otel_budget.contract.interpretation import Outcome
 from otel_budget.contract.session_info import UNKNOWN
+from otel_budget.log_once import log_once
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.telemetry.deadline import Deadline, current_deadline
 from otel_budget.telemetry.sessions import SessionKey
@@ -259,6 +262,22 @@ class Call:
             event[semconv.EXCEPTION_STACKTRACE] = text(stack, _STACK_LENGTH)
         span.add_event(semconv.SPAN_EVENT_EXCEPTION, event)
         span.set_status(Status(StatusCode.ERROR, message))
+
+    def warned_about_awaitable(self) -> bool:
+        """Whether the guard looked sync and answered with an awaitable, which is logged once."""
+        try:
+            if not inspect.isawaitable(self.answer):
+                return False
+        except SHIELDED:  # its class may raise
+            return False
+        log_once(
+            logging.WARNING,
+            f"The budget guard {self.settings.guard_name} returned an awaitable from "
+            f"{self.span_name.removeprefix('budget.')}: make it `async def`, and wrappers around "
+            "it, too. Its caller gets the awaitable; what comes of it is not seen here, and a "
+            "check is counted as malformed.",
+        )
+        return True
 
     def tally(
         self,

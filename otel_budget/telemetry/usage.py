@@ -51,6 +51,8 @@ class UsageRecord(Call):
         if self.records_span:
             attributes.update(_attributes(measurement, cost))
         self.end_span(attributes, error)
+        if self.answer is not None:
+            self.warned_about_awaitable()
         if self.is_counted:
             self._count(measurement, cost, decision, seconds, error)
             self._warn_about_missing_info(cost)
