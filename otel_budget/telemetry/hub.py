@@ -28,6 +28,7 @@ from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
 #: Durations that can wait for a collection. A half-full queue wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
+_NO_CONTEXT: Final = Context()
 #: Kinds of failures that are logged.
 _MAX_LOGGED: Final = 64
 
@@ -48,6 +49,8 @@ class Hub:
     def __init__(self, provider: MeterProvider) -> None:
         self.provider: Final = provider
         self._histogram: Histogram | None = None
+        #: Whether somebody can take durations. Once True, it stays.
+        self._has_taker = False
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,8 +71,12 @@ class Hub:
         Args:
             seconds: The duration.
             attributes: Its attributes.
-            context: The context it was measured in.
+            context: The context it was measured in; not kept before there is a meter provider.
         """
+        if not self._has_taker:
+            self._has_taker = self.has_meter_provider()
+            if not self._has_taker:
+                context = _NO_CONTEXT  # which would keep its span, for as long as nobody collects
         waiting = len(self.durations)
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
