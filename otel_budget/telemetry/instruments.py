@@ -13,7 +13,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Obs
 
 from otel_budget import semconv
 from otel_budget.telemetry.hub import Hub
-from otel_budget.telemetry.levels import GAUGES, LevelRow
+from otel_budget.telemetry.levels import GAUGES
 from otel_budget.version import __version__
 
 _Reader = Callable[[Hub], list[Observation]]
@@ -54,9 +54,9 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
             meter.create_observable_counter(
                 counter.name, [callback(_sums(counter))], counter.unit, counter.description
             )
-        for gauge, value_of in GAUGES.items():
+        for gauge in GAUGES:
             meter.create_observable_gauge(
-                gauge.name, [callback(_levels(value_of))], gauge.unit, gauge.description
+                gauge.name, [callback(_levels(gauge))], gauge.unit, gauge.description
             )
     except Exception as error:
         hub.report_failure(semconv.COMPONENT_METRICS, error)
@@ -72,13 +72,15 @@ def _sums(metric: semconv.Metric) -> _Reader:
     return read
 
 
-def _levels(value_of: Callable[[LevelRow], float | None]) -> _Reader:
+def _levels(gauge: semconv.Metric) -> _Reader:
+    value_of = GAUGES[gauge]
+
     def read(hub: Hub) -> list[Observation]:
         hub.ensure_polling()
-        series = hub.tallies.level_series
+        levels = hub.levels
         return [
-            Observation(value, series.attributes(key))
-            for key, row in hub.levels.rows().items()
+            Observation(value, levels.series.attributes(key))
+            for key, row in levels.rows_for(gauge).items()
             if (value := value_of(row)) is not None
         ]
 

@@ -105,32 +105,30 @@ _ZEROS: Final = {
     semconv.TOKEN_TYPE: semconv.TOKEN_TYPES,
 }
 
-#: A series collection, a key in it, and the amount to add.
-Addition = tuple[Series, Key, float]
 
+class Admission:
+    """Which label sets, values and series metrics may have; all others become ``_other_``."""
 
-class Tallies:
-    """The sums of one hub: ``tallies[METRIC_COST]`` holds the series of that counter.
-
-    Args:
-        max_label_sets: How many distinct label sets are kept.
-    """
-
-    def __init__(self, max_label_sets: int) -> None:
-        self.max_label_sets = max_label_sets
+    def __init__(self) -> None:
         # Reentrant: a signal handler or a finalizer may run a guard on the thread that holds it.
         self._lock = threading.RLock()
         self._labels: dict[Pairs, Labels] = {}
-        self._other_labels: dict[tuple[str, ...], Labels] = {}
+        self._other: dict[tuple[str, ...], Labels] = {}
         self._values: dict[str, set[str]] = {attribute: set() for attribute in VALUE_CAPS}
-        self._series = {
-            metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
-        }
-        #: All gauges of levels share this set of series; only its keys are used.
-        self.level_series = Series(semconv.METRIC_UTILIZATION)
 
-    def __getitem__(self, counter: semconv.Metric) -> Series:
-        return self._series[counter]
+    # -- added by each kind ----------------------------------------------------------------
+    def has_room(self, label_sets: int) -> bool:
+        """Whether there may be more than `label_sets` label sets."""
+        raise NotImplementedError
+
+    def count_overflow(self, label: str, value: object) -> None:
+        """Count that `value` became ``_other_``.
+
+        Args:
+            label: An attribute, or ``labels`` or ``series``.
+            value: What was asked for.
+        """
+        raise NotImplementedError
 
     # -- limits on attributes --------------------------------------------------------------
     def labels(self, pairs: Pairs) -> Labels:
@@ -141,15 +139,16 @@ class Tallies:
         if labels is not None:
             return labels
         with self._lock:
-            if pairs in self._labels or len(self._labels) < self.max_label_sets:
+            if pairs in self._labels or self.has_room(len(self._labels)):
                 return self._labels.setdefault(pairs, Labels(pairs))
-            self._count_overflow(semconv.OVERFLOW_LABELS)
-            return self._other_labels_of(pairs)
+            self.count_overflow(semconv.OVERFLOW_LABELS, pairs)
+            return self.other_labels(pairs)
 
-    def _other_labels_of(self, pairs: Pairs) -> Labels:
+    def other_labels(self, pairs: Pairs) -> Labels:
+        """The label set with the names of `pairs` whose values are all ``_other_``."""
         names = tuple(name for name, _ in pairs)
         other = Labels(tuple((name, semconv.OTHER) for name in names))
-        return self._other_labels.setdefault(names, other)
+        return self._other.setdefault(names, other)
 
     def value(self, attribute: str, value: str | None) -> str | None:
         """`value` of a capped attribute, or ``_other_`` once its cap is reached."""
@@ -162,10 +161,57 @@ class Tallies:
             if value in admitted or len(admitted) < VALUE_CAPS[attribute]:
                 admitted.add(value)
                 return value
-            self._count_overflow(attribute)
+            self.count_overflow(attribute, value)
             return semconv.OTHER
 
-    def _count_overflow(self, label: str) -> None:
+    def admit(self, series: Series, key: Key) -> Key:
+        """The key to count `key` under. A new series starts at 0, as do its other outcomes."""
+        cells = series.cells
+        if key in cells:
+            return key
+        with self._lock:
+            family = series.family(key)
+            if len(cells) + len(family) > MAX_SERIES - _RESERVED:
+                self.count_overflow(semconv.OVERFLOW_SERIES, key)
+                capped = (
+                    semconv.OTHER if value is not None and attribute in VALUE_CAPS else value
+                    for attribute, value in zip(series.metric.attributes, key[1:], strict=True)
+                )
+                key = (self.other_labels(key[0].pairs), *capped)
+                family = series.family(key)
+            for member in (key, *family):
+                if member not in cells:
+                    cells[member] = Cell()
+            return key
+
+
+#: A series collection, a key in it, and the amount to add.
+Addition = tuple[Series, Key, float]
+
+
+class Tallies(Admission):
+    """The sums of one hub: ``tallies[METRIC_COST]`` holds the series of that counter.
+
+    Args:
+        max_label_sets: How many distinct label sets are kept.
+    """
+
+    def __init__(self, max_label_sets: int) -> None:
+        super().__init__()
+        self.max_label_sets = max_label_sets
+        self._series = {
+            metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
+        }
+
+    def __getitem__(self, counter: semconv.Metric) -> Series:
+        return self._series[counter]
+
+    def has_room(self, label_sets: int) -> bool:
+        """Whether there may be more than `label_sets` label sets."""
+        return label_sets < self.max_label_sets
+
+    def count_overflow(self, label: str, value: object) -> None:
+        """Count that `value` became ``_other_``; a value that comes again counts again."""
         self.add([(self[semconv.METRIC_LABEL_OVERFLOWS], (NO_LABELS, label), 1)])
 
     # -- counting --------------------------------------------------------------------------
@@ -188,26 +234,6 @@ class Tallies:
         total = sum(cell.value for cell in series.cells.values())
         series.near_ceiling = total + amount > series.ceiling / 2
         return min(amount, max(0, series.ceiling - total))
-
-    def admit(self, series: Series, key: Key) -> Key:
-        """The key to count `key` under. A new series starts at 0, as do its other outcomes."""
-        cells = series.cells
-        if key in cells:
-            return key
-        with self._lock:
-            family = series.family(key)
-            if len(cells) + len(family) > MAX_SERIES - _RESERVED:
-                capped = (
-                    semconv.OTHER if value is not None and attribute in VALUE_CAPS else value
-                    for attribute, value in zip(series.metric.attributes, key[1:], strict=True)
-                )
-                key = (self._other_labels_of(key[0].pairs), *capped)
-                family = series.family(key)
-                self._count_overflow(semconv.OVERFLOW_SERIES)
-            for member in (key, *family):
-                if member not in cells:
-                    cells[member] = Cell()
-            return key
 
     def read(self, series: Series) -> Sequence[tuple[dict[str, str], float]]:
         """The attributes and the sum of every series of a metric."""
