@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
@@ -116,6 +116,7 @@ class Levels:
     def __init__(self, tallies: Tallies, poller: Poller) -> None:
         #: The series of all gauges; only its keys are used.
         self.series = Series(semconv.METRIC_UTILIZATION)
+        self._tallies = tallies
         self._admission = _LevelAdmission(tallies)
         self._poller = poller
         self._snapshot: _Snapshot | None = None
@@ -138,38 +139,50 @@ class Levels:
             if len(self._soft_limits) > MAX_SOFT_LIMITS:
                 self._soft_limits.popitem(last=False)
 
-    def rows_for(self, gauge: semconv.Metric) -> dict[Key, LevelRow]:
-        """The rows for `gauge`, read once per collection: it asks for each gauge once."""
+    def rows_for(self, gauge: semconv.Metric, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
+        """The rows for `gauge`, read once per collection: it asks for each gauge once.
+
+        Args:
+            gauge: One of `GAUGES`.
+            others: Levels of other hubs that are reported together with these.
+        """
         snapshot, now = self._snapshot, time.monotonic()
         if (
             snapshot is None
             or gauge in snapshot.read_by
             or now - snapshot.taken_at > _LONGEST_COLLECTION
         ):
-            snapshot = self._snapshot = _Snapshot(self.rows(), now)
+            snapshot = self._snapshot = _Snapshot(self.rows(others), now)
         snapshot.read_by.add(gauge)
         if len(snapshot.read_by) == len(GAUGES):
             self._snapshot = None
         return snapshot.rows
 
-    def rows(self) -> dict[Key, LevelRow]:
+    def rows(self, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
         """The current row of each series. Of several levels on one series the fullest is taken."""
         rows: dict[Key, LevelRow] = {}
-        for guard in self._poller.fresh_answers():
-            for level in guard.levels:
-                row = LevelRow.of(
-                    level.consumed, level.limit, level.window_length, level.window_remaining
-                )
-                self._add_row(rows, self._key_of(guard, level), row)
+        hubs = (self, *others)
+        # Soft limits first: they are of tenants that make calls, should the series run out.
+        for levels in hubs:
+            for key, (consumed, limit, _) in levels._recent_soft_limits():
+                own_key = key if levels is self else self._tallies.own_key(self.series, key)
+                self._add_row(rows, own_key, LevelRow.of(consumed, limit))
+        for levels in hubs:
+            for guard in levels._poller.fresh_answers():
+                for level in guard.levels:
+                    row = LevelRow.of(
+                        level.consumed, level.limit, level.window_length, level.window_remaining
+                    )
+                    self._add_row(rows, self._key_of(guard, level), row)
+        return rows
+
+    def _recent_soft_limits(self) -> list[tuple[Key, tuple[float, float, float]]]:
         now = time.monotonic()
         with self._lock:  # for no longer than this: callers take it, too
             for key, (_, _, seen_at) in list(self._soft_limits.items()):
                 if now - seen_at > SOFT_LIMIT_MEMORY:
                     del self._soft_limits[key]
-            soft_limits = list(self._soft_limits.items())
-        for key, (consumed, limit, _) in soft_limits:
-            self._add_row(rows, key, LevelRow.of(consumed, limit))
-        return rows
+            return list(self._soft_limits.items())
 
     def _key_of(self, guard: PolledGuard, level: BudgetLevel) -> Key:
         admission = self._admission

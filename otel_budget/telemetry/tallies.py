@@ -28,6 +28,8 @@ VALUE_CAPS: Final = {
     semconv.WINDOW: 50,
     semconv.UNIT: 50,
 }
+#: Keys of another hub's whose translation is remembered: all that it can have at a time.
+_MAX_FOREIGN: Final = 2_000
 #: Amounts up to this need no check: no process lives long enough for their sum to reach int64.
 _LARGE: Final = 2**32
 
@@ -61,7 +63,15 @@ class Cell:
 class Series:
     """All series of one metric."""
 
-    __slots__ = ("_attributes", "_outcomes", "ceiling", "cells", "metric", "near_ceiling")
+    __slots__ = (
+        "_attributes",
+        "_outcomes",
+        "ceiling",
+        "cells",
+        "foreign",
+        "metric",
+        "near_ceiling",
+    )
 
     def __init__(self, metric: semconv.Metric) -> None:
         self.metric = metric
@@ -69,6 +79,8 @@ class Series:
         self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
         #: Whether the sum over all series is close to the ceiling.
         self.near_ceiling = False
+        #: Keys of another hub's, and what they are here.
+        self.foreign: dict[Key, Key] = {}
         self._attributes: dict[Key, dict[str, str]] = {}
         # The key's index of an attribute whose other values are exported as 0, and all its values.
         self._outcomes = next(
@@ -235,6 +247,35 @@ class Tallies(Admission):
         series.near_ceiling = total + amount > series.ceiling / 2
         return min(amount, max(0, series.ceiling - total))
 
+    # -- another hub's ---------------------------------------------------------------------
+    def take_over(self, other: Tallies, counter: semconv.Metric) -> None:
+        """Move the sums of another hub's counter here, where one cap holds for both."""
+        series = self[counter]
+        moved: list[tuple[Key, float]] = []
+        with other._lock:
+            for key, cell in other[counter].cells.items():
+                if cell.value or key not in series.foreign:
+                    moved.append((key, cell.value))
+                    cell.value = 0
+        self.add([(series, self.own_key(series, key), amount) for key, amount in moved])
+
+    def own_key(self, series: Series, key: Key) -> Key:
+        """What a key of another hub's series is in `series`."""
+        own = series.foreign.get(key)
+        if own is None:
+            if len(series.foreign) >= _MAX_FOREIGN:
+                series.foreign.clear()
+            values = zip(series.metric.attributes, key[1:], strict=True)
+            own = series.foreign[key] = (
+                self.labels(key[0].pairs),
+                *(
+                    self.value(attribute, value) if attribute in VALUE_CAPS else value
+                    for attribute, value in values
+                ),
+            )
+        return own
+
+    # -- reading ---------------------------------------------------------------------------
     def read(self, series: Series) -> Sequence[tuple[dict[str, str], float]]:
         """The attributes and the sum of every series of a metric."""
         with self._lock:

@@ -106,6 +106,51 @@ CASES = {
         use_globally()
         call(g, h); expect(5, "ab")
     """,
+    "two hubs in one provider stay below the SDK's cap": """
+        from otel_budget import call_info
+        class Tenants(SyncScript):
+            def __init__(self, name):
+                super().__init__({"decision": "soft", "resource": name, "consumed": 1, "limit": 2})
+                self.name = name
+            def budget_levels(self):
+                return [BudgetLevel(f"r{n % 80}", 1, 2, tenant=f"{self.name}{n // 80}")
+                        for n in range(1_600)]
+        def tenants(name, **options):
+            plain = SyncScript(Tenants(name).answer)
+            return [instrument(each, name=name, prices=None, max_label_sets=1_000, **options)
+                    for each in (Tenants(name), plain)]
+        def tell(guards, name, calls):
+            for n in range(200):
+                with call_info(tenant=f"{name}{n}", model="m"):
+                    for each in guards:
+                        for _ in range(calls):
+                            each.check_before_llm("s", 3)
+        g = tenants("a"); tell(g, "a", 2)
+        h = tenants("b", meter_provider=b.meter_provider); tell(h, "b", 1)
+        use_globally()
+        poll_levels(20)
+        counted = 1_200
+        overflows = []
+        for _ in range(3):
+            tell(g, "a", 1); counted += 400
+            found = b.collect()
+            for name, metric in found.items():
+                points = metric.data.data_points
+                attributes = [frozenset(p.attributes.items()) for p in points]
+                assert len(points) <= 1_800, (name, len(points))
+                assert len(set(attributes)) == len(points), name
+                assert not [p for p in points if "otel.metric.overflow" in p.attributes], name
+            value = lambda name: sum(p.value for p in found[name].data.data_points)
+            assert value("budget.decisions") == value("budget.threshold_hits") == counted
+            assert value("budget.estimated_tokens") == 3 * counted
+            resources = {p.attributes["budget.resource"]
+                         for p in found["budget.consumed"].data.data_points}
+            assert {"a", "b", "r0", "r79"} <= resources, resources
+            tenants = {p.attributes["budget.tenant"]
+                       for p in found["budget.decisions"].data.data_points}
+            assert {"a0", "b0", "_other_"} <= tenants
+        assert "budget.telemetry.errors" not in found
+    """,
     "two explicit providers": """
         c = Backend()
         g = guard("a", meter_provider=b.meter_provider)
