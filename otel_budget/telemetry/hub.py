@@ -28,6 +28,8 @@ from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
 #: Durations that can wait for a collection. A half-full queue wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
+#: Waiting durations after which to look again for somebody who can take them.
+_LOOK_EVERY: Final = 64
 _NO_CONTEXT: Final = Context()
 #: Kinds of failures that are logged.
 _MAX_LOGGED: Final = 64
@@ -73,18 +75,19 @@ class Hub:
             attributes: Its attributes.
             context: The context it was measured in; not kept before there is a meter provider.
         """
-        if not self._has_taker:
-            self._has_taker = self.has_meter_provider()
-            if not self._has_taker:
-                context = _NO_CONTEXT  # which would keep its span, for as long as nobody collects
         waiting = len(self.durations)
+        if not self._has_taker:
+            if waiting % _LOOK_EVERY == 0:  # to look costs a fifth of a call without an SDK
+                self._has_taker = self.has_meter_provider()
+            if not self._has_taker:
+                context = _NO_CONTEXT  # a context would keep its span until somebody collects
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
             # Not ==: threads that append at the same time may all skip one number.
             half_full = waiting >= MAX_DURATIONS // 2
             if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
-        elif self.has_meter_provider():
+        elif self._has_taker:
             self.report_failure(semconv.COMPONENT_QUEUE)
 
     def has_meter_provider(self) -> bool:
@@ -130,6 +133,7 @@ class Hub:
         durations, histogram = self.durations, self._histogram
         if histogram is None or not self.has_meter_provider():
             return
+        self._has_taker = True
         for _ in range(len(durations)):
             lock = _recording.current
             if not lock.acquire(timeout=_LOCK_TIMEOUT):
