@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import math
 import operator
+from asyncio import CancelledError
 from typing import Any, Final, SupportsFloat, SupportsIndex
+
+#: What a value of the host may raise while it is read. KeyboardInterrupt and SystemExit are not its
+#: own: a signal handler of the host raises them, wherever the host happens to be.
+SHIELDED: Final = (Exception, CancelledError)
 
 INT64_MAX: Final = 2**63 - 1
 #: The largest sum of money, far below where a float becomes infinite.
@@ -22,15 +27,20 @@ MESSAGE_LENGTH: Final = 1024
 def text(value: Any, length: int = NAME_LENGTH) -> str:
     """`value` as valid UTF-8 of at most `length` characters."""
     if type(value) is not str:
-        try:
-            value = str(value)
-        except Exception:
-            value = f"<{type(value).__name__}>"
+        value = _characters(value)
     if len(value) > length:
         value = value[: length - 1] + "…"
     if value.isascii():
         return str(value)
     return str(value.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _characters(value: Any) -> str:
+    """`value` as a plain `str`, whatever a subclass makes of ``len()``, slices and ``str()``."""
+    try:
+        return str.__str__(value if issubclass(type(value), str) else str(value))
+    except SHIELDED:
+        return f"<{type(value).__name__}>"
 
 
 def name(value: Any) -> str | None:
@@ -39,18 +49,23 @@ def name(value: Any) -> str | None:
 
 
 def count(value: Any) -> int | None:
-    """`value` as a count within int64, or None if it is not a whole number of zero or more."""
+    """`value`, rounded, as a count within int64; None if it is not a number of zero or more."""
     if type(value) is not int:
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        elif isinstance(value, SupportsIndex):
-            try:
-                value = operator.index(value)
-            except Exception:
-                return None
-        else:
+        whole = _rounded(value)
+        if whole is None:
             return None
+        value = whole
     return None if value < 0 else min(value, INT64_MAX)
+
+
+def _rounded(value: Any) -> int | None:
+    if issubclass(type(value), SupportsIndex):
+        try:
+            return int(operator.index(value))
+        except SHIELDED:
+            return None
+    number = finite(value)
+    return None if number is None else round(number)
 
 
 def finite(value: Any) -> float | None:
@@ -58,11 +73,12 @@ def finite(value: Any) -> float | None:
     if value is None:
         return None
     if type(value) is not float:
-        if isinstance(value, str | bytes) or not isinstance(value, SupportsFloat | SupportsIndex):
+        cls = type(value)  # not isinstance(): a value's __class__ may raise
+        if issubclass(cls, str | bytes) or not issubclass(cls, SupportsFloat | SupportsIndex):
             return None
         try:
             value = float(value)
-        except Exception:
+        except SHIELDED:
             return None
     return value if math.isfinite(value) else None
 

@@ -25,6 +25,7 @@ from otel_budget import semconv
 from otel_budget.sdk.captured import CapturedTelemetry
 from otel_budget.telemetry import settings
 from otel_budget.telemetry.hubs import hub_for, live_hubs
+from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.version import __version__
 
 __all__ = ["CapturedTelemetry", "capture_telemetry"]
@@ -67,7 +68,7 @@ def capture_telemetry(*, spans: bool = True) -> Iterator[CapturedTelemetry]:
         tracer_provider.get_tracer(semconv.SCOPE_NAME, __version__),
         logger_provider.get_logger(semconv.SCOPE_NAME, __version__),
         hub,
-        id(tracer_provider),
+        namespace_of(tracer_provider),
     )
     try:
         yield telemetry

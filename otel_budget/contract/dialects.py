@@ -7,6 +7,7 @@ anything else is the dict dialect, and what the a3s-code runtime would reject is
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
@@ -22,7 +23,7 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
-from otel_budget.sanitize import finite
+from otel_budget.sanitize import SHIELDED, finite
 
 Dialect = Literal["typed", "dict"]
 
@@ -56,7 +57,7 @@ def read_decision(answer: Any) -> BudgetDecision | Malformed:
         return _ALLOW
     try:
         return _read_dict(answer) if isinstance(answer, dict) else _read_typed(answer)
-    except Exception as error:  # a look-up or a comparison may run any code
+    except SHIELDED as error:  # a look-up or a comparison may run any code
         return Malformed(f"an answer that raises {type(error).__name__} when it is read")
 
 
@@ -69,11 +70,17 @@ def _read_typed(answer: Any) -> BudgetDecision | Malformed:
             return Malformed("a denial whose resource or reason is not text")
         return answer
     if isinstance(answer, SoftLimit):
-        if finite(answer.consumed) is None or finite(answer.limit) is None:
+        consumed, limit = finite(answer.consumed), finite(answer.limit)
+        if consumed is None or limit is None:
             return Malformed("a soft limit whose consumed or limit is not a finite number")
         if not (_is_text(answer.resource) and (answer.message is None or _is_text(answer.message))):
             return Malformed("a soft limit whose resource or message is not text")
-        return answer
+        if type(answer.consumed) is type(answer.limit) is float:
+            return answer
+        # A Decimal, or an int beyond int64: from here on there are only floats.
+        return answer.model_copy(update={"consumed": consumed, "limit": limit})
+    if inspect.isawaitable(answer):
+        return Malformed("an awaitable: make the method `async def`")
     return Malformed(f"an answer of type {type(answer).__name__}")
 
 
@@ -106,7 +113,7 @@ def _is_text(value: Any) -> TypeGuard[str]:
     if not isinstance(value, str):
         return False
     try:
-        value.encode("utf-8")
+        str.encode(value, "utf-8")  # a subclass may have an encode() of its own
     except UnicodeEncodeError:
         return False
     return True
@@ -155,7 +162,7 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
     except ValidationError as error:
         fields = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
         return Malformed(f"a usage whose {fields} cannot be read")
-    except Exception as error:
+    except SHIELDED as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
 

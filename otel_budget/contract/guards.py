@@ -68,8 +68,8 @@ def is_async(guard: Any) -> bool:
     """Whether the guard's methods are coroutine functions.
 
     Raises:
-        TypeError: `guard` has none of the contract's methods, has one that is not callable, or
-            mixes sync and async ones.
+        TypeError: `guard` has none of the contract's methods, has one that is not callable, mixes
+            sync and async ones, or is a class whose methods need an instance.
     """
     methods = {name: getattr(guard, name, None) for name in _METHODS}
     present = {name: method for name, method in methods.items() if method is not None}
@@ -80,6 +80,10 @@ def is_async(guard: Any) -> bool:
     not_callable = [name for name, method in present.items() if not callable(method)]
     if not_callable:
         raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")
+    if isinstance(guard, type) and any(
+        inspect.isfunction(inspect.getattr_static(guard, name)) for name in present
+    ):
+        raise TypeError(f"{guard.__name__} is a class: pass an instance of it, {guard.__name__}(…)")
     coroutines = [name for name, method in present.items() if _is_coroutine_function(method)]
     if coroutines and len(coroutines) < len(present):
         plain = [name for name in present if name not in coroutines]

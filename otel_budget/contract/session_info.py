@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,39 @@ def call_cost() -> float | None:
     return None if call is None else call.cost_usd
 
 
+class WrongSessionInfo(TypeError):
+    """A `SessionInfoSource` is, or returned, something else; the message says what is wanted."""
+
+
+_WANTED: Final = "a SessionInfo, or a function from session id to SessionInfo or None"
+
+
+def check_source(source: Any) -> None:
+    """Refuse a `SessionInfoSource` that can be seen to be wrong.
+
+    Raises:
+        WrongSessionInfo: It is a class, an async function, or neither a `SessionInfo` nor callable.
+    """
+    if source is None or isinstance(source, SessionInfo):
+        return
+    if isinstance(source, type):
+        came = f"the class {source.__name__}"
+    elif not callable(source):
+        came = f"a value of type {type(source).__name__}"
+    elif _is_async(source):
+        came = "an async function"
+    else:
+        return
+    raise WrongSessionInfo(f"session_info takes {_WANTED}: not {came}")
+
+
+def _is_async(function: Any) -> bool:
+    return any(
+        inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+        for called in (function, getattr(function, "__call__", None))  # noqa: B004
+    )
+
+
 def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
     """What is known about a call: `source`, overridden by `call_info` field by field.
 
@@ -104,7 +138,7 @@ def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
         session_id: The call's session, passed to a `source` function.
 
     Raises:
-        TypeError: A `source` function returned neither a `SessionInfo` nor None.
+        WrongSessionInfo: A `source` function returned neither a `SessionInfo` nor None.
         Exception: Anything that a `source` function raises.
     """
     if source is None:
@@ -112,9 +146,14 @@ def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
     elif isinstance(source, SessionInfo):
         info = source
     else:
-        answer = source(session_id)
+        answer: Any = source(session_id)
         if answer is not None and not isinstance(answer, SessionInfo):
-            raise TypeError(f"session_info must return SessionInfo or None, not {type(answer)!r}")
+            if inspect.iscoroutine(answer):
+                answer.close()  # nobody else has it; it would warn that it was never awaited
+            raise WrongSessionInfo(
+                f"session_info takes {_WANTED}: the function returned a value of type "
+                f"{type(answer).__name__}"
+            )
         info = answer or UNKNOWN
     return with_call_info(info)
 

@@ -25,7 +25,13 @@ from otel_budget.contract import (
 )
 from otel_budget.contract.interpretation import Measurement, Price, measure, price
 from otel_budget.contract.prices import PriceSource, price_source
-from otel_budget.contract.session_info import SessionInfo, SessionInfoSource, call_cost, resolve
+from otel_budget.contract.session_info import (
+    SessionInfo,
+    SessionInfoSource,
+    call_cost,
+    check_source,
+    resolve,
+)
 from otel_budget.forks import RenewedLock
 from otel_budget.guards.limit import Book, Limit
 from otel_budget.sanitize import text
@@ -52,6 +58,7 @@ class _WindowCounts:
     ) -> None:
         self._books = tuple(Book(limit, max_keys) for limit in limits)
         self._deny_tools = (deny_tools,) if isinstance(deny_tools, str) else tuple(deny_tools)
+        check_source(session_info)
         self._session_info = session_info
         self._has_usd_limit = any(limit.unit == "USD" for limit in limits)
         self._prices = price_source(prices) if self._has_usd_limit else None
@@ -161,7 +168,8 @@ class WindowGuard(_WindowCounts, SyncBudgetGuard):
             least recently used is forgotten and starts again at zero.
 
     Raises:
-        TypeError: `prices` is not a price source.
+        TypeError: `prices` is not a price source, or `session_info` neither a `SessionInfo` nor a
+            plain function.
     """
 
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> BudgetDecision:

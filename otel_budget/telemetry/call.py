@@ -7,6 +7,8 @@ answer or exception passes through. The shield is never around the guard itself.
 
 from __future__ import annotations
 
+import inspect
+import logging
 import time
 import traceback
 from collections.abc import Mapping
@@ -21,8 +23,10 @@ from opentelemetry.trace import Span, Status, StatusCode
 from otel_budget import semconv
 from otel_budget.contract.interpretation import Outcome
 from otel_budget.contract.session_info import UNKNOWN
+from otel_budget.log_once import log_once
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.telemetry.deadline import Deadline, current_deadline
+from otel_budget.telemetry.sessions import SessionKey
 from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
 from otel_budget.telemetry.tallies import NO_LABELS, Addition
 
@@ -165,11 +169,12 @@ class Call:
         return self._kwargs.get(keyword)
 
     def _open(self) -> None:
-        self.identify()
+        # First: whatever fails below, the call is counted.
         outer = _outermost.get()
         if outer is None or not outer.in_progress:
             self.is_counted = True
             self._outer = _outermost.set(self)
+        self.identify()
         if not self.traced:
             return
         context = self.join_session()
@@ -186,7 +191,7 @@ class Call:
     @property
     def traced(self) -> bool:
         """Whether to start spans: a tracer provider was given, or there is a global one."""
-        return self.destination.tracer_provider_id != 0 or tracing_is_set_up()
+        return self.destination.namespace is not None or tracing_is_set_up()
 
     def join_session(self) -> Context:
         """The current context; if no span is active in it, with the session's root as its span."""
@@ -205,9 +210,9 @@ class Call:
         self.info = self.settings.info_of(session_id, self.hub)
 
     @property
-    def session_key(self) -> tuple[int, str]:
+    def session_key(self) -> SessionKey:
         """The session, within its tracer provider."""
-        return (self.destination.tracer_provider_id, self.session)
+        return (self.destination.namespace, self.session)
 
     @property
     def identity(self) -> Identity:
@@ -257,6 +262,22 @@ class Call:
             event[semconv.EXCEPTION_STACKTRACE] = text(stack, _STACK_LENGTH)
         span.add_event(semconv.SPAN_EVENT_EXCEPTION, event)
         span.set_status(Status(StatusCode.ERROR, message))
+
+    def warned_about_awaitable(self) -> bool:
+        """Whether the guard looked sync and answered with an awaitable, which is logged once."""
+        try:
+            if not inspect.isawaitable(self.answer):
+                return False
+        except SHIELDED:  # its class may raise
+            return False
+        log_once(
+            logging.WARNING,
+            f"The budget guard {self.settings.guard_name} returned an awaitable from "
+            f"{self.span_name.removeprefix('budget.')}: make it `async def`, and wrappers around "
+            "it, too. Its caller gets the awaitable; what comes of it is not seen here, and a "
+            "check is counted as malformed.",
+        )
+        return True
 
     def tally(
         self,

@@ -40,7 +40,7 @@ class CheckCall(Call):
                 self._add_span_event(hit)
             attributes = {**_attributes(outcome), **totals}
         self.end_span(attributes, error)
-        if outcome.decision == semconv.MALFORMED:
+        if outcome.decision == semconv.MALFORMED and not self.warned_about_awaitable():
             log_once(
                 logging.WARNING,
                 f"The budget guard {self.settings.guard_name} gave an answer that its runtime "

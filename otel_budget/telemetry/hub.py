@@ -28,6 +28,9 @@ from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
 #: Durations that can wait for a collection. A half-full queue wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192
+#: Waiting durations after which to look again for somebody who can take them.
+_LOOK_EVERY: Final = 64
+_NO_CONTEXT: Final = Context()
 #: Kinds of failures that are logged.
 _MAX_LOGGED: Final = 64
 
@@ -48,6 +51,8 @@ class Hub:
     def __init__(self, provider: MeterProvider) -> None:
         self.provider: Final = provider
         self._histogram: Histogram | None = None
+        #: Whether somebody can take durations. Once True, it stays.
+        self._has_taker = False
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -68,16 +73,21 @@ class Hub:
         Args:
             seconds: The duration.
             attributes: Its attributes.
-            context: The context it was measured in.
+            context: The context it was measured in; not kept before there is a meter provider.
         """
         waiting = len(self.durations)
+        if not self._has_taker:
+            if waiting % _LOOK_EVERY == 0:  # to look costs a fifth of a call without an SDK
+                self._has_taker = self.has_meter_provider()
+            if not self._has_taker:
+                context = _NO_CONTEXT  # a context would keep its span until somebody collects
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
             # Not ==: threads that append at the same time may all skip one number.
             half_full = waiting >= MAX_DURATIONS // 2
             if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
-        elif self.has_meter_provider():
+        elif self._has_taker:
             self.report_failure(semconv.COMPONENT_QUEUE)
 
     def has_meter_provider(self) -> bool:
@@ -123,6 +133,7 @@ class Hub:
         durations, histogram = self.durations, self._histogram
         if histogram is None or not self.has_meter_provider():
             return
+        self._has_taker = True
         for _ in range(len(durations)):
             lock = _recording.current
             if not lock.acquire(timeout=_LOCK_TIMEOUT):
@@ -153,12 +164,23 @@ class Hub:
         self.report_failure(semconv.COMPONENT_LEVELS, error, why)
 
     def _wake_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=_run, args=(weakref.ref(self), self._wake), name="otel-budget", daemon=True
-            )
-            self._thread.start()
-        self._wake.set()
+        """Wake the thread, starting it if there is none. Raises nothing."""
+        self._wake.set()  # even if it cannot be started: not every call needs to try again
+        if self._thread is not None:
+            return
+        self._thread = thread = threading.Thread(
+            target=_run, args=(weakref.ref(self), self._wake), name="otel-budget", daemon=True
+        )
+        try:
+            thread.start()
+        except Exception as error:
+            self._thread = None
+            self.report_failure(semconv.COMPONENT_LEVELS, error, "no thread can be started")
+
+    def ensure_polling(self) -> None:
+        """Start the thread that asks the guards for their levels, if it could not be before."""
+        if self._thread is None and self.poller.has_guards:
+            self._wake_thread()
 
     # -- fork ------------------------------------------------------------------------------
     def after_fork(self) -> None:

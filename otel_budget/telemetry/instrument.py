@@ -17,12 +17,13 @@ from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 from otel_budget import semconv
 from otel_budget.contract.guards import is_async
 from otel_budget.contract.prices import PriceSource, price_source
-from otel_budget.contract.session_info import SessionInfoSource
+from otel_budget.contract.session_info import SessionInfoSource, check_source
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.hubs import hub_for
+from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
 from otel_budget.telemetry.wrapper import AsyncInstrumentedGuard, InstrumentedGuard
 from otel_budget.version import __version__
@@ -80,14 +81,16 @@ def instrument(
         logger_provider: As `tracer_provider`.
 
     Raises:
-        TypeError: `guard` has none of the methods, or mixes sync and async ones; or an option is
-            of the wrong type.
+        TypeError: `guard` has none of the methods, mixes sync and async ones, or is a class whose
+            methods need an instance; or an option is
+            of the wrong type, such as an async function or a class as `session_info`.
         ValueError: An option has a value that is not allowed.
     """
     asynchronous = is_async(guard)
     options = {key: value for key, value in locals().items() if key in _OPTIONS}
     labels = options["metric_labels"] = _checked_labels(metric_labels)
     _check_numbers(max_label_sets, late_after)
+    check_source(session_info)
     event_target = _checked_events(events)
     hub = hub_for(meter_provider)
     has_levels = callable(getattr(guard, "budget_levels", None))
@@ -106,7 +109,7 @@ def instrument(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
             hub,
-            0 if tracer_provider is None else id(tracer_provider),
+            namespace_of(tracer_provider),
             (tracer_provider, meter_provider, logger_provider),
         ),
     )

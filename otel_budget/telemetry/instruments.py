@@ -13,10 +13,11 @@ from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Obs
 
 from otel_budget import semconv
 from otel_budget.telemetry.hub import Hub
-from otel_budget.telemetry.levels import GAUGES, LevelRow
+from otel_budget.telemetry.levels import GAUGES
 from otel_budget.version import __version__
 
-_Reader = Callable[[Hub], list[Observation]]
+#: Reads a hub, and others that are reported together with it.
+_Reader = Callable[[Hub, list[Hub]], list[Observation]]
 
 
 def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Histogram:
@@ -29,14 +30,14 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
 
     def callback(read: _Reader) -> Callable[[CallbackOptions], list[Observation]]:
         def observe(_: CallbackOptions) -> list[Observation]:
-            observations: list[Observation] = []
-            for reported in hubs_to_report(hub):
-                try:
+            try:
+                others = [other for other in hubs_to_report(hub) if other is not hub]
+                for reported in (hub, *others):
                     reported.drain()
-                    observations += read(reported)
-                except BaseException as error:  # it would silently end the reader's thread
-                    reported.report_failure(semconv.COMPONENT_METRICS, error)
-            return observations
+                return read(hub, others)
+            except BaseException as error:  # it would silently end the reader's thread
+                hub.report_failure(semconv.COMPONENT_METRICS, error)
+                return []
 
         return observe
 
@@ -54,9 +55,9 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
             meter.create_observable_counter(
                 counter.name, [callback(_sums(counter))], counter.unit, counter.description
             )
-        for gauge, value_of in GAUGES.items():
+        for gauge in GAUGES:
             meter.create_observable_gauge(
-                gauge.name, [callback(_levels(value_of))], gauge.unit, gauge.description
+                gauge.name, [callback(_levels(gauge))], gauge.unit, gauge.description
             )
     except Exception as error:
         hub.report_failure(semconv.COMPONENT_METRICS, error)
@@ -64,20 +65,27 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
 
 
 def _sums(metric: semconv.Metric) -> _Reader:
-    def read(hub: Hub) -> list[Observation]:
+    def read(hub: Hub, others: list[Hub]) -> list[Observation]:
         tallies = hub.tallies
+        for other in others:
+            tallies.take_over(other.tallies, metric)
         sums = tallies.read(tallies[metric])
         return [Observation(value, attributes) for attributes, value in sums]
 
     return read
 
 
-def _levels(value_of: Callable[[LevelRow], float | None]) -> _Reader:
-    def read(hub: Hub) -> list[Observation]:
-        series = hub.tallies.level_series
+def _levels(gauge: semconv.Metric) -> _Reader:
+    value_of = GAUGES[gauge]
+
+    def read(hub: Hub, others: list[Hub]) -> list[Observation]:
+        for reported in (hub, *others):
+            reported.ensure_polling()
+        levels = hub.levels
+        rows = levels.rows_for(gauge, [other.levels for other in others])
         return [
-            Observation(value, series.attributes(key))
-            for key, row in hub.levels.rows().items()
+            Observation(value, levels.series.attributes(key))
+            for key, row in rows.items()
             if (value := value_of(row)) is not None
         ]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
 
@@ -15,10 +15,14 @@ from otel_budget.contract import BudgetLevel
 from otel_budget.contract.interpretation import utilization
 from otel_budget.sanitize import amount, name
 from otel_budget.telemetry.polling import PolledGuard, Poller
-from otel_budget.telemetry.tallies import Key, Labels, Pairs, Tallies
+from otel_budget.telemetry.tallies import Admission, Key, Labels, Pairs, Series, Tallies
 
 #: Seconds for which the last SoftLimit is reported.
 SOFT_LIMIT_MEMORY: Final = 300.0
+#: Seconds after which a snapshot is not of the same collection any more.
+_LONGEST_COLLECTION: Final = 1.0
+#: Distinct overflows that are counted.
+_MAX_COUNTED: Final = 10_000
 #: Soft limits remembered.
 MAX_SOFT_LIMITS: Final = 2_000
 
@@ -42,10 +46,11 @@ class LevelRow:
         window_remaining: float | None = None,
     ) -> LevelRow:
         """The row of a level, whose values may be anything; unusable ones become None."""
+        used, cap = amount(consumed), amount(limit)
         return cls(
-            amount(consumed),
-            amount(limit),
-            utilization(consumed, limit),
+            used,
+            cap,
+            None if used is None else utilization(used, cap),
             amount(window_length),
             amount(window_remaining),
         )
@@ -61,17 +66,60 @@ GAUGES: Final[dict[semconv.Metric, Callable[[LevelRow], float | None]]] = {
 }
 
 
+class _LevelAdmission(Admission):
+    """Caps of the levels' own: an idle budget takes no place from a tenant that makes calls.
+
+    Each collection asks for the same values again, so an overflow is counted once per value.
+
+    Args:
+        tallies: Counts overflows; as many label sets as there are admitted here, too.
+    """
+
+    def __init__(self, tallies: Tallies) -> None:
+        super().__init__()
+        self._tallies = tallies
+        self._counted: set[int] = set()
+
+    def has_room(self, label_sets: int) -> bool:
+        """Whether there may be more than `label_sets` label sets."""
+        return self._tallies.has_room(label_sets)
+
+    def other_labels(self, pairs: Pairs) -> Labels:
+        """The same object as that of the counters, which are where soft limits have theirs from."""
+        return self._tallies.other_labels(pairs)
+
+    def count_overflow(self, label: str, value: object) -> None:
+        """Count that `value` became ``_other_``, once."""
+        seen = hash((label, value))
+        if seen not in self._counted and len(self._counted) < _MAX_COUNTED:
+            self._counted.add(seen)
+            self._tallies.count_overflow(label, value)
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    """The rows of one collection, which asks for each gauge in turn."""
+
+    rows: dict[Key, LevelRow]
+    taken_at: float
+    read_by: set[semconv.Metric] = field(default_factory=set)
+
+
 class Levels:
     """The levels of one hub's guards.
 
     Args:
-        tallies: Decides which series there may be.
+        tallies: Those of the hub's counters.
         poller: Keeps the guards' last answers.
     """
 
     def __init__(self, tallies: Tallies, poller: Poller) -> None:
+        #: The series of all gauges; only its keys are used.
+        self.series = Series(semconv.METRIC_UTILIZATION)
         self._tallies = tallies
+        self._admission = _LevelAdmission(tallies)
         self._poller = poller
+        self._snapshot: _Snapshot | None = None
         self._soft_limits: OrderedDict[Key, tuple[float, float, float]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -91,42 +139,69 @@ class Levels:
             if len(self._soft_limits) > MAX_SOFT_LIMITS:
                 self._soft_limits.popitem(last=False)
 
-    def rows(self) -> dict[Key, LevelRow]:
+    def rows_for(self, gauge: semconv.Metric, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
+        """The rows for `gauge`, read once per collection: it asks for each gauge once.
+
+        Args:
+            gauge: One of `GAUGES`.
+            others: Levels of other hubs that are reported together with these.
+        """
+        snapshot, now = self._snapshot, time.monotonic()
+        if (
+            snapshot is None
+            or gauge in snapshot.read_by
+            or now - snapshot.taken_at > _LONGEST_COLLECTION
+        ):
+            snapshot = self._snapshot = _Snapshot(self.rows(others), now)
+        snapshot.read_by.add(gauge)
+        if len(snapshot.read_by) == len(GAUGES):
+            self._snapshot = None
+        return snapshot.rows
+
+    def rows(self, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
         """The current row of each series. Of several levels on one series the fullest is taken."""
         rows: dict[Key, LevelRow] = {}
-        for guard in self._poller.fresh_answers():
-            for level in guard.levels:
-                row = LevelRow.of(
-                    level.consumed, level.limit, level.window_length, level.window_remaining
-                )
-                self._add_row(rows, self._key_of(guard, level), row)
-        now = time.monotonic()
-        with self._lock:
-            for key, (consumed, limit, seen_at) in list(self._soft_limits.items()):
-                if now - seen_at > SOFT_LIMIT_MEMORY:
-                    del self._soft_limits[key]
-                else:
-                    self._add_row(rows, key, LevelRow.of(consumed, limit))
+        hubs = (self, *others)
+        # Soft limits first: they are of tenants that make calls, should the series run out.
+        for levels in hubs:
+            for key, (consumed, limit, _) in levels._recent_soft_limits():
+                own_key = key if levels is self else self._tallies.own_key(self.series, key)
+                self._add_row(rows, own_key, LevelRow.of(consumed, limit))
+        for levels in hubs:
+            for guard in levels._poller.fresh_answers():
+                for level in guard.levels:
+                    row = LevelRow.of(
+                        level.consumed, level.limit, level.window_length, level.window_remaining
+                    )
+                    self._add_row(rows, self._key_of(guard, level), row)
         return rows
 
+    def _recent_soft_limits(self) -> list[tuple[Key, tuple[float, float, float]]]:
+        now = time.monotonic()
+        with self._lock:  # for no longer than this: callers take it, too
+            for key, (_, _, seen_at) in list(self._soft_limits.items()):
+                if now - seen_at > SOFT_LIMIT_MEMORY:
+                    del self._soft_limits[key]
+            return list(self._soft_limits.items())
+
     def _key_of(self, guard: PolledGuard, level: BudgetLevel) -> Key:
-        tallies = self._tallies
+        admission = self._admission
         pairs: Pairs = tuple(
             (semconv.LABELS[label], value)
             for label in guard.metric_labels
             if (value := name(getattr(level, label))) is not None
         )
         return (
-            tallies.labels(pairs),
-            tallies.value(semconv.GUARD_NAME, guard.guard_name),
-            tallies.value(semconv.RESOURCE, name(level.resource)),
-            tallies.value(semconv.WINDOW, name(level.window)),
-            tallies.value(semconv.UNIT, name(level.unit)),
+            admission.labels(pairs),
+            admission.value(semconv.GUARD_NAME, guard.guard_name),
+            admission.value(semconv.RESOURCE, name(level.resource)),
+            admission.value(semconv.WINDOW, name(level.window)),
+            admission.value(semconv.UNIT, name(level.unit)),
             semconv.SOURCE_GUARD,
         )
 
     def _add_row(self, rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:
-        key = self._tallies.admit(self._tallies.level_series, key)
+        key = self._admission.admit(self.series, key)
         present = rows.get(key)
         if present is None or _fullness(row) > _fullness(present):
             rows[key] = row

@@ -13,8 +13,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from otel_budget.contract import BudgetLevel
 
@@ -30,6 +33,8 @@ MAX_LEVELS: Final = 2_000
 #: Receives why a guard gave no levels, and the error if there is one.
 FailureReport = Callable[[str, BaseException | None], None]
 
+Levels = tuple[BudgetLevel, ...]
+
 
 @dataclass(slots=True, eq=False)
 class PolledGuard:
@@ -39,7 +44,7 @@ class PolledGuard:
     ask: Callable[[Any], Iterable[Any]]
     guard_name: str
     metric_labels: tuple[str, ...]
-    levels: tuple[BudgetLevel, ...] = ()
+    levels: Levels = ()
     asked_at: float = float("-inf")
     answered_at: float = float("-inf")
     busy: bool = False
@@ -111,7 +116,11 @@ class Poller:
             )
             while todo:
                 worker = _Worker(todo, self._report_failure)
-                worker.start()
+                try:
+                    worker.start()
+                except Exception as error:
+                    self._report_failure("no thread can be started", error)
+                    return
                 while worker.is_alive():
                     current = worker.guard
                     worker.join(deadline)
@@ -143,20 +152,36 @@ class _Worker(threading.Thread):
             try:
                 wrapper = guard.wrapper()
                 if wrapper is not None:
-                    guard.levels = _read(guard.ask(wrapper))
+                    guard.levels = _read(
+                        guard.ask(wrapper), partial(self._report_invalid, guard.guard_name)
+                    )
                     guard.answered_at = time.monotonic()
             except BaseException as error:
                 self._report_failure("budget_levels() failed", error)
             finally:
                 guard.busy = False
 
+    def _report_invalid(self, guard_name: str, why: str, error: BaseException | None) -> None:
+        # The guard's other levels are reported all the same.
+        self._report_failure(f"budget_levels() of {guard_name} has {why}", error)
 
-def _read(answer: Any) -> tuple[BudgetLevel, ...]:
+
+def _read(answer: Any, report_invalid: FailureReport) -> Levels:
     if inspect.iscoroutine(answer):
         answer.close()
         raise TypeError("budget_levels() must be a plain function, even on an async guard")
-    return tuple(
-        BudgetLevel(**level) if isinstance(level, Mapping) else level
-        for level in islice(answer, MAX_LEVELS)
-        if isinstance(level, BudgetLevel | Mapping)
-    )
+    levels = []
+    for level in islice(answer, MAX_LEVELS):
+        if isinstance(level, BudgetLevel):
+            levels.append(level)
+        elif isinstance(level, Mapping):
+            try:
+                levels.append(BudgetLevel(**level))
+            except ValidationError as error:
+                wrong = {str(part["loc"][0]) for part in error.errors(include_url=False)}
+                report_invalid(f"a level whose {', '.join(sorted(wrong))} cannot be read", error)
+            except Exception as error:
+                report_invalid("a level that cannot be read", error)
+        else:
+            report_invalid(f"a level of type {type(level).__name__}", None)
+    return tuple(levels)

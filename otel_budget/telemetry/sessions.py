@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -37,8 +38,40 @@ SOFT_LOG_INTERVAL: Final = 60.0
 #: Resources of one session whose last log event is remembered.
 _MAX_RESOURCES: Final = 32
 
-#: The id of the tracer provider, and the session id.
-SessionKey = tuple[int, str]
+
+class Namespace:
+    """The sessions of one tracer provider, told apart from those of any other.
+
+    It refers to the provider weakly: what a provider holds, such as finished spans, is not kept
+    for as long as its sessions are remembered.
+    """
+
+    __slots__ = ("__weakref__", "provider")
+
+    def __init__(self, provider: Any) -> None:
+        self.provider: Callable[[], Any]
+        try:
+            self.provider = weakref.ref(provider)
+        except TypeError:  # the host's own class, which has slots
+            self.provider = lambda: provider
+
+
+#: By the provider's id, which another provider may get once this one is gone.
+_namespaces: Final[weakref.WeakValueDictionary[int, Namespace]] = weakref.WeakValueDictionary()
+
+
+def namespace_of(provider: Any) -> Namespace | None:
+    """The namespace of a tracer provider; None is that of the global one."""
+    if provider is None:
+        return None
+    namespace = _namespaces.get(id(provider))
+    if namespace is None or namespace.provider() is not provider:
+        namespace = _namespaces[id(provider)] = Namespace(provider)
+    return namespace
+
+
+#: The namespace of the tracer provider, and the session id.
+SessionKey = tuple[Namespace | None, str]
 
 
 class _Session:

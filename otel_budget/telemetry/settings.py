@@ -5,29 +5,29 @@ They do not change; the state of one call is in `call.Call`.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
 
-from otel_budget import semconv
+from otel_budget import sanitize, semconv
 from otel_budget.contract.prices import PriceSource
 from otel_budget.contract.session_info import (
     UNKNOWN,
     SessionInfo,
     SessionInfoSource,
+    WrongSessionInfo,
     resolve,
     with_call_info,
 )
 from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
+from otel_budget.telemetry.sessions import Namespace
 from otel_budget.telemetry.tallies import Labels, Tallies
 
-#: The exceptions that the shield catches. KeyboardInterrupt and SystemExit are not the telemetry's
-#: own: a signal handler of the host raises them, wherever the host happens to be.
-SHIELDED: Final = (Exception, CancelledError)
+#: The exceptions that the shield around the telemetry catches.
+SHIELDED: Final = sanitize.SHIELDED
 
 #: Distinct SessionInfos whose identities are kept.
 _REMEMBERED: Final = 1_024
@@ -40,10 +40,9 @@ class Destination:
     tracer: Tracer
     logger: Logger
     hub: Hub
-    #: The id of the tracer provider that was given; 0 for the global one. Sessions are kept apart
-    #: by it.
-    tracer_provider_id: int = 0
-    #: Keeps the given providers alive, so that no other object gets their ids.
+    #: Of the tracer provider that was given; None for the global one.
+    namespace: Namespace | None = None
+    #: Keeps the given providers alive for as long as their guard.
     providers: tuple[Any, ...] = ()
 
 
@@ -127,6 +126,9 @@ class GuardSettings:
         """The `SessionInfo` of `session_id`; if its source raises, only `call_info` counts."""
         try:
             return resolve(self.session_info, session_id)
+        except WrongSessionInfo as error:
+            hub.report_failure(semconv.COMPONENT_SESSION_INFO, error, str(error))
+            return with_call_info(UNKNOWN)
         except SHIELDED as error:
             hub.report_failure(semconv.COMPONENT_SESSION_INFO, error)
             return with_call_info(UNKNOWN)
@@ -138,7 +140,7 @@ class GuardSettings:
             return last
         try:
             identity = self._identities.get(info)
-        except Exception:  # a field is not hashable
+        except SHIELDED:  # a field is not hashable
             return self._identity_of(info, tallies)
         if identity is None or identity.tallies is not tallies:
             if len(self._identities) >= _REMEMBERED:

@@ -28,6 +28,8 @@ VALUE_CAPS: Final = {
     semconv.WINDOW: 50,
     semconv.UNIT: 50,
 }
+#: Keys of another hub's whose translation is remembered: all that it can have at a time.
+_MAX_FOREIGN: Final = 2_000
 #: Amounts up to this need no check: no process lives long enough for their sum to reach int64.
 _LARGE: Final = 2**32
 
@@ -61,7 +63,15 @@ class Cell:
 class Series:
     """All series of one metric."""
 
-    __slots__ = ("_attributes", "_outcomes", "ceiling", "cells", "metric", "near_ceiling")
+    __slots__ = (
+        "_attributes",
+        "_outcomes",
+        "ceiling",
+        "cells",
+        "foreign",
+        "metric",
+        "near_ceiling",
+    )
 
     def __init__(self, metric: semconv.Metric) -> None:
         self.metric = metric
@@ -69,6 +79,8 @@ class Series:
         self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
         #: Whether the sum over all series is close to the ceiling.
         self.near_ceiling = False
+        #: Keys of another hub's, and what they are here.
+        self.foreign: dict[Key, Key] = {}
         self._attributes: dict[Key, dict[str, str]] = {}
         # The key's index of an attribute whose other values are exported as 0, and all its values.
         self._outcomes = next(
@@ -105,32 +117,30 @@ _ZEROS: Final = {
     semconv.TOKEN_TYPE: semconv.TOKEN_TYPES,
 }
 
-#: A series collection, a key in it, and the amount to add.
-Addition = tuple[Series, Key, float]
 
+class Admission:
+    """Which label sets, values and series metrics may have; all others become ``_other_``."""
 
-class Tallies:
-    """The sums of one hub: ``tallies[METRIC_COST]`` holds the series of that counter.
-
-    Args:
-        max_label_sets: How many distinct label sets are kept.
-    """
-
-    def __init__(self, max_label_sets: int) -> None:
-        self.max_label_sets = max_label_sets
+    def __init__(self) -> None:
         # Reentrant: a signal handler or a finalizer may run a guard on the thread that holds it.
         self._lock = threading.RLock()
         self._labels: dict[Pairs, Labels] = {}
-        self._other_labels: dict[tuple[str, ...], Labels] = {}
+        self._other: dict[tuple[str, ...], Labels] = {}
         self._values: dict[str, set[str]] = {attribute: set() for attribute in VALUE_CAPS}
-        self._series = {
-            metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
-        }
-        #: All gauges of levels share this set of series; only its keys are used.
-        self.level_series = Series(semconv.METRIC_UTILIZATION)
 
-    def __getitem__(self, counter: semconv.Metric) -> Series:
-        return self._series[counter]
+    # -- added by each kind ----------------------------------------------------------------
+    def has_room(self, label_sets: int) -> bool:
+        """Whether there may be more than `label_sets` label sets."""
+        raise NotImplementedError
+
+    def count_overflow(self, label: str, value: object) -> None:
+        """Count that `value` became ``_other_``.
+
+        Args:
+            label: An attribute, or ``labels`` or ``series``.
+            value: What was asked for.
+        """
+        raise NotImplementedError
 
     # -- limits on attributes --------------------------------------------------------------
     def labels(self, pairs: Pairs) -> Labels:
@@ -141,15 +151,16 @@ class Tallies:
         if labels is not None:
             return labels
         with self._lock:
-            if pairs in self._labels or len(self._labels) < self.max_label_sets:
+            if pairs in self._labels or self.has_room(len(self._labels)):
                 return self._labels.setdefault(pairs, Labels(pairs))
-            self._count_overflow(semconv.OVERFLOW_LABELS)
-            return self._other_labels_of(pairs)
+            self.count_overflow(semconv.OVERFLOW_LABELS, pairs)
+            return self.other_labels(pairs)
 
-    def _other_labels_of(self, pairs: Pairs) -> Labels:
+    def other_labels(self, pairs: Pairs) -> Labels:
+        """The label set with the names of `pairs` whose values are all ``_other_``."""
         names = tuple(name for name, _ in pairs)
         other = Labels(tuple((name, semconv.OTHER) for name in names))
-        return self._other_labels.setdefault(names, other)
+        return self._other.setdefault(names, other)
 
     def value(self, attribute: str, value: str | None) -> str | None:
         """`value` of a capped attribute, or ``_other_`` once its cap is reached."""
@@ -162,10 +173,57 @@ class Tallies:
             if value in admitted or len(admitted) < VALUE_CAPS[attribute]:
                 admitted.add(value)
                 return value
-            self._count_overflow(attribute)
+            self.count_overflow(attribute, value)
             return semconv.OTHER
 
-    def _count_overflow(self, label: str) -> None:
+    def admit(self, series: Series, key: Key) -> Key:
+        """The key to count `key` under. A new series starts at 0, as do its other outcomes."""
+        cells = series.cells
+        if key in cells:
+            return key
+        with self._lock:
+            family = series.family(key)
+            if len(cells) + len(family) > MAX_SERIES - _RESERVED:
+                self.count_overflow(semconv.OVERFLOW_SERIES, key)
+                capped = (
+                    semconv.OTHER if value is not None and attribute in VALUE_CAPS else value
+                    for attribute, value in zip(series.metric.attributes, key[1:], strict=True)
+                )
+                key = (self.other_labels(key[0].pairs), *capped)
+                family = series.family(key)
+            for member in (key, *family):
+                if member not in cells:
+                    cells[member] = Cell()
+            return key
+
+
+#: A series collection, a key in it, and the amount to add.
+Addition = tuple[Series, Key, float]
+
+
+class Tallies(Admission):
+    """The sums of one hub: ``tallies[METRIC_COST]`` holds the series of that counter.
+
+    Args:
+        max_label_sets: How many distinct label sets are kept.
+    """
+
+    def __init__(self, max_label_sets: int) -> None:
+        super().__init__()
+        self.max_label_sets = max_label_sets
+        self._series = {
+            metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
+        }
+
+    def __getitem__(self, counter: semconv.Metric) -> Series:
+        return self._series[counter]
+
+    def has_room(self, label_sets: int) -> bool:
+        """Whether there may be more than `label_sets` label sets."""
+        return label_sets < self.max_label_sets
+
+    def count_overflow(self, label: str, value: object) -> None:
+        """Count that `value` became ``_other_``; a value that comes again counts again."""
         self.add([(self[semconv.METRIC_LABEL_OVERFLOWS], (NO_LABELS, label), 1)])
 
     # -- counting --------------------------------------------------------------------------
@@ -189,26 +247,35 @@ class Tallies:
         series.near_ceiling = total + amount > series.ceiling / 2
         return min(amount, max(0, series.ceiling - total))
 
-    def admit(self, series: Series, key: Key) -> Key:
-        """The key to count `key` under. A new series starts at 0, as do its other outcomes."""
-        cells = series.cells
-        if key in cells:
-            return key
-        with self._lock:
-            family = series.family(key)
-            if len(cells) + len(family) > MAX_SERIES - _RESERVED:
-                capped = (
-                    semconv.OTHER if value is not None and attribute in VALUE_CAPS else value
-                    for attribute, value in zip(series.metric.attributes, key[1:], strict=True)
-                )
-                key = (self._other_labels_of(key[0].pairs), *capped)
-                family = series.family(key)
-                self._count_overflow(semconv.OVERFLOW_SERIES)
-            for member in (key, *family):
-                if member not in cells:
-                    cells[member] = Cell()
-            return key
+    # -- another hub's ---------------------------------------------------------------------
+    def take_over(self, other: Tallies, counter: semconv.Metric) -> None:
+        """Move the sums of another hub's counter here, where one cap holds for both."""
+        series = self[counter]
+        moved: list[tuple[Key, float]] = []
+        with other._lock:
+            for key, cell in other[counter].cells.items():
+                if cell.value or key not in series.foreign:
+                    moved.append((key, cell.value))
+                    cell.value = 0
+        self.add([(series, self.own_key(series, key), amount) for key, amount in moved])
 
+    def own_key(self, series: Series, key: Key) -> Key:
+        """What a key of another hub's series is in `series`."""
+        own = series.foreign.get(key)
+        if own is None:
+            if len(series.foreign) >= _MAX_FOREIGN:
+                series.foreign.clear()
+            values = zip(series.metric.attributes, key[1:], strict=True)
+            own = series.foreign[key] = (
+                self.labels(key[0].pairs),
+                *(
+                    self.value(attribute, value) if attribute in VALUE_CAPS else value
+                    for attribute, value in values
+                ),
+            )
+        return own
+
+    # -- reading ---------------------------------------------------------------------------
     def read(self, series: Series) -> Sequence[tuple[dict[str, str], float]]:
         """The attributes and the sum of every series of a metric."""
         with self._lock:

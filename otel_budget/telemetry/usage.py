@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from otel_budget import semconv
 from otel_budget.contract.interpretation import Measurement, Price, measure, price
@@ -12,6 +12,8 @@ from otel_budget.log_once import log_once
 from otel_budget.telemetry.call import Call
 from otel_budget.telemetry.settings import SHIELDED
 from otel_budget.telemetry.tallies import Addition
+
+_UNREAD: Final = Measurement(malformed=True)
 
 
 class UsageRecord(Call):
@@ -24,6 +26,8 @@ class UsageRecord(Call):
 
     def identify(self) -> None:
         """Identify the call, and read the usage before the guard may change it."""
+        # First: whatever fails below, the call is closed and counted.
+        self._measurement = _UNREAD
         super().identify()
         provider = self.identity.attributes.get(semconv.PROVIDER)
         self._measurement = measure(self.argument(1, "usage"), provider)
@@ -47,6 +51,8 @@ class UsageRecord(Call):
         if self.records_span:
             attributes.update(_attributes(measurement, cost))
         self.end_span(attributes, error)
+        if self.answer is not None:
+            self.warned_about_awaitable()
         if self.is_counted:
             self._count(measurement, cost, decision, seconds, error)
             self._warn_about_missing_info(cost)

@@ -16,7 +16,7 @@ from otel_budget import Allow, BudgetLevel, Deny, SoftLimit, TokenUsage
 
 WINGS = ("contract", "telemetry", "guards", "runtime")
 #: What is counted or waited for in place.
-CHANGING = {"Deadline", "_Account", "PolledGuard"}
+CHANGING = {"Deadline", "PolledGuard", "_Account", "_Snapshot"}
 
 
 def _dataclasses() -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -114,4 +115,82 @@ def test_promise_7_sums_saturate_at_int64(backend: Backend) -> None:
     for span in backend.spans("budget.record_after_llm"):
         assert span.attributes["budget.session.tokens"] <= 2**63 - 1
         assert span.attributes["budget.session.cost"] < float("inf")
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+class Lying(str):
+    """Text that answers everything about itself wrongly, or not at all."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _: Any) -> str:
+        return Lying(str(self))
+
+    def __str__(self) -> str:
+        return self
+
+    def isascii(self) -> bool:
+        raise RuntimeError("no answer")
+
+    encode = isascii  # type: ignore[assignment]
+
+
+class Cancelled(dict[str, Any]):
+    def get(self, *_: Any) -> Any:
+        raise asyncio.CancelledError
+
+
+class NoClass:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+def test_promise_7_a_str_that_lies_about_its_length_is_capped_all_the_same(
+    backend: Backend, make: Make
+) -> None:
+    long = Lying("é" * 5_000)
+    info = SessionInfo(long, long, long, long, long, long)
+    for answer in (make.deny(long, long), make.soft(long, message=long)):
+        guard = backend.instrument(make.guard(answer), session_info=info, name=long)
+        make.call(guard, "check_before_llm", long, 1)
+        make.call(guard, "check_before_tool", long, long)
+        make.call(guard, "record_after_llm", long, make.usage())
+    assert backend.encode()
+    assert backend.value("budget.threshold_hits") == 4
+    assert backend.value("budget.calls") == 2
+    assert backend.value("budget.telemetry.errors") == 0
+    labels = {
+        value
+        for metric in backend.collect().values()
+        for point in metric.data.data_points
+        for value in point.attributes.values()
+    }
+    attributes = {value for span in backend.spans() for value in span.attributes.values()}
+    assert "é" * 255 + "…" in labels & attributes
+    for text in labels | attributes:
+        assert not isinstance(text, str) or (type(text) is str and len(text) <= 256)
+
+
+@pytest.mark.parametrize("part", ["session", "label", "estimate", "answer", "usage"])
+def test_promise_7_a_part_that_cannot_be_read_costs_no_call(
+    backend: Backend, make: Make, part: str
+) -> None:
+    unreadable = Cancelled() if part in {"answer", "usage"} else NoClass()
+    info = SessionInfo(tenant=unreadable if part == "label" else "acme")  # type: ignore[arg-type]
+    guard = make.guard(unreadable if part == "answer" else make.allow)
+    observed = backend.instrument(guard, session_info=info)
+    session = unreadable if part == "session" else "s"
+    estimate = unreadable if part == "estimate" else 10
+    assert make.call(observed, "check_before_llm", session, estimate) is guard.answer
+    usage = unreadable if part == "usage" else make.usage()
+    assert make.call(observed, "record_after_llm", session, usage) is guard.answer
+    decision = "malformed" if part == "answer" else "allow"
+    assert backend.value("budget.decisions", budget__decision=decision) == 1
+    assert backend.value("budget.calls") == 1
+    assert backend.value("budget.tokens") == (0 if part == "usage" else 120)
+    assert backend.value("budget.guard.duration") == 2
+    assert len(backend.spans()) == 2
+    assert backend.encode()
     assert backend.value("budget.telemetry.errors") == 0

@@ -120,8 +120,37 @@ def test_promise_8_sessions_are_bounded(backend: Backend) -> None:
     assert MAX_SESSIONS == 10_000
     sessions = destination.hub.sessions
     for number in range(11_000):
-        sessions.spend((0, f"s{number}"), 0.1, 1)
+        sessions.spend((None, f"s{number}"), 0.1, 1)
     assert len(sessions._sessions) == 10_000
+
+
+def test_promise_8_with_traces_and_no_metrics_no_span_is_kept() -> None:
+    python("""
+import gc
+from opentelemetry import metrics, trace
+from support.backend import Backend
+from support.guards import SyncScript
+from otel_budget import instrument
+
+b = Backend()
+trace.set_tracer_provider(b.tracer_provider)
+guard = instrument(SyncScript({"decision": "allow"}), prices=None)
+def call(n):
+    for _ in range(n):
+        guard.check_before_llm("s", 1)
+def spans():
+    gc.collect()
+    return sum(type(item).__name__ == "_Span" for item in gc.get_objects())
+
+call(1_000)
+b.span_exporter.clear()
+assert spans() == 0, spans()
+metrics.set_meter_provider(b.meter_provider)
+assert b.value("budget.guard.duration") == b.value("budget.decisions") == 1_000
+call(10)  # these have their spans, for exemplars
+assert spans() == 10, spans()
+assert b.value("budget.guard.duration") == b.value("budget.decisions") == 1_010
+""")
 
 
 # -- forks ---------------------------------------------------------------------------------

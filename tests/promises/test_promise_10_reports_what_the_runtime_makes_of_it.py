@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
 import pytest
 
 from support.backend import Backend
-from support.guards import CHECKS, RUBBISH, Make, Refused, SyncScript, outcome
+from support.guards import CHECKS, METHODS, RUBBISH, Make, Refused, SyncScript, outcome, run
 
 
 async def _coroutine() -> None: ...
@@ -29,11 +30,38 @@ def test_promise_10_what_the_runtime_rejects_is_malformed(
     assert {s.attributes["error.type"] for s in backend.spans()} == {"malformed"}
 
 
-def test_promise_10_a_coroutine_from_a_sync_guard_is_malformed(backend: Backend) -> None:
-    coroutine = _coroutine()
-    assert backend.instrument(SyncScript(coroutine)).check_before_llm("s", 1) is coroutine
-    coroutine.close()
-    assert backend.span().attributes["budget.decision"] == "malformed"
+@pytest.mark.parametrize("method", METHODS)
+def test_promise_10_an_awaitable_from_a_guard_that_looked_sync_is_named_as_such(
+    backend: Backend, caplog: Any, recwarn: Any, method: str
+) -> None:
+    class Decorated:
+        """An async guard behind a plain decorator."""
+
+        def __init__(self) -> None:
+            self.given: list[Any] = []
+
+        def answer(self, *_: Any) -> Any:
+            self.given.append(_coroutine())
+            return self.given[-1]
+
+        check_before_llm = check_before_tool = record_after_llm = answer
+
+    inner = Decorated()
+    guard = backend.instrument(inner, name="decorated")
+    for _ in range(2):
+        answer = getattr(guard, method)("s", 1)
+        assert answer is inner.given[-1]
+        assert run(answer) is None  # it was neither awaited nor closed
+    (message,) = [r.getMessage() for r in caplog.records if "awaitable" in r.getMessage()]
+    assert "decorated returned an awaitable" in message
+    assert f"{method}: make it `async def`" in message
+    assert not [r for r in caplog.records if "rejects" in r.getMessage()]
+    if method in CHECKS:
+        assert {s.attributes["budget.decision"] for s in backend.spans()} == {"malformed"}
+    del answer
+    inner.given.clear()
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @pytest.mark.parametrize("method", CHECKS)

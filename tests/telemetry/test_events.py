@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from opentelemetry._logs import SeverityNumber
 
+from otel_budget import SoftLimit
 from support.backend import Backend
 from support.guards import Make, SyncScript
 from support.schema import WHO, instrumented
@@ -139,3 +142,38 @@ def test_the_events_option_decides_where_hits_are_written(
     instrumented(backend, SyncScript(deny), events=option).check_before_llm("s", 1)
     assert (len(backend.span().events), len(backend.logs())) == (span_events, log_events)
     assert backend.value("budget.threshold_hits") == 1
+
+
+class MoneyLimit(SoftLimit):
+    consumed: Decimal  # type: ignore[assignment]
+    limit: Decimal  # type: ignore[assignment]
+
+
+SOFT = SoftLimit(resource="usd", consumed=1, limit=2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "consumed", "limit"),
+    [
+        (SOFT.model_copy(update={"consumed": Decimal("1.5")}), 1.5, 2.0),
+        (MoneyLimit(resource="usd", consumed="1.5", limit="2"), 1.5, 2.0),
+        (SoftLimit.model_construct(resource="usd", consumed=2**70, limit=2**71), 2.0**70, 2.0**71),
+        (SoftLimit.model_construct(resource="usd", consumed=Fraction(3, 2), limit=True), 1.5, 1.0),
+    ],
+    ids=["copy", "subclass", "beyond int64", "fraction"],
+)  # fmt: skip
+def test_a_soft_limit_of_other_numbers_is_carried_as_floats(
+    backend: Backend, answer: Any, consumed: float, limit: float
+) -> None:
+    guard = backend.instrument(SyncScript(answer))
+    assert guard.check_before_llm("s", 1) is answer
+    assert backend.value("budget.decisions", budget__decision="soft_limit") == 1
+    assert backend.value("budget.threshold_hits") == 1
+    span, (record,) = backend.span(), backend.logs()
+    for attributes in (span.attributes, span.events[0].attributes, record.attributes):
+        assert (attributes["budget.consumed"], attributes["budget.limit"]) == (consumed, limit)
+        assert type(attributes["budget.consumed"]) is type(attributes["budget.limit"]) is float
+    assert span.attributes["budget.utilization"] == consumed / limit
+    assert backend.series("budget.consumed")[0][1] == consumed
+    assert backend.encode()
+    assert backend.value("budget.telemetry.errors") == 0

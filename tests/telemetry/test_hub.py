@@ -6,12 +6,14 @@ The global providers can be set once per process, so these cases run in fresh in
 from __future__ import annotations
 
 import textwrap
+import threading
 import time
 
 import pytest
 
+from otel_budget import BudgetLevel
 from otel_budget.telemetry import hub as hub_module
-from otel_budget.telemetry.hubs import hub_for
+from otel_budget.telemetry.hubs import hub_for, poll_levels
 from support.backend import Backend
 from support.guards import SyncScript
 from support.processes import python
@@ -103,6 +105,51 @@ CASES = {
         g = guard("a"); call(g)
         use_globally()
         call(g, h); expect(5, "ab")
+    """,
+    "two hubs in one provider stay below the SDK's cap": """
+        from otel_budget import call_info
+        class Tenants(SyncScript):
+            def __init__(self, name):
+                super().__init__({"decision": "soft", "resource": name, "consumed": 1, "limit": 2})
+                self.name = name
+            def budget_levels(self):
+                return [BudgetLevel(f"r{n % 80}", 1, 2, tenant=f"{self.name}{n // 80}")
+                        for n in range(1_600)]
+        def tenants(name, **options):
+            plain = SyncScript(Tenants(name).answer)
+            return [instrument(each, name=name, prices=None, max_label_sets=1_000, **options)
+                    for each in (Tenants(name), plain)]
+        def tell(guards, name, calls):
+            for n in range(200):
+                with call_info(tenant=f"{name}{n}", model="m"):
+                    for each in guards:
+                        for _ in range(calls):
+                            each.check_before_llm("s", 3)
+        g = tenants("a"); tell(g, "a", 2)
+        h = tenants("b", meter_provider=b.meter_provider); tell(h, "b", 1)
+        use_globally()
+        poll_levels(20)
+        counted = 1_200
+        overflows = []
+        for _ in range(3):
+            tell(g, "a", 1); counted += 400
+            found = b.collect()
+            for name, metric in found.items():
+                points = metric.data.data_points
+                attributes = [frozenset(p.attributes.items()) for p in points]
+                assert len(points) <= 1_800, (name, len(points))
+                assert len(set(attributes)) == len(points), name
+                assert not [p for p in points if "otel.metric.overflow" in p.attributes], name
+            value = lambda name: sum(p.value for p in found[name].data.data_points)
+            assert value("budget.decisions") == value("budget.threshold_hits") == counted
+            assert value("budget.estimated_tokens") == 3 * counted
+            resources = {p.attributes["budget.resource"]
+                         for p in found["budget.consumed"].data.data_points}
+            assert {"a", "b", "r0", "r79"} <= resources, resources
+            tenants = {p.attributes["budget.tenant"]
+                       for p in found["budget.decisions"].data.data_points}
+            assert {"a0", "b0", "_other_"} <= tenants
+        assert "budget.telemetry.errors" not in found
     """,
     "two explicit providers": """
         c = Backend()
@@ -264,3 +311,28 @@ def test_a_half_full_queue_is_drained_between_collections(
         calls += 1
     assert backend.value("budget.guard.duration") == calls
     assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_a_thread_that_cannot_be_started_costs_levels_until_one_can(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Levels(SyncScript):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [BudgetLevel("usd", 1, 2)]
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        guard = backend.instrument(Levels({"decision": "allow"}))
+        guard.check_before_llm("s", 1)
+        poll_levels()
+        assert backend.value("budget.decisions") == 1
+        assert backend.series("budget.consumed") == []
+        assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 2
+    deadline = time.monotonic() + 20
+    while not backend.series("budget.consumed"):  # a collection wakes the thread
+        assert time.monotonic() < deadline, "no thread is started any more"
+        time.sleep(0.01)
+    assert guard.check_before_llm("s", 1) == {"decision": "allow"}

@@ -10,6 +10,7 @@ import pytest
 from otel_budget import BudgetGate, SessionInfo, call_info
 from otel_budget.telemetry.levels import Levels
 from otel_budget.telemetry.polling import Poller
+from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.telemetry.tallies import Tallies
 from otel_budget.telemetry.usage import UsageRecord
 from support.backend import Backend
@@ -114,8 +115,8 @@ def test_only_a_guard_with_a_trace_provider_of_its_own_has_sessions_of_its_own(
 ) -> None:
     own = backend.instrument(SyncScript())
     shared = backend.instrument(SyncScript(), tracer_provider=None)
-    told = [guard._otel_budget_settings.destination.tracer_provider_id for guard in (own, shared)]
-    assert told == [id(backend.tracer_provider), 0]
+    namespaces = [guard._otel_budget_settings.destination.namespace for guard in (own, shared)]
+    assert namespaces == [namespace_of(backend.tracer_provider), None]
     shared.check_before_llm("s", 1)
     assert backend.spans() == []
     own.check_before_llm("s", 1)

@@ -35,6 +35,7 @@ class Mixed:
         (SyncScript(), {"late_after": "soon"}, TypeError, "late_after"),
         (SyncScript(), {"late_after": float("nan")}, ValueError, "late_after"),
         (SyncScript(), {"prices": "free"}, TypeError, "prices"),
+        (SyncScript, {}, TypeError, r"SyncScript is a class.*SyncScript\(…\)"),
     ],
 )
 def test_a_wrong_guard_or_option_is_a_clear_error(

@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from otel_budget import BudgetGuard, BudgetLevel, semconv
+from otel_budget import BudgetGuard, BudgetLevel, call_info, semconv
 from otel_budget.telemetry import levels as levels_module
 from otel_budget.telemetry import polling
 from otel_budget.telemetry.hubs import poll_levels
@@ -310,3 +311,82 @@ def test_every_gauge_of_the_schema_reads_a_field_of_its_own() -> None:
     assert set(GAUGES) == {metric for metric in semconv.METRICS if metric.kind == "gauge"}
     row = LevelRow(*range(len(fields(LevelRow))))
     assert sorted(value_of(row) for value_of in GAUGES.values()) == list(range(len(GAUGES)))
+
+
+def _tenants(backend: Backend, metric: str) -> set[str]:
+    return {attributes["budget.tenant"] for attributes, _ in backend.series(metric)}
+
+
+def test_idle_budgets_take_no_place_from_a_tenant_that_makes_calls(backend: Backend) -> None:
+    guard = backend.instrument(
+        LeveledGuard(lambda: [_level(tenant=f"idle-{number}") for number in range(200)])
+    )
+    poll_levels(20)
+    for _ in range(3):
+        assert len(_tenants(backend, "budget.consumed")) == 101
+    with call_info(tenant="live"):
+        guard.check_before_llm("s", 1)
+    assert _tenants(backend, "budget.decisions") == {"live"}
+    # Each collection asks for the same tenants again; each of the 100 beyond the cap counts once.
+    assert backend.value("budget.label_overflows", budget__label="labels") == 100
+
+
+def test_levels_are_read_once_per_collection(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[None] = []
+    rows = Levels.rows
+
+    def counted(levels: Levels, *args: Any) -> Any:
+        reads.append(None)
+        return rows(levels, *args)
+
+    monkeypatch.setattr(Levels, "rows", counted)
+    answers = itertools.count(1)
+    guard = backend.instrument(LeveledGuard(lambda: [_level("usd", next(answers), 10)]))
+    for collection in range(1, 4):
+        poll_levels()
+        gauges = backend.collect()
+        (consumed,) = gauges["budget.consumed"].data.data_points
+        (used,) = gauges["budget.utilization"].data.data_points
+        assert used.value == consumed.value / 10
+        assert len(reads) == collection
+    del guard
+
+
+@pytest.mark.parametrize(
+    ("invalid", "why"),
+    [
+        ({"resource": "usd", "consumed": float("nan"), "limit": 1}, "whose consumed cannot"),
+        ({"resource": "usd", "consumed": 1, "limit": 1, "colour": "red"}, "whose colour cannot"),
+        ({7: "usd"}, "that cannot be read"),
+        ("rubbish", "of type str"),
+    ],
+    ids=["nan", "unknown key", "no text as key", "text"],
+)
+def test_an_invalid_level_costs_itself_alone(
+    backend: Backend, caplog: Any, invalid: Any, why: str
+) -> None:
+    guard = backend.instrument(
+        LeveledGuard(lambda: [_level("a"), invalid, {"resource": "b", "consumed": 2, "limit": 3}]),
+        name="partly",
+    )
+    poll_levels()
+    poll_levels()
+    assert _resources(backend) == {"a": 4, "b": 2}
+    assert backend.value("budget.telemetry.errors", budget__component="budget_levels") >= 2
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "budget_levels() of partly has a level" in message
+    assert why in message
+    del guard
+
+
+def test_a_level_that_was_never_validated_is_reported_as_floats(backend: Backend) -> None:
+    level = _level("usd", 1, 2)
+    object.__setattr__(level, "consumed", Decimal("1.5"))
+    guard = backend.instrument(LeveledGuard(lambda: [level, _level("other")]))
+    poll_levels()
+    assert _resources(backend) == {"usd": 1.5, "other": 4}
+    assert _resources(backend, "budget.utilization") == {"usd": 0.75, "other": 0.8}
+    assert backend.value("budget.telemetry.errors") == 0
+    del guard

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from importlib.metadata import version
 from typing import Any
 
@@ -327,3 +329,17 @@ def test_label_overflows_name_the_label(backend: Backend) -> None:
     tools = {a["budget.tool.name"] for a, _ in backend.series("budget.threshold_hits")}
     assert len(tools) == 101
     assert backend.value("budget.threshold_hits", budget__tool__name="_other_") == 50
+
+
+@pytest.mark.parametrize(
+    ("estimate", "tokens"),
+    [(10.25, 10), (10.75, 11), (Decimal("99.5"), 100), (Fraction(7, 2), 4), (-0.75, 0), ("9", 0)],
+)
+def test_an_estimate_that_is_no_whole_number_is_rounded(
+    backend: Backend, make: Make, estimate: Any, tokens: int
+) -> None:
+    guard = backend.instrument(make.guard(make.allow))
+    make.call(guard, "check_before_llm", "s", estimate)
+    assert backend.value("budget.estimated_tokens") == tokens
+    attributes = backend.span().attributes
+    assert attributes.get("budget.estimated_prompt_tokens", 0) == tokens

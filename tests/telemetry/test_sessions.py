@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
+import weakref
 from typing import Any
 
 import pytest
 from opentelemetry import baggage, context
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_budget.telemetry import sessions as sessions_module
 from support.backend import Backend
@@ -202,3 +206,35 @@ def test_running_totals_are_kept_per_session(backend: Backend, make: Make) -> No
         (120, pytest.approx(120e-6)),
         (240, pytest.approx(240e-6)),
     ]
+
+
+def test_a_providers_sessions_are_not_those_of_one_that_is_gone(backend: Backend) -> None:
+    """A new provider often gets the address of the last one."""
+    addresses = set()
+    for _ in range(30):
+        tracer_provider, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+        tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
+        addresses.add(id(tracer_provider))
+        guard = backend.instrument(SyncScript(ALLOW), tracer_provider=tracer_provider)
+        guard.check_before_llm("s", 1)
+        exported = exporter.get_finished_spans()
+        assert [span.name for span in exported] == ["budget.session", "budget.check_before_llm"]
+        assert exported[1].parent == exported[0].context
+        gone = weakref.ref(tracer_provider)
+        del guard, tracer_provider, exporter, exported
+        gc.collect()
+        assert gone() is None, "its sessions keep a provider alive"
+    if len(addresses) == 30:
+        pytest.skip("no provider got the address of another")
+
+
+def test_guards_of_one_provider_share_its_sessions(backend: Backend) -> None:
+    class Slotted:  # cannot be referred to weakly
+        __slots__ = ("get_tracer",)
+
+    slotted = Slotted()
+    slotted.get_tracer = backend.tracer_provider.get_tracer
+    for provider in (slotted, slotted, backend.tracer_provider, backend.tracer_provider):
+        guard = backend.instrument(SyncScript(ALLOW), tracer_provider=provider)
+        guard.check_before_llm("s", 1)
+    assert len(backend.roots()) == 2
