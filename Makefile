@@ -70,6 +70,7 @@ ci-needs: examples
 	@dashboards/web/setup.sh
 	@examples/setup.sh
 
+include tests/Makefile.mk
 include collector/Makefile.mk
 include dashboards/Makefile.mk
 include examples/Makefile.mk

@@ -10,6 +10,7 @@ The public names are those below and those of `otel_budget.guards`, `otel_budget
 
 from otel_budget.contract import (
     Allow,
+    AsyncGuardProtocol,
     BudgetDecision,
     BudgetExhausted,
     BudgetGuard,
@@ -19,6 +20,7 @@ from otel_budget.contract import (
     NoopBudgetGuard,
     SoftLimit,
     SyncBudgetGuard,
+    SyncGuardProtocol,
     TokenUsage,
 )
 from otel_budget.contract.genai_prices import GenAIPrices
@@ -31,6 +33,7 @@ from otel_budget.version import __version__
 
 __all__ = [
     "Allow",
+    "AsyncGuardProtocol",
     "BudgetDecision",
     "BudgetExhausted",
     "BudgetGate",
@@ -45,6 +48,7 @@ __all__ = [
     "SessionInfo",
     "SoftLimit",
     "SyncBudgetGuard",
+    "SyncGuardProtocol",
     "TokenUsage",
     "__version__",
     "call_info",

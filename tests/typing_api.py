@@ -1,7 +1,10 @@
-"""Hosts as they use the public API. A test runs this file and checks it with mypy --strict.
+"""Hosts as they use the public API.
 
-Lines with an ``ignore`` must be errors: mypy is set to complain about an ignore without one.
+Tests run this file and check it with mypy and pyright, both strict. Lines with an ``ignore`` must
+be errors: both are set to complain about an ignore without one.
 """
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 

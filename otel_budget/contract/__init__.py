@@ -21,12 +21,19 @@ from otel_budget.contract.decisions import (
     Proceeds,
     SoftLimit,
 )
-from otel_budget.contract.guards import BudgetGuard, NoopBudgetGuard, SyncBudgetGuard
+from otel_budget.contract.guards import (
+    AsyncGuardProtocol,
+    BudgetGuard,
+    NoopBudgetGuard,
+    SyncBudgetGuard,
+    SyncGuardProtocol,
+)
 from otel_budget.contract.levels import BudgetLevel
 from otel_budget.contract.usage import TokenUsage
 
 __all__ = [
     "Allow",
+    "AsyncGuardProtocol",
     "BudgetDecision",
     "BudgetExhausted",
     "BudgetGuard",
@@ -38,6 +45,7 @@ __all__ = [
     "Proceeds",
     "SoftLimit",
     "SyncBudgetGuard",
+    "SyncGuardProtocol",
     "TokenUsage",
 ]
 

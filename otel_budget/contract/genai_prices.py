@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -21,6 +23,10 @@ _PROVIDERS: Final = {
     "moonshot_ai": "moonshotai",
     "x_ai": "x-ai",
 }
+#: How to get a version that is known to work.
+INSTALL: Final = "pip install 'otel-budget[prices]'"
+#: The oldest version with the look-ups used here. The extra asks for newer prices.
+_OLDEST: Final = "0.0.51"
 #: Distinct (model, provider) pairs kept. Model names can come from outside.
 _REMEMBERED: Final = 1024
 
@@ -36,14 +42,25 @@ class GenAIPrices:
 
     Raises:
         ModuleNotFoundError: genai-prices is not installed.
+        ImportError: The installed genai-prices is too old, or cannot be imported.
     """
 
     def __init__(self) -> None:
+        version = installed_version()
+        if version is not None and _is_too_old(version):
+            raise ImportError(
+                f"GenAIPrices needs genai-prices {_OLDEST} or newer, and {version} is installed: "
+                f"{INSTALL}"
+            )
         try:
             from genai_prices.data_snapshot import get_snapshot
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "GenAIPrices needs the package genai-prices: pip install 'otel-budget[prices]'"
+        except ImportError as error:
+            if version is None and isinstance(error, ModuleNotFoundError):
+                raise ModuleNotFoundError(
+                    f"GenAIPrices needs the package genai-prices: {INSTALL}"
+                ) from error
+            raise ImportError(
+                f"GenAIPrices cannot import genai-prices {version} ({error}): {INSTALL}"
             ) from error
         self._get_snapshot = get_snapshot
         self._snapshot = get_snapshot()
@@ -98,6 +115,22 @@ class GenAIPrices:
         if seller is None:
             return None
         return seller.find_model(name, all_providers=providers)
+
+
+def installed_version() -> str | None:
+    """The version of genai-prices that is installed, or None if it is not known."""
+    try:
+        return importlib.metadata.version("genai-prices") or None
+    except Exception:  # not installed, or what is there has no readable metadata
+        return None
+
+
+def _is_too_old(version: str) -> bool:
+    """Whether `version` is older than what is used here; one without numbers is not."""
+    numbers, oldest = (
+        [int(number) for number in re.findall(r"\d+", text)[:3]] for text in (version, _OLDEST)
+    )
+    return bool(numbers) and numbers < oldest
 
 
 _Tokens = tuple[int, int, int, int]

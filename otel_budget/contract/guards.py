@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from otel_budget.contract.decisions import Allow, BudgetDecision
 from otel_budget.contract.usage import TokenUsage
@@ -61,6 +62,59 @@ class NoopBudgetGuard(BudgetGuard):
 
 
 # -- any object with these methods -----------------------------------------------------------
+class SyncGuardProtocol(Protocol):
+    """Any synchronous guard, for annotations: `SyncBudgetGuard` or any object with these methods.
+
+    The methods are called with positional arguments, so their parameters can have any names. A
+    check answers a decision, a dict in a3s-code's form, or None, which allows. `record_after_llm`
+    receives `TokenUsage`, or a dict with the same fields: annotate the one that your runtime sends.
+
+    A protocol has no optional methods. A guard that has only some of them works without this
+    annotation; to be accepted by it as well, it derives from `SyncBudgetGuard`, whose methods allow
+    everything.
+    """
+
+    def check_before_llm(
+        self, session_id: str, estimated_prompt_tokens: int, /
+    ) -> BudgetDecision | Mapping[str, Any] | None:
+        """See `BudgetGuard.check_before_llm`."""
+        ...
+
+    def record_after_llm(self, session_id: str, usage: Any, /) -> None:
+        """See `BudgetGuard.record_after_llm`."""
+        ...
+
+    def check_before_tool(
+        self, session_id: str, tool_name: str, /
+    ) -> BudgetDecision | Mapping[str, Any] | None:
+        """See `BudgetGuard.check_before_tool`."""
+        ...
+
+
+class AsyncGuardProtocol(Protocol):
+    """Any async guard, for annotations: `BudgetGuard` or any object with these methods.
+
+    What `SyncGuardProtocol` says of arguments, answers and missing methods holds here too; the base
+    class with the missing methods is `BudgetGuard`. All three are ``async def``.
+    """
+
+    async def check_before_llm(
+        self, session_id: str, estimated_prompt_tokens: int, /
+    ) -> BudgetDecision | Mapping[str, Any] | None:
+        """See `BudgetGuard.check_before_llm`."""
+        ...
+
+    async def record_after_llm(self, session_id: str, usage: Any, /) -> None:
+        """See `BudgetGuard.record_after_llm`."""
+        ...
+
+    async def check_before_tool(
+        self, session_id: str, tool_name: str, /
+    ) -> BudgetDecision | Mapping[str, Any] | None:
+        """See `BudgetGuard.check_before_tool`."""
+        ...
+
+
 _METHODS: Final = ("check_before_llm", "record_after_llm", "check_before_tool")
 
 

@@ -7,11 +7,13 @@ difference of running totals. An unknown cost is None, never 0.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
-from otel_budget.contract.genai_prices import GenAIPrices
+from otel_budget.contract.genai_prices import INSTALL, GenAIPrices, installed_version
+from otel_budget.log_once import log_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,17 +101,47 @@ class _RateCard:
         return None if rates is None else rates.cost_usd(model, provider, **tokens)
 
 
-@cache  # imported once, with look-ups that all guards share
-def _genai_prices() -> GenAIPrices:
-    return GenAIPrices()
+@cache  # asked for once, with look-ups that all guards share
+def _installed_prices() -> GenAIPrices | None:
+    """genai-prices, or None if it is not installed or if what is installed cannot be used."""
+    try:
+        if importlib.util.find_spec("genai_prices") is None:
+            return None
+        prices = GenAIPrices()
+        # A version that looks up or multiplies in another way fails here, and not on every call.
+        prices.cost_usd("gpt-4o", "openai", **_ONE_CALL)
+    except Exception as error:  # whatever is there under this name
+        log_once(logging.WARNING, _unusable(error), error)
+        return None
+    return prices
+
+
+_ONE_CALL: Final = {
+    "input_tokens": 1,
+    "output_tokens": 1,
+    "cache_read_tokens": 1,
+    "cache_write_tokens": 1,
+}
+
+
+def _unusable(error: Exception) -> str:
+    """What to log of an installed genai-prices that cannot be used."""
+    reason = str(error)
+    if not isinstance(error, ImportError):  # these name the version and what to do
+        version = installed_version() or "of an unknown version"
+        reason = (
+            f"genai-prices {version} cannot be used ({type(error).__name__}: {error}): {INSTALL}"
+        )
+    return f"otel-budget prices no calls: {reason}, or pass prices=FlatRates(…)."
 
 
 def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | None:
     """The price source that a ``prices=`` argument means.
 
     Args:
-        prices: ``"auto"`` is genai-prices if it is installed, else None; a `PriceSource` or None
-            is returned unchanged.
+        prices: ``"auto"`` is genai-prices if it is installed, else None (if it is there and cannot
+            be used, because it is too old, that is logged once); a `PriceSource` or None is
+            returned unchanged.
 
     Raises:
         TypeError: `prices` is something else.
@@ -117,9 +149,7 @@ def price_source(prices: PriceSource | Literal["auto"] | None) -> PriceSource | 
     if prices is None or isinstance(prices, PriceSource):
         return prices
     if prices == "auto":
-        if importlib.util.find_spec("genai_prices") is None:
-            return None
-        return _genai_prices()
+        return _installed_prices()
     raise TypeError(
         f"prices must be 'auto', None or an object with a cost_usd method, like FlatRates, not "
         f"{prices!r}"

@@ -309,6 +309,10 @@ def test_without_the_extra_auto_prices_nothing_and_the_error_names_what_to_insta
         """
         import sys
         sys.modules["genai_prices"] = None   # as if it were not installed
+        import importlib.metadata
+        def version(name):
+            raise importlib.metadata.PackageNotFoundError(name)
+        importlib.metadata.version = version
         import importlib.util
         real = importlib.util.find_spec
         importlib.util.find_spec = lambda name, *a: None if name == "genai_prices" else real(name)

@@ -1,0 +1,12 @@
+.PHONY: test-lowest test-pythons
+
+## make test-lowest   run the core's tests with the lowest versions that pyproject.toml allows
+test-lowest:
+	@tests/core_tests.sh $(PYTHON) .venv-lowest --lowest
+
+## make test-pythons  run the core's tests on other Pythons, where they are on this machine
+PYTHONS ?= 3.12 3.13
+test-pythons: $(PYTHONS:%=test-python-%)
+.PHONY: $(PYTHONS:%=test-python-%)
+$(PYTHONS:%=test-python-%): test-python-%:
+	@tests/core_tests.sh $* .venv-$*
