@@ -122,6 +122,12 @@ def loop_without_a_runtime() -> None:
     with gate.llm_call("s", 1, model="m", provider="openai") as call:
         assert_type(call.soft_limit, SoftLimit | None)
         call.usage(TokenUsage.from_openai({"prompt_tokens": 1, "completion_tokens": 1}))
+        call.usage(None)
+        call.usage(object(), cost_usd=0.1)
+    told: dict[str, int] | None = {"prompt_tokens": 1, "completion_tokens": 1}
+    assert_type(TokenUsage.of(told), TokenUsage | None)
+    assert_type(TokenUsage.from_openai({"prompt_tokens": 1, "completion_tokens": 1}), TokenUsage)
+    assert_type(TokenUsage.from_anthropic(None), None)
     assert_type(BudgetGate(Daily(), print).check_tool_sync("s", "t"), Allow | SoftLimit)
     with for_a3s(Dicts()) as bridge:
         assert_type(bridge.check_before_llm("s", 1), dict[str, Any])

@@ -62,7 +62,10 @@ def _warm_up() -> None:
     Deny(resource="", reason="")
     BudgetThresholdHit(kind="soft", **fields)
     BudgetLevel("", 0.0, None)
-    counts = dict.fromkeys(TokenUsage.model_fields, 0) | {"prompt_includes_cache": None}
+    counts = dict.fromkeys(TokenUsage.model_fields, 0) | {
+        "prompt_includes_cache": None,
+        "processing": "standard",
+    }
     TokenUsage.model_validate(counts)
     try:
         TokenUsage.model_validate({})

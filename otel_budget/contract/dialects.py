@@ -23,6 +23,9 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
+from otel_budget.contract.raw_usage import description, keys
+from otel_budget.contract.usage_reading import usage_fields
+from otel_budget.contract.usage_shapes import shape_of
 from otel_budget.sanitize import SHIELDED, finite
 
 Dialect = Literal["typed", "dict"]
@@ -43,6 +46,8 @@ _USAGE_FIELDS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
 )
+_REQUIRED: Final = _USAGE_FIELDS[:3]
+_USAGE_KEYS: Final = frozenset(_USAGE_FIELDS)
 
 
 # -- decisions -----------------------------------------------------------------------------
@@ -140,7 +145,10 @@ def print_decision(decision: BudgetDecision) -> dict[str, Any]:
 
 # -- usage ---------------------------------------------------------------------------------
 def read_usage(usage: Any) -> TokenUsage | Malformed:
-    """`usage`, typed or a mapping, as a `TokenUsage`; unknown keys of a mapping are ignored."""
+    """`usage` as a `TokenUsage`: typed, in the dict dialect, or as a provider gave it.
+
+    A mapping is in the dict dialect if it has that dialect's keys and no others that name tokens.
+    """
     try:
         if isinstance(usage, PrintedUsage):
             return usage.usage
@@ -156,14 +164,25 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
             if {int}.issuperset(map(type, counts)) and min(counts) >= 0:
                 return usage
             return Malformed("a usage whose counts are not whole numbers of zero or more")
-        if not isinstance(usage, Mapping):
-            return Malformed(f"a usage of type {type(usage).__name__}")
-        return TokenUsage.model_validate({key: usage.get(key) for key in _USAGE_FIELDS})
+        if isinstance(usage, Mapping) and _is_dict_dialect(usage):
+            return TokenUsage.model_validate({key: usage.get(key) for key in _USAGE_FIELDS})
+        shape = None if usage is None else shape_of(usage)
+        if shape is None:
+            return Malformed(f"a usage {description(usage)}")
+        return TokenUsage.model_validate(usage_fields(usage, shape))
     except ValidationError as error:
         fields = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
-        return Malformed(f"a usage whose {fields} cannot be read")
+        return Malformed(f"a usage {description(usage)}, whose {fields} cannot be read")
     except SHIELDED as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
+
+
+def _is_dict_dialect(usage: Mapping[Any, Any]) -> bool:
+    if not all(name in usage for name in _REQUIRED):
+        return False
+    return usage.keys() <= _USAGE_KEYS or not any(
+        "token" in key.lower() and key not in _USAGE_KEYS for key in keys(usage)
+    )
 
 
 def usage_of(usage: Any) -> TokenUsage:
@@ -174,7 +193,7 @@ def usage_of(usage: Any) -> TokenUsage:
     """
     read = read_usage(usage)
     if isinstance(read, Malformed):
-        raise ValueError(f"usage must be a TokenUsage: this is {read.why}")
+        raise ValueError(f"usage cannot be read: it must be a TokenUsage, not {read.why}")
     return read
 
 

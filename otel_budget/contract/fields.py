@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+#: A sum of money.
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 #: Any comparison with NaN is false, so this bound refuses NaN and nothing else.
 NotNan = Annotated[float, Field(ge=float("-inf"))]

@@ -8,21 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from otel_budget.contract.providers import price_name
+
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
-#: Where OpenTelemetry's provider names and those of genai-prices differ.
-_PROVIDERS: Final = {
-    "aws.bedrock": "aws",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "x_ai": "x-ai",
-}
 #: How to get a version that is known to work.
 INSTALL: Final = "pip install 'otel-budget[prices]'"
 #: The oldest version with the look-ups used here. The extra asks for newer prices.
@@ -108,7 +98,7 @@ class GenAIPrices:
         # Not the snapshot's own look-up, which keeps every miss forever.
         providers, name = self._snapshot.providers, model.lower()
         if provider is not None:
-            seller = find_provider_by_id(providers, _PROVIDERS.get(provider, provider))
+            seller = find_provider_by_id(providers, price_name(provider))
         else:
             matches = (p for p in providers if p.model_match and p.model_match.is_match(name))
             seller = next(matches, None)

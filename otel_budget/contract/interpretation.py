@@ -1,7 +1,8 @@
-"""The meaning of an answer and of a usage: pure functions, no telemetry."""
+"""The meaning of an answer and of a usage, without telemetry."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -10,6 +11,8 @@ from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit, TokenUsage
 from otel_budget.contract.dialects import Malformed, is_typed, read_decision, read_usage
 from otel_budget.contract.prices import PriceSource
+from otel_budget.contract.providers import prompt_includes_cache
+from otel_budget.log_once import log_once
 from otel_budget.sanitize import INT64_MAX, amount
 
 #: Seconds after which the a3s-code runtime denies a check on its own (its default).
@@ -111,20 +114,23 @@ class Measurement(NamedTuple):
         return sum(self[:4])
 
 
-#: Whether prompt counts contain the cached tokens, by ``gen_ai.provider.name``; unknown for others.
-_INCLUDES_CACHE: Final = {"anthropic": False, "openai": True, "azure.ai.openai": True}
-
-
 def measure(usage: Any, provider: str | None) -> Measurement:
     """The disjoint token counts of a usage.
 
     Args:
-        usage: A `TokenUsage`, or a mapping in the dict dialect; anything else is malformed.
+        usage: A `TokenUsage`, a mapping in the dict dialect, or what `TokenUsage.of` reads;
+            anything else is malformed, and logged once a reason.
         provider: OpenTelemetry's ``gen_ai.provider.name``, if known. It decides whether the prompt
-            count contains the cached tokens where the usage itself does not.
+            count contains the cached tokens where the usage's own keys and arithmetic do not.
     """
     read = read_usage(usage)
     if isinstance(read, Malformed):
+        log_once(
+            logging.WARNING,
+            f"A call's tokens and cost are not counted, as otel-budget cannot read {read.why}. "
+            "Report TokenUsage.of(response.usage), or a dict with prompt_tokens, "
+            "completion_tokens and total_tokens.",
+        )
         return Measurement(malformed=True)
     cached, written = read.cache_read_tokens or 0, read.cache_write_tokens or 0
     prompt = read.prompt_tokens
@@ -145,10 +151,10 @@ def _includes_cache(usage: TokenUsage, cache: int, provider: str | None) -> bool
     """Whether the prompt count contains the cached tokens; None if that cannot be decided."""
     includes = usage.prompt_includes_cache
     if includes is None:
-        includes = _INCLUDES_CACHE.get(provider) if provider is not None else None
-        total_if_excluded = usage.prompt_tokens + usage.completion_tokens + cache
-        if includes and usage.total_tokens == total_if_excluded:
-            return None  # the total counts the cached tokens on top of the prompt
+        sent = usage.prompt_tokens
+        if cache > sent or usage.total_tokens == sent + usage.completion_tokens + cache:
+            return False  # more was cached than sent, or the total counts the cache on top
+        return None if provider is None else prompt_includes_cache(provider)
     if includes and cache > usage.prompt_tokens:
         return None
     return includes

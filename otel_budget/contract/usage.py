@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
-from otel_budget.contract.fields import Count, Frozen
+from pydantic import ValidationError
+
+from otel_budget.contract.fields import Amount, Count, Frozen
+from otel_budget.contract.raw_usage import description, field
+from otel_budget.contract.usage_reading import usage_fields
+from otel_budget.contract.usage_shapes import shape_of
+from otel_budget.log_once import log_once
+
+_CACHE = ("cache_read_tokens", "cache_write_tokens")
 
 
 class TokenUsage(Frozen):
     """Tokens of one successful model call.
 
     Whether `prompt_tokens` contains the cached tokens differs by provider, so build a usage from
-    the provider's own response: `from_anthropic`, `from_openai` or `from_litellm`.
+    the provider's own response: with `of`, which recognises whose it is.
 
     Attributes:
         prompt_tokens: Tokens sent.
-        completion_tokens: Tokens generated.
+        completion_tokens: Tokens generated, reasoning included.
         total_tokens: Their total, as the provider counts it.
         cache_read_tokens: Tokens read from the provider's prompt cache.
         cache_write_tokens: Tokens written to it.
         prompt_includes_cache: Whether `prompt_tokens` contains the two cache counts. None lets the
             provider decide; where that is not enough, the call stays unpriced. Not part of the dict
-            dialect.
+            dialect, nor is anything below.
+        cache_write_1h_tokens: Those of `cache_write_tokens` that are kept for an hour.
+        audio_input_tokens: Audio tokens, those of the cache included, among the tokens sent.
+        audio_output_tokens: Audio tokens among those generated.
+        audio_cache_read_tokens: Audio tokens among those read from the cache.
+        processing: The way of processing that was billed.
+        cost_usd: What the call cost in USD, as its provider or gateway told.
 
     Raises:
-        pydantic.ValidationError: A count is missing, negative or not a whole number.
+        pydantic.ValidationError: A count is missing, negative or not a whole number; an optional
+            field is wrong.
     """
 
     prompt_tokens: Count
@@ -34,103 +50,172 @@ class TokenUsage(Frozen):
     cache_read_tokens: Count | None = None
     cache_write_tokens: Count | None = None
     prompt_includes_cache: bool | None = None
+    cache_write_1h_tokens: Count | None = None
+    audio_input_tokens: Count | None = None
+    audio_output_tokens: Count | None = None
+    audio_cache_read_tokens: Count | None = None
+    processing: Literal["standard", "batch", "flex", "priority"] | None = None
+    cost_usd: Amount | None = None
 
     @classmethod
-    def from_anthropic(cls, raw: Any) -> Self:
+    def of(cls, raw: object) -> Self | None:
+        """From what any provider, gateway or framework gave, recognised by its keys.
+
+        OpenAI (chat, Responses, Realtime, embeddings) and whoever speaks like it (Azure, xAI,
+        DeepSeek, Groq, Mistral, OpenRouter, Gemini's OpenAI endpoint), Anthropic, Gemini, Bedrock
+        Converse, Cohere, Ollama, LiteLLM, LangChain's ``usage_metadata``, pydantic-ai, the Vercel
+        AI SDK, the dict dialect. Of a stream pass what the client aggregated, or see `merge`.
+
+        What neither a key nor arithmetic decides leaves `prompt_includes_cache` None. So does a key
+        that names tokens, tells some and is not known, where there are cached tokens; it is logged
+        once. Tokens that show in the total only count as generated.
+
+        Args:
+            raw: The usage, an object or a mapping, or a `TokenUsage`, which is returned unchanged.
+
+        Returns:
+            The usage; None if `raw` is None, or is no usage, which is logged once with its keys.
+            Nothing is raised.
+        """
+        if raw is None:
+            return None
+        try:
+            original = getattr(raw, "usage", None) if isinstance(raw, Mapping) else raw
+            if isinstance(original, cls):
+                return original  # also of a printed one, whose dict has no cache accounting
+            shape = shape_of(raw)
+            if shape is not None:
+                return cls.model_validate(usage_fields(raw, shape))
+            why = "this is no usage known to it"
+        except ValidationError as error:
+            parts = error.errors(include_url=False)
+            why = ", ".join(sorted({str(part["loc"][0]) for part in parts})) + " cannot be read"
+        except Exception as error:
+            why = f"it raises {type(error).__name__} when it is read"
+        log_once(
+            logging.WARNING,
+            f"TokenUsage.of cannot read a usage {description(raw)}: {why}. Pass response.usage "
+            "as the provider gave it, or a TokenUsage with your own counts.",
+        )
+        return None
+
+    @overload
+    @classmethod
+    def from_anthropic(cls, raw: None) -> None: ...
+    @overload
+    @classmethod
+    def from_anthropic(cls, raw: Any) -> Self: ...
+    @classmethod
+    def from_anthropic(cls, raw: Any) -> Self | None:
         """From ``response.usage`` of the Anthropic Messages API.
 
         Its ``input_tokens`` exclude the cached tokens
-        (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching).
+        (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching). What is plainly
+        another provider's is read as that provider's.
 
         Args:
-            raw: The usage, an object or a mapping.
+            raw: The usage, an object or a mapping; None gives None.
 
         Raises:
             pydantic.ValidationError: A count is missing, negative or not a whole number.
         """
-        prompt, completion = _field(raw, "input_tokens"), _field(raw, "output_tokens")
-        read, write = (
-            _field(raw, "cache_read_input_tokens"),
-            _field(raw, "cache_creation_input_tokens"),
-        )
-        return cls._of(prompt, completion, read, write, includes_cache=False)
+        return cls._from(raw, includes_cache=False, names=("input_tokens", "output_tokens"))
 
+    @overload
     @classmethod
-    def from_openai(cls, raw: Any) -> Self:
+    def from_openai(cls, raw: None) -> None: ...
+    @overload
+    @classmethod
+    def from_openai(cls, raw: Any) -> Self: ...
+    @classmethod
+    def from_openai(cls, raw: Any) -> Self | None:
         """From ``response.usage`` of OpenAI's Chat Completions or Responses API.
 
         Both count the cached tokens as part of the prompt
-        (https://platform.openai.com/docs/guides/prompt-caching).
+        (https://platform.openai.com/docs/guides/prompt-caching). What is plainly another
+        provider's is read as that provider's.
 
         Args:
-            raw: The usage, an object or a mapping.
+            raw: The usage, an object or a mapping; None, which some servers send, gives None.
 
         Raises:
             pydantic.ValidationError: A count is missing, negative or not a whole number.
         """
-        prompt = _field(raw, "prompt_tokens", "input_tokens")
-        completion = _field(raw, "completion_tokens", "output_tokens")
-        details = _field(raw, "prompt_tokens_details", "input_tokens_details")
-        read, write = _field(details, "cached_tokens"), _field(details, "cache_write_tokens")
-        return cls._of(
-            prompt, completion, read, write, includes_cache=True, total=_field(raw, "total_tokens")
-        )
+        return cls._from(raw, includes_cache=True)
 
+    @overload
     @classmethod
-    def from_litellm(cls, raw: Any) -> Self:
+    def from_litellm(cls, raw: None) -> None: ...
+    @overload
+    @classmethod
+    def from_litellm(cls, raw: Any) -> Self: ...
+    @classmethod
+    def from_litellm(cls, raw: Any) -> Self | None:
         """From ``response.usage`` of LiteLLM, for any provider behind it.
 
         LiteLLM counts the cached tokens as part of the prompt for every provider, Claude included.
+        What is plainly a provider's own is read as that provider's.
 
         Args:
-            raw: The usage, an object or a mapping.
+            raw: The usage, an object or a mapping; None gives None.
 
         Raises:
             pydantic.ValidationError: A count is missing, negative or not a whole number.
         """
-        details = _field(raw, "prompt_tokens_details")
-        read = _field(details, "cached_tokens")
-        write = _field(details, "cache_creation_tokens", "cache_write_tokens")
-        return cls._of(
-            _field(raw, "prompt_tokens"),
-            _field(raw, "completion_tokens"),
-            _field(raw, "cache_read_input_tokens") if read is None else read,
-            _field(raw, "cache_creation_input_tokens") if write is None else write,
-            includes_cache=True,
-            total=_field(raw, "total_tokens"),
-        )
+        return cls._from(raw, includes_cache=True)
 
     @classmethod
-    def _of(
+    def _from(
         cls,
-        prompt: Any,
-        completion: Any,
-        read: Any,
-        write: Any,
+        raw: Any,
         *,
         includes_cache: bool,
-        total: Any = None,
-    ) -> Self:
-        if total is None:
-            parts = (prompt, completion) if includes_cache else (prompt, completion, read, write)
-            # A count that is not a number is left to the validation below, which names its field.
-            total = sum(part for part in parts if isinstance(part, int))
-        return cls.model_validate(
-            {
-                "prompt_tokens": prompt,
-                "completion_tokens": completion,
-                "total_tokens": total,
-                "cache_read_tokens": read,
-                "cache_write_tokens": write,
-                "prompt_includes_cache": includes_cache,
-            }
-        )
+        names: tuple[str, str] = ("prompt_tokens", "completion_tokens"),
+    ) -> Self | None:
+        """`raw` by its keys, and by `includes_cache` where they leave the cache undecided."""
+        if raw is None:
+            return None
+        shape = shape_of(raw)
+        if shape is None:  # the validation names what is missing
+            prompt, completion = (field(raw, name) for name in names)
+            counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 0}
+            return cls.model_validate(counts)
+        fields = usage_fields(raw, shape)
+        if fields["prompt_includes_cache"] is None and shape.cache == "undecided":
+            fields["prompt_includes_cache"] = includes_cache
+        return cls.model_validate(fields)
+
+    def merge(self, later: TokenUsage) -> Self:
+        """This usage with what a later part of the same stream told: the largest of each count.
+
+        Providers repeat their counts as they grow, and leave out what they told before. Parts that
+        are true increments look the same; pass what the client aggregated instead.
+
+        Args:
+            later: The usage of the later part.
+        """
+        names = [name for name in type(self).model_fields if name.endswith(("_tokens", "cost_usd"))]
+        fields: dict[str, Any] = {}
+        for name in names:
+            told = [getattr(self, name), getattr(later, name)]
+            told = [number for number in told if isinstance(number, int | float)]
+            fields[name] = max(told, default=None)
+        includes = _accounting(self, later)
+        parts = [fields["prompt_tokens"], fields["completion_tokens"]]
+        if includes is False:
+            parts += [fields[name] or 0 for name in _CACHE]
+        fields["total_tokens"] = max(fields["total_tokens"], sum(parts))
+        fields["prompt_includes_cache"] = includes
+        fields["processing"] = later.processing or self.processing
+        return self.model_copy(update=fields)
 
 
-def _field(raw: Any, *names: str) -> Any:
-    """The value of the first of `names` that is not None in `raw`, a mapping or an object."""
-    for name in names:
-        value = raw.get(name) if isinstance(raw, Mapping) else getattr(raw, name, None)
-        if value is not None:
-            return value
-    return None
+def _accounting(first: TokenUsage, later: TokenUsage) -> bool | None:
+    """How two parts of a stream count the cache; None if they differ."""
+    words = {
+        usage.prompt_includes_cache
+        for usage in (first, later)
+        if any(getattr(usage, name) for name in _CACHE)
+    } or {first.prompt_includes_cache, later.prompt_includes_cache}
+    words.discard(None)
+    return words.pop() if len(words) == 1 else None

@@ -23,8 +23,8 @@ from otel_budget.runtime.hits import HitSink, hit_sink
 from otel_budget.runtime.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
 
 _WITHOUT_USAGE: Final = {
-    semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…): its usage "
-    "is not recorded.",
+    semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…), or with "
+    "usage=None: its usage is not recorded.",
     semconv.ABANDONED: "The stream of a model call behind a BudgetGate was abandoned: its usage is "
     "not recorded.",
     semconv.DISCARDED: "A model call behind a BudgetGate failed after call.usage(…), so its usage "
@@ -40,7 +40,7 @@ class BudgetGate:
         gate = BudgetGate(guard, on_hit=print)
         async with gate.llm_call("session-1", 1_200) as call:  # raises BudgetExhausted
             response = await client.chat.completions.create(...)
-            call.usage(TokenUsage.from_openai(response.usage))
+            call.usage(response.usage)
 
     Under ``with``, a sync guard is asked on the calling thread; under ``async with`` (asyncio), on
     one of the gate's threads, with the caller's context. An async guard needs ``async with``. Loops

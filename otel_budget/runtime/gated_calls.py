@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from otel_budget import semconv
 from otel_budget.contract import Proceeds, SoftLimit, TokenUsage
-from otel_budget.contract.dialects import usage_of
+from otel_budget.contract.dialects import Malformed, read_usage
 from otel_budget.contract.session_info import call_info
+from otel_budget.contract.usage_reading import output_alone
+from otel_budget.log_once import log_once
 from otel_budget.runtime.inquiry import Question
 
 
@@ -112,7 +114,7 @@ class LlmCall(_GatedCall):
 
     def usage(
         self,
-        usage: TokenUsage | Mapping[str, Any],
+        usage: object,
         *,
         model: str | None = None,
         provider: str | None = None,
@@ -120,25 +122,27 @@ class LlmCall(_GatedCall):
     ) -> None:
         """Report the tokens that the call used; they are recorded if the body succeeds.
 
+        It may be called for each part of a stream: of each count the largest stands.
+
         Args:
-            usage: See `TokenUsage.from_openai`, `from_anthropic` and `from_litellm`; a dict of the
-                a3s dialect is also accepted.
+            usage: ``response.usage`` as the provider or framework gave it, a `TokenUsage`, or a
+                dict of the a3s dialect. None and what cannot be read (logged once) report nothing;
+                a call that reports nothing at all is counted as ``not_reported``.
             model: The model that answered, if not the one requested.
             provider: Its provider, if not the one requested.
             cost_usd: The call's cost in USD, if you know it; otherwise the guard's prices apply.
 
         Raises:
-            RuntimeError: The usage has already been reported, or the body has not begun or is over.
-            ValueError: `usage` cannot be read.
+            RuntimeError: The body has not begun or is over.
         """
         if not self._open:
             raise RuntimeError("usage() belongs in the body of the call")
-        if self._usage is not None:
-            raise RuntimeError("the usage of this call has already been reported")
-        self._usage = usage_of(usage)
         self._model = model or self._model
         self._provider = provider or self._provider
-        self._cost_usd = cost_usd
+        self._cost_usd = self._cost_usd if cost_usd is None else cost_usd
+        read = _read(usage, is_first=self._usage is None)
+        if read is not None:
+            self._usage = read if self._usage is None else self._usage.merge(read)
 
     def _info(self) -> AbstractContextManager[None]:
         if self._model is None and self._provider is None and self._cost_usd is None:
@@ -160,3 +164,19 @@ class LlmCall(_GatedCall):
         with self._info():
             self._gate._call_without_usage(self._session_id, reason)
         return None
+
+
+def _read(usage: object, *, is_first: bool) -> TokenUsage | None:
+    """A reported usage; later parts of a stream may tell the generated tokens alone."""
+    if usage is None:
+        return None
+    read = read_usage(usage)
+    if not isinstance(read, Malformed):
+        return read
+    if isinstance(usage, TokenUsage):
+        log_once(logging.WARNING, f"A BudgetGate cannot read {read.why}, so it is not recorded.")
+        return None
+    generated = None if is_first else output_alone(usage)
+    if generated is not None:
+        return TokenUsage(prompt_tokens=0, completion_tokens=generated, total_tokens=generated)
+    return TokenUsage.of(usage)

@@ -64,7 +64,7 @@ class UsageRecord(Call):
             reason: One of `semconv.WITHOUT_USAGE_REASONS`.
         """
         try:
-            self.identify()
+            super().identify()  # there is no usage to read
             identity = self.identity
             key = (identity.labels, identity.model, identity.provider, reason)
             identity.tallies.add([(identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])

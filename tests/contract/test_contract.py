@@ -178,11 +178,19 @@ def test_usage_is_read_from_each_providers_own_shape(
     "constructor", [TokenUsage.from_anthropic, TokenUsage.from_openai, TokenUsage.from_litellm]
 )
 @pytest.mark.parametrize(
-    "raw", [{}, None, {"input_tokens": -1, "output_tokens": 1}, {"prompt_tokens": 1.5}, "usage"]
+    "raw", [{}, {"input_tokens": -1, "output_tokens": 1}, {"prompt_tokens": 1.5}, "usage"]
 )
 def test_anything_but_a_providers_usage_is_a_validation_error(constructor: Any, raw: Any) -> None:
     with pytest.raises(ValidationError):
         constructor(raw)
+
+
+@pytest.mark.parametrize(
+    "constructor", [TokenUsage.from_anthropic, TokenUsage.from_openai, TokenUsage.from_litellm]
+)
+def test_no_usage_gives_none(constructor: Any) -> None:
+    """Servers answer ``usage: null``; the answer that was paid must not be lost over it."""
+    assert constructor(None) is None
 
 
 def test_how_the_cache_was_counted_is_not_in_the_dict_dialect() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,9 +116,19 @@ CACHE = {"cache_read_tokens": 300, "cache_write_tokens": 40}
         (_usage(10, 20, 370, **CACHE), "anthropic", (10, 20, 300, 40), False),
         (_usage(350, 20, 370, **CACHE), "openai", (10, 20, 300, 40), False),
         (_usage(350, 20, 370, cache_read_tokens=300), "openai", (50, 20, 300, 0), False),
-        # The numbers contradict the provider: more cached than sent, or the total adds the cache.
-        (_usage(100, 20, 120, cache_read_tokens=300), "openai", (100, 20, 0, 0), True),
-        (_usage(350, 20, 710, **CACHE), "openai", (350, 20, 0, 0), True),
+        # The numbers go first: more cached than sent, or a total that adds the cache, prove that
+        # the cache is beside the prompt, whatever the provider.
+        (_usage(100, 20, 120, cache_read_tokens=300), "openai", (100, 20, 300, 0), False),
+        (_usage(350, 20, 710, **CACHE), "openai", (350, 20, 300, 40), False),
+        (_usage(10, 20, 30, **CACHE), None, (10, 20, 300, 40), False),
+        (_usage(10, 20, 30, **CACHE), "aws.bedrock", (10, 20, 300, 40), False),
+        # A typed usage that contradicts itself is not decided.
+        (
+            TokenUsage(**_usage(100, 20, 120, cache_read_tokens=300), prompt_includes_cache=True),
+            None,
+            (100, 20, 0, 0),
+            True,
+        ),
         # The provider is missing, or not one that decides.
         (_usage(350, 20, 370, **CACHE), None, (350, 20, 0, 0), True),
         (_usage(350, 20, 370, **CACHE), "aws.bedrock", (350, 20, 0, 0), True),
@@ -162,7 +173,7 @@ CACHE = {"cache_read_tokens": 300, "cache_write_tokens": 40}
         ),
         # Typed without prompt_includes_cache is read like a bare dict.
         (TokenUsage(**_usage(10, 20, 30, **CACHE)), "anthropic", (10, 20, 300, 40), False),
-        (TokenUsage(**_usage(10, 20, 30, **CACHE)), None, (10, 20, 0, 0), True),
+        (TokenUsage(**_usage(350, 20, 370, **CACHE)), None, (350, 20, 0, 0), True),
     ],
 )
 def test_tokens_become_disjoint_or_stay_a_lower_bound(
@@ -179,6 +190,75 @@ def test_a_usage_that_cannot_be_read_measures_nothing() -> None:
     measured = measure({"prompt_tokens": -1}, "openai")
     assert measured.malformed
     assert measured.tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "is_decided"),
+    [
+        ("openai", True),
+        ("OpenAI", True),
+        ("azure", True),
+        ("azure.ai.openai", True),
+        ("azure.ai.inference", True),
+        ("gcp.gemini", True),
+        ("gcp.gen_ai", True),
+        ("x_ai", True),
+        ("deepseek", True),
+        ("groq", True),
+        ("mistral_ai", True),
+        ("moonshot_ai", True),
+        # Claude lives there too, and counts the other way.
+        ("aws.bedrock", False),
+        ("gcp.vertex_ai", False),
+        ("some_gateway", False),
+    ],
+)
+def test_every_spelling_that_finds_a_price_finds_the_cache_accounting(
+    provider: str, is_decided: bool
+) -> None:
+    measured = measure(_usage(350, 20, 370, **CACHE), provider)
+    assert _counts(measured) == ((10, 20, 300, 40) if is_decided else (350, 20, 0, 0))
+    assert measured.undecided is not is_decided
+
+
+def test_a_provider_that_is_no_text_decides_nothing() -> None:
+    provider: Any = 5
+    assert measure(_usage(350, 20, 370, **CACHE), provider).undecided
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"input_tokens": 100, "output_tokens": 20}, (100, 20, 0, 0)),
+        ({"prompt_tokens": 8, "total_tokens": 8}, (8, 0, 0, 0)),
+        (_usage(350, 20, 370, prompt_tokens_details={"cached_tokens": 300}), (50, 20, 300, 0)),
+        (
+            _usage(350, 20, 370, completion_tokens_details={}, prompt_cache_hit_tokens=300),
+            (50, 20, 300, 0),
+        ),
+        (SimpleNamespace(promptTokenCount=5, candidatesTokenCount=2), (5, 2, 0, 0)),
+    ],
+)
+def test_a_raw_usage_is_measured_by_its_own_keys(usage: Any, tokens: tuple[int, ...]) -> None:
+    assert _counts(measure(usage, None)) == tokens
+
+
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": -1, "odd": "secret"}, {"seconds": 777}, object(), None]
+)
+def test_an_unreadable_usage_is_logged_once_with_its_keys_and_what_would_be_right(
+    usage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert measure(usage, None).malformed
+    assert measure(usage, "openai").malformed
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert type(usage).__name__ in message
+    assert "TokenUsage.of" in message
+    assert "secret" not in message
+    assert "777" not in message
+    if isinstance(usage, dict):
+        assert all(key in message for key in usage)
 
 
 def test_counts_beyond_int64_stop_there() -> None:
@@ -213,7 +293,7 @@ class Answers:
         (_usage(1, 0, 0), None, "m", None, None, "no_prices"),
         (_usage(1, 0, 0), NoAnswer(), None, None, None, "no_model"),
         (_usage(1, 0, 0), NoAnswer(), "m", None, None, "unknown_model"),
-        (_usage(1, 0, 0, cache_read_tokens=5), RATES, "m", None, None, "cache_accounting"),
+        (_usage(9, 0, 9, cache_read_tokens=5), RATES, "m", None, None, "cache_accounting"),
         ({"prompt_tokens": -1}, RATES, "m", None, None, "malformed_usage"),
         (_usage(1, 0, 0), Answers(float("nan")), "m", None, None, "price_error"),
         (_usage(1, 0, 0), Answers(float("inf")), "m", None, None, "price_error"),

@@ -70,10 +70,14 @@ def test_a_malformed_answer_says_what_is_wrong_with_it(answer: Any, why: str) ->
     [
         (7, "a usage of type int"),
         (None, "a usage of type NoneType"),
-        ({**USAGE, "total_tokens": -1}, "a usage whose total_tokens cannot be read"),
+        (
+            {**USAGE, "total_tokens": -1},
+            "a usage of type dict with the keys completion_tokens, prompt_tokens, total_tokens, "
+            "whose total_tokens cannot be read",
+        ),
         (
             {"total_tokens": 1},
-            "a usage whose prompt_tokens, completion_tokens cannot be read",
+            "a usage of type dict with the keys total_tokens",
         ),
         (Unreadable(), "a usage that raises OSError when it is read"),
         (
@@ -87,7 +91,7 @@ def test_a_malformed_usage_says_what_is_wrong_with_it(usage: Any, why: str) -> N
     assert read_usage(usage) == Malformed(why)
     with pytest.raises(ValueError) as refused:
         usage_of(usage)
-    assert str(refused.value) == f"usage must be a TokenUsage: this is {why}"
+    assert str(refused.value) == f"usage cannot be read: it must be a TokenUsage, not {why}"
 
 
 def test_a_dialect_is_the_declared_one_else_that_of_the_last_answer() -> None:

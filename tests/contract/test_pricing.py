@@ -158,7 +158,7 @@ def test_a_recorded_call_costs_what_its_rates_add_up_to(
         ("anthropic", None, _bare(10, 1), "no_model"),
         ("aws.bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0", _bare(98_805, 1, 66_360),
          "cache_accounting"),
-        ("openai", "gpt-4o", _bare(100, 1, 300), "cache_accounting"),
+        ("gcp.vertex_ai", "gemini-2.5-pro", _bare(900, 1, 300), "cache_accounting"),
         ("openai", "gpt-4o", {"prompt_tokens": "many"}, "malformed_usage"),
     ],
 )  # fmt: skip
