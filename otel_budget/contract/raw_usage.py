@@ -51,8 +51,8 @@ def _count_of_kind(entries: Any, kind: str) -> int | float | None:
         if _kind(field(entry, *_KINDS)) == kind.lower()
         for name in _KIND_COUNTS
     ]
-    told = [count for count in counts if count is not None]
-    return sum(told) if told else None
+    present = [count for count in counts if count is not None]
+    return sum(present) if present else None
 
 
 def _kind(value: Any) -> str:
@@ -61,7 +61,7 @@ def _kind(value: Any) -> str:
 
 
 def keys(raw: Any) -> list[str]:
-    """The names of the fields of `raw`, a mapping or an object, as far as it tells them."""
+    """The names of the fields of `raw`, a mapping or an object, as far as it shows them."""
     if raw is None or isinstance(raw, str | bytes | int | float):
         return []
     if isinstance(raw, Mapping):

@@ -37,7 +37,7 @@ class TokenUsage(Frozen):
         audio_output_tokens: Audio tokens among those generated.
         audio_cache_read_tokens: Audio tokens among those read from the cache.
         processing: The way of processing that was billed.
-        cost_usd: What the call cost in USD, as its provider or gateway told.
+        cost_usd: What the call cost in USD, as reported by its provider or gateway.
 
     Raises:
         pydantic.ValidationError: A count is missing, negative or not a whole number; an optional
@@ -66,15 +66,15 @@ class TokenUsage(Frozen):
         Converse, Cohere, Ollama, LiteLLM, LangChain's ``usage_metadata``, pydantic-ai, the Vercel
         AI SDK, the dict dialect. Of a stream pass what the client aggregated, or see `merge`.
 
-        What neither a key nor arithmetic decides leaves `prompt_includes_cache` None. So does a key
-        that names tokens, tells some and is not known, where there are cached tokens; it is logged
-        once. Tokens that show in the total only count as generated.
+        `prompt_includes_cache` stays None where neither a key nor arithmetic decides it, and where
+        there are cached tokens beside an unknown key that counts tokens, which is logged once.
+        Tokens that only the total shows count as generated.
 
         Args:
             raw: The usage, an object or a mapping, or a `TokenUsage`, which is returned unchanged.
 
         Returns:
-            The usage; None if `raw` is None, or is no usage, which is logged once with its keys.
+            The usage; None if `raw` is None or is not a usage, which is logged once with its keys.
             Nothing is raised.
         """
         if raw is None:
@@ -86,7 +86,7 @@ class TokenUsage(Frozen):
             shape = shape_of(raw)
             if shape is not None:
                 return cls.model_validate(usage_fields(raw, shape))
-            why = "this is no usage known to it"
+            why = "its shape is unknown"
         except ValidationError as error:
             parts = error.errors(include_url=False)
             why = ", ".join(sorted({str(part["loc"][0]) for part in parts})) + " cannot be read"
@@ -186,9 +186,9 @@ class TokenUsage(Frozen):
         return cls.model_validate(fields)
 
     def merge(self, later: TokenUsage) -> Self:
-        """This usage with what a later part of the same stream told: the largest of each count.
+        """This usage and that of a later part of the same stream: the largest of each count.
 
-        Providers repeat their counts as they grow, and leave out what they told before. Parts that
+        Providers repeat growing counts, and leave out counts that they sent before. Parts that
         are true increments look the same; pass what the client aggregated instead.
 
         Args:
@@ -197,9 +197,9 @@ class TokenUsage(Frozen):
         names = [name for name in type(self).model_fields if name.endswith(("_tokens", "cost_usd"))]
         fields: dict[str, Any] = {}
         for name in names:
-            told = [getattr(self, name), getattr(later, name)]
-            told = [number for number in told if isinstance(number, int | float)]
-            fields[name] = max(told, default=None)
+            both = (getattr(self, name), getattr(later, name))
+            counts = [count for count in both if isinstance(count, int | float)]
+            fields[name] = max(counts, default=None)
         includes = _accounting(self, later)
         parts = [fields["prompt_tokens"], fields["completion_tokens"]]
         if includes is False:

@@ -1,4 +1,4 @@
-"""What a recognised usage tells: its counts by type, their cache accounting, billing details."""
+"""Reads a recognised usage: its counts by type, their cache accounting, billing details."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _PROCESSING: Final = {
     "flex": "flex",
     "priority": "priority",
 }
-#: xAI tells costs in ticks (https://docs.x.ai/developers/cost-tracking).
+#: xAI reports costs in ticks (https://docs.x.ai/developers/cost-tracking).
 _TICKS_PER_USD: Final = 10**10
 
 
 def output_alone(raw: Any) -> int | None:
-    """The generated tokens of a part of a stream that tells nothing else, or None."""
+    """The generated tokens of a part of a stream that reports nothing else, or None."""
     try:
         if field(raw, "input_tokens", "prompt_tokens") is not None:
             return None
-        told = _first(raw, ("output_tokens", "completion_tokens"))
+        generated = _first(raw, ("output_tokens", "completion_tokens"))
     except Exception:  # a look-up may run any code
         return None
-    return _detail(told)
+    return _detail(generated)
 
 
 def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
-    """The fields of a `TokenUsage` that `raw` tells in `shape`.
+    """The fields of a `TokenUsage` that `raw`, of this `shape`, reports.
 
     A count that is negative or not a whole number is returned as it is, for a validation to refuse.
     """
@@ -68,7 +68,7 @@ def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
     cached = (read or 0) + (write or 0)
     is_the_sum = total == sent + generated
     generated, beside = _generated_and_beside(sent, generated, total, cached, reasoning or 0)
-    includes = False if beside else _told_accounting(raw, shape, is_the_sum)
+    includes = False if beside else _reported_accounting(raw, shape, is_the_sum)
     unknown = _unknown_keys(raw)
     if unknown:
         log_once(
@@ -95,11 +95,11 @@ def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
 
 
 def _first(raw: Any, paths: Paths) -> Any:
-    return next((told for path in paths if (told := number(raw, path)) is not None), None)
+    return next((count for path in paths if (count := number(raw, path)) is not None), None)
 
 
 def _largest(raw: Any, paths: Paths) -> Any:
-    return max((told for path in paths if (told := number(raw, path)) is not None), default=None)
+    return max((count for path in paths if (count := number(raw, path)) is not None), default=None)
 
 
 def _generated_and_beside(
@@ -118,7 +118,7 @@ def _generated_and_beside(
     return generated + max(rest, on_top), beside
 
 
-def _told_accounting(raw: Any, shape: UsageShape, is_the_sum: bool) -> bool | None:
+def _reported_accounting(raw: Any, shape: UsageShape, is_the_sum: bool) -> bool | None:
     """Whether the prompt contains the cache, by the word of the provider or framework."""
     if shape.cache == "by_total":
         return True if is_the_sum else None
@@ -129,7 +129,7 @@ def _told_accounting(raw: Any, shape: UsageShape, is_the_sum: bool) -> bool | No
 
 
 def _unknown_keys(raw: Any) -> str:
-    """The keys of `raw` that name tokens, tell a number above 0 and are not in the table."""
+    """The keys of `raw` that name tokens, hold a number above 0 and are not in the table."""
     names = [
         key[:48]
         for key in keys(raw)
@@ -152,7 +152,7 @@ def _processing(raw: Any) -> str | None:
 
 
 def _cost_usd(raw: Any) -> float | None:
-    """The cost that the provider or gateway told.
+    """The cost that the provider or gateway reported.
 
     OpenRouter's ``cost`` leaves out what the provider bills to a key of the customer's own
     (https://openrouter.ai/docs/use-cases/usage-accounting): there the two are added.

@@ -1,6 +1,6 @@
-"""The shapes in which providers, gateways and frameworks tell the tokens of a call.
+"""The shapes in which providers, gateways and frameworks report the tokens of a call.
 
-A shape is recognised by its keys, the first in the table that fits. Where no key tells how cached
+A shape is recognised by its keys, the first in the table that fits. Where no key shows how cached
 tokens were counted, arithmetic may prove that they stand beside the prompt: more were cached than
 sent, or the total adds them on top. It never proves the opposite, for two numbers add up either
 way. The sources of the shapes are beside each case in ``tests/contract/test_usage_shapes.py``.
@@ -18,15 +18,15 @@ Paths = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class UsageShape:
-    """The keys of one shape. Of several paths of a count the first one told counts.
+    """The keys of one shape. Of several paths of a count the first that is present counts.
 
     Attributes:
         name: Who gives it, for log lines.
-        marks: The shape fits if at least one path of each group is told.
+        marks: The shape fits if at least one path of each group is present.
         prompt: Tokens sent.
-        completion: Tokens generated; 0 if none is told.
-        total: Their total; computed if none is told.
-        read: Tokens read from the cache: the largest counts, as several paths tell the same.
+        completion: Tokens generated; 0 if no path is present.
+        total: Their total; computed if no path is present.
+        read: Tokens read from the cache: the largest counts, as several paths report the same.
         write: Tokens written to the cache, likewise.
         write_1h: Those of them kept for an hour.
         write_5m: Those of them kept for five minutes.
@@ -36,7 +36,7 @@ class UsageShape:
         framework: A package; an object whose class comes from it has the cache inside.
         prompt_more: Tokens sent beyond `prompt`.
         completion_more: Tokens generated beyond `completion`.
-        reasoning: Tokens of reasoning, inside the completion or on top as the numbers tell.
+        reasoning: Tokens of reasoning, inside the completion or on top as the numbers show.
         audio_in: Audio tokens sent.
         audio_out: Audio tokens generated.
         audio_read: Audio tokens read from the cache.
