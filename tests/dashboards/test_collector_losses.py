@@ -38,7 +38,7 @@ def some_spans(count: int) -> dict[str, Any]:
     return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
 
 
-def test_what_is_given_up_or_does_not_fit_is_counted_and_told() -> None:
+def test_what_is_given_up_or_does_not_fit_is_counted_and_alerted() -> None:
     for program in PROGRAMS:
         backend(program)
     with (

@@ -33,7 +33,7 @@ def test_a_limit_remembers_one_session_at_least(most: int) -> None:
     assert isinstance(guard.check_before_llm("s", 1), Deny)
 
 
-def test_limits_remember_ten_thousand_unless_told_otherwise() -> None:
+def test_limits_remember_ten_thousand_by_default() -> None:
     guard = WindowGuard(Limit(10, "tokens", "session"))
     assert [book._max_keys for book in guard._books] == [10_000]
 

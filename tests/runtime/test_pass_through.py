@@ -22,7 +22,7 @@ ALL = [
 ]
 
 
-def test_a_bridge_passes_on_what_it_is_told(make: Make) -> None:
+def test_a_bridge_passes_on_its_arguments(make: Make) -> None:
     script = make.guard(make.allow)
     with for_a3s(script) as bridge:
         bridge.check_before_llm("s1", 1_000)
@@ -34,7 +34,7 @@ def test_a_bridge_passes_on_what_it_is_told(make: Make) -> None:
     assert usage == (USAGE if make.typed else PRINTED)
 
 
-async def test_a_gates_plain_methods_pass_on_what_they_are_told(make: Make) -> None:
+async def test_a_gates_plain_methods_pass_on_their_arguments(make: Make) -> None:
     script = make.guard(make.allow)
     gate = BudgetGate(script)
     await gate.check_llm("s1", 1_000)

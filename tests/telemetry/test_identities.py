@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from otel_budget import BudgetGate, SessionInfo, call_info
+from otel_budget.telemetry.call import Call
 from otel_budget.telemetry.levels import Levels
 from otel_budget.telemetry.polling import Poller
 from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.telemetry.tallies import Tallies
-from otel_budget.telemetry.usage import UsageRecord
 from support.backend import Backend
 from support.guards import SyncScript
 
@@ -55,22 +55,21 @@ def test_where_session_info_fails_call_info_still_holds(backend: Backend) -> Non
     assert backend.value("budget.telemetry.errors") == 2
 
 
-def test_a_failure_to_count_a_lost_usage_is_told(
+def test_a_failure_to_count_a_lost_usage_is_reported(
     backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Any) -> None:
         raise OSError("secret")
 
     gate = BudgetGate(backend.instrument(SyncScript()))
-    monkeypatch.setattr(UsageRecord, "identify", fail)
     with gate.llm_call("s", 1):
-        pass
+        monkeypatch.setattr(Call, "identify", fail)
     assert backend.value("budget.telemetry.errors", budget__component="metrics") == 1
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert any("(metrics, OSError)" in line for line in lines)
 
 
-def test_a_failure_while_a_call_is_closed_ends_its_span_and_is_told(
+def test_a_failure_while_a_call_is_closed_ends_its_span_and_is_reported(
     backend: Backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard = backend.instrument(SyncScript())
