@@ -111,6 +111,8 @@ class AskedGuard:
         *,
         reraises_interrupts: bool,
     ) -> None:
+        # Held, because an instrumented guard is asked for its levels for as long as it lives.
+        self._guard = guard
         self.inner, self.settings = parts_of(guard)
         self.timeout = timeout
         self.dialect = dialect

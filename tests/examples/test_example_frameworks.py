@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from otel_budget.testing import Telemetry, capture_telemetry
+from otel_budget.testing import CapturedTelemetry, capture_telemetry
 from support.paths import ROOT
 
 NAMES = (
@@ -28,7 +28,7 @@ NAMES = (
 
 
 @pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
+def telemetry() -> Iterator[CapturedTelemetry]:
     with capture_telemetry() as captured:
         yield captured
 
@@ -37,7 +37,7 @@ def example(name: str) -> Any:
     return importlib.import_module(f"examples.{name}")
 
 
-def decisions(telemetry: Telemetry, point: str) -> dict[str, float]:
+def decisions(telemetry: CapturedTelemetry, point: str) -> dict[str, float]:
     counted = {
         word: telemetry.value("budget.decisions", decision_point=point, decision=word)
         for word in (
@@ -78,7 +78,9 @@ def test_every_example_is_in_the_table_and_tested() -> None:
         assert f"[{name}.py]({name}.py)" in table
 
 
-async def test_plain_loop_switches_to_a_cheaper_model_and_stops(telemetry: Telemetry) -> None:
+async def test_plain_loop_switches_to_a_cheaper_model_and_stops(
+    telemetry: CapturedTelemetry,
+) -> None:
     answers = await example("plain_loop").main()
     assert answers[0] == "gpt-4o: Certainly."
     assert answers[1].startswith("refused: Budget exhausted on 'tools'")
@@ -91,7 +93,7 @@ async def test_plain_loop_switches_to_a_cheaper_model_and_stops(telemetry: Telem
     assert telemetry.value("budget.cost", model="gpt-4o-mini") == pytest.approx(0.00306)
 
 
-async def test_litellm_whole_and_streamed(telemetry: Telemetry) -> None:
+async def test_litellm_whole_and_streamed(telemetry: CapturedTelemetry) -> None:
     answers = await example("litellm_gate").main()
     assert answers[:3] == ["Hello from a mock: no key, no network."] * 3
     assert answers[3].startswith("refused: Budget exhausted on 'llm_tokens'")
@@ -101,7 +103,7 @@ async def test_litellm_whole_and_streamed(telemetry: Telemetry) -> None:
     assert telemetry.value("budget.unpriced_calls") == 0
 
 
-async def test_litellm_that_fails_records_nothing(telemetry: Telemetry) -> None:
+async def test_litellm_that_fails_records_nothing(telemetry: CapturedTelemetry) -> None:
     import litellm
 
     module = example("litellm_gate")
@@ -114,7 +116,7 @@ async def test_litellm_that_fails_records_nothing(telemetry: Telemetry) -> None:
     assert telemetry.value("budget.calls") == 0
 
 
-async def test_openai_agents_hooks(telemetry: Telemetry) -> None:
+async def test_openai_agents_hooks(telemetry: CapturedTelemetry) -> None:
     answers = await example("openai_agents_hooks").main()
     assert answers[:3] == [
         "results for otters",
@@ -127,7 +129,7 @@ async def test_openai_agents_hooks(telemetry: Telemetry) -> None:
     assert telemetry.value("budget.cost", tenant="acme") == pytest.approx(5 * 0.00425)
 
 
-async def test_pydantic_ai_hooks(telemetry: Telemetry) -> None:
+async def test_pydantic_ai_hooks(telemetry: CapturedTelemetry) -> None:
     answers = await example("pydantic_ai_hooks").main()
     assert answers[:3] == [
         "results for otters",
@@ -142,7 +144,7 @@ async def test_pydantic_ai_hooks(telemetry: Telemetry) -> None:
     assert telemetry.value("budget.tokens", token_type="input") == 5_000
 
 
-async def test_pydantic_ai_streamed(telemetry: Telemetry) -> None:
+async def test_pydantic_ai_streamed(telemetry: CapturedTelemetry) -> None:
     from pydantic_ai import Agent
     from pydantic_ai.models.function import FunctionModel
 
@@ -164,7 +166,7 @@ async def test_pydantic_ai_streamed(telemetry: Telemetry) -> None:
     assert (telemetry.value("budget.tokens", token_type="output") or 0) > 0
 
 
-def test_langchain_middleware(telemetry: Telemetry) -> None:
+def test_langchain_middleware(telemetry: CapturedTelemetry) -> None:
     answers = example("langchain_middleware").main()
     assert answers[1:6] == [
         "results for otters",
@@ -183,7 +185,7 @@ def test_langchain_middleware(telemetry: Telemetry) -> None:
     assert {span.attributes["session.id"] for span in telemetry.spans} == {"session-1"}  # type: ignore[index]
 
 
-async def test_langchain_async(telemetry: Telemetry) -> None:
+async def test_langchain_async(telemetry: CapturedTelemetry) -> None:
     agent = example("langchain_middleware").make_agent()
     for question in ("Search for otters", "Run a command"):
         result = await agent.ainvoke(
@@ -197,7 +199,7 @@ async def test_langchain_async(telemetry: Telemetry) -> None:
 
 
 async def test_anthropic_streaming_records_at_the_end_and_reports_an_abandoned_stream(
-    telemetry: Telemetry,
+    telemetry: CapturedTelemetry,
 ) -> None:
     answers = await example("anthropic_streaming").main()
     assert answers[:3] == ["abandoned after 'Hello '", "Hello there.", "Hello there."]
@@ -209,7 +211,7 @@ async def test_anthropic_streaming_records_at_the_end_and_reports_an_abandoned_s
     assert telemetry.value("budget.cost") == pytest.approx(2 * (0.003 + 0.0015 + 0.0012))
 
 
-def test_a3s_guards_of_both_kinds(telemetry: Telemetry) -> None:
+def test_a3s_guards_of_both_kinds(telemetry: CapturedTelemetry) -> None:
     dicts, bridged = example("a3s_guard").main()
     assert dicts == [
         *("llm allow", "search allow", "llm allow", "shell deny", "llm soft", "llm deny")
@@ -223,7 +225,7 @@ def test_a3s_guards_of_both_kinds(telemetry: Telemetry) -> None:
     assert telemetry.value("budget.calls") == 6
 
 
-def test_every_example_prices_and_labels_all_its_calls(telemetry: Telemetry) -> None:
+def test_every_example_prices_and_labels_all_its_calls(telemetry: CapturedTelemetry) -> None:
     """No call of an example is unpriced or unlabelled: people copy it."""
     for name in NAMES:
         main = example(name).main

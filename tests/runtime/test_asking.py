@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import itertools
 import random
 import signal
@@ -21,12 +22,14 @@ from otel_budget import (
     BudgetExhausted,
     BudgetGate,
     BudgetGuard,
+    BudgetLevel,
     BudgetThresholdHit,
     Deny,
     SyncBudgetGuard,
     TokenUsage,
     for_a3s,
 )
+from otel_budget.telemetry.hubs import poll_levels
 from support.backend import Backend
 
 USAGE = TokenUsage(prompt_tokens=100, completion_tokens=20, total_tokens=120)
@@ -368,6 +371,22 @@ async def test_a_check_closed_in_another_context_raises_nothing_of_ours(backend:
     assert backend.value("budget.decisions", budget__decision="cancelled") == 1
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
+
+
+# -- levels --------------------------------------------------------------------------------
+@pytest.mark.parametrize("asker", [BudgetGate, for_a3s])
+def test_a_guard_that_only_a_gate_or_bridge_holds_is_asked_for_its_levels(
+    backend: Backend, asker: Any
+) -> None:
+    class Levels(SyncBudgetGuard):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [BudgetLevel("usd", 4.0, 5.0)]
+
+    held = asker(backend.instrument(Levels()))
+    gc.collect()
+    poll_levels(5)
+    assert backend.value("budget.consumed") == 4.0
+    del held
 
 
 # -- durations -----------------------------------------------------------------------------
