@@ -57,16 +57,16 @@ class FlatRates:
                 raise MissingRate(f"FlatRates has no rates for {call.processing}") from None
         read = self.input if self.cache_read is None else self.cache_read
         write = self.input if self.cache_write is None else self.cache_write
-        prompt, generated, cached, written, *details = disjoint_parts(call)
-        cost = prompt * self.input + generated * self.output + cached * read + written * write
-        if not details:
+        parts = disjoint_parts(call)
+        cost = parts[0] * self.input + parts[1] * self.output + parts[2] * read + parts[3] * write
+        if len(parts) == 4:
             return cost * factor / 1_000_000
         audio_read = self.audio_input if self.audio_cache_read is None else self.audio_cache_read
         rates = (self.cache_write_1h, self.audio_input, audio_read, self.audio_output)
-        *tokens, searches = details
-        for part, count, rate in zip(PARTS[4:8], tokens, rates, strict=True):
+        for part, count, rate in zip(PARTS[4:8], parts[4:8], rates, strict=True):
             if count:
                 cost += count * _given(rate, part)
+        searches = parts[8]
         cost = cost * factor / 1_000_000
         return cost + searches * _given(self.web_search, PARTS[8]) if searches else cost
 

@@ -113,7 +113,8 @@ class GenAIPrices:
         now = datetime.now(tz=UTC)
         price = product.info.get_prices(now)
         key: tuple[int | str, ...] = (id(price), product.seller)
-        if processing != "standard" and _keys(price):  # without rates it is free in every way
+        # Without any rate it is free in every way.
+        if processing != "standard" and _keys(price):
             # The library makes a new price of each call's variants; they themselves last.
             variants = _variants(product, processing, now)
             key = (*key, processing, *map(id, variants))

@@ -53,11 +53,11 @@ class RateCard:
         """
         size = call.input_tokens + call.cache_read_tokens + call.cache_write_tokens
         total = 0.0
-        for index, (count, rate) in enumerate(zip(disjoint_parts(call), self.rates, strict=False)):
+        for part, count, rate in zip(PARTS, disjoint_parts(call), self.rates, strict=False):
             if not count:
                 continue
             if rate is None:
-                raise MissingRate(f"genai-prices has no rate for {PARTS[index]} of {call.model}")
+                raise MissingRate(f"genai-prices has no rate for {part} of {call.model}")
             usd, tiers = rate
             for start, tier_usd in tiers:
                 if size > start:

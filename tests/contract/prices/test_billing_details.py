@@ -113,11 +113,16 @@ def test_a_call_costs_what_its_details_add_up_to(
         (_usage(1_000, 0, audio_input_tokens=900), "gpt-4o", "openai"),
         (_usage(1_000, 9, audio_output_tokens=9), "gpt-4o", "openai"),
         (_usage(9, 0, cache_write_tokens=9, cache_write_1h_tokens=9), "gpt-4o", "openai"),
+        # Its one rate for writes is not that for an hour.
+        (
+            _usage(9, 0, cache_write_tokens=9, cache_write_1h_tokens=9),
+            "global.anthropic.claude-sonnet-4-20250514-v1:0", "aws.bedrock",
+        ),
         (_usage(1_000, 0, web_searches=1), "deepseek-chat", "deepseek"),
         (_usage(1_000, 0, processing="flex"), "gpt-4o", "openai"),
         (_usage(1_000, 0, processing="priority"), "claude-haiku-4-5", "anthropic"),
-        # OpenAI's rates for batches say nothing of another company's.
-        (_usage(1_000, 0, processing="batch"), "claude-3-haiku", "azure.ai.inference"),
+        # The maker's rates for batches say nothing of a reseller's.
+        (_usage(1_000, 0, processing="batch"), "grok-4.3", "azure.ai.inference"),
         # How much of the cached tokens is audio is not told, and their rates differ.
         (
             _usage(1_000, 0, cache_read_tokens=350, audio_input_tokens=900),
