@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from benchmarks.measure import compare
 from otel_budget import (
     Allow,
+    BillableCall,
     FlatRates,
     GenAIPrices,
     SessionInfo,
@@ -118,14 +119,8 @@ def by_hand(
             start = time.perf_counter()
             guard.record_after_llm("s", USAGE)
             seconds = time.perf_counter() - start
-            usd = RATES.cost_usd(
-                INFO.model,
-                INFO.provider,
-                input_tokens=USAGE.prompt_tokens,
-                output_tokens=USAGE.completion_tokens,
-                cache_read_tokens=0,
-                cache_write_tokens=0,
-            )
+            sent, generated = USAGE.prompt_tokens, USAGE.completion_tokens
+            usd = RATES.cost_usd(BillableCall(INFO.model, INFO.provider, sent, generated))
             span.set_attributes(
                 {
                     semconv.USAGE_INPUT_TOKENS: USAGE.prompt_tokens,
@@ -134,6 +129,7 @@ def by_hand(
                     semconv.USAGE_CACHE_WRITE_TOKENS: 0,
                     semconv.USAGE_TOTAL_TOKENS: USAGE.total_tokens,
                     semconv.COST: usd or 0.0,
+                    semconv.COST_SOURCE: semconv.COST_FROM_PRICES,
                     semconv.SESSION_COST: usd or 0.0,
                     semconv.SESSION_TOKENS: USAGE.total_tokens,
                 }
@@ -234,15 +230,11 @@ def prices() -> None:
     published = GenAIPrices()
     measured = measure(USAGE, INFO.provider)
 
+    tokens = (measured.input_tokens, measured.output_tokens)
+    call = BillableCall(INFO.model, INFO.provider, *tokens)
+
     def price(source: Any) -> Callable[[], Any]:
-        return lambda: source.cost_usd(
-            INFO.model,
-            INFO.provider,
-            input_tokens=measured.input_tokens,
-            output_tokens=measured.output_tokens,
-            cache_read_tokens=0,
-            cache_write_tokens=0,
-        )
+        return lambda: source.cost_usd(call)
 
     base, rows = compare(price(RATES), {"GenAIPrices": price(published)})
     added = rows["GenAIPrices"].microseconds - base

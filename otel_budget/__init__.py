@@ -23,8 +23,13 @@ from otel_budget.contract import (
     SyncGuardProtocol,
     TokenUsage,
 )
-from otel_budget.contract.genai_prices import GenAIPrices
-from otel_budget.contract.prices import FlatRates, PriceSource
+from otel_budget.contract.prices import (
+    BillableCall,
+    FlatRates,
+    GenAIPrices,
+    MissingRate,
+    PriceSource,
+)
 from otel_budget.contract.session_info import SessionInfo, call_info
 from otel_budget.runtime.a3s import for_a3s
 from otel_budget.runtime.gate import BudgetGate
@@ -34,6 +39,7 @@ from otel_budget.version import __version__
 __all__ = [
     "Allow",
     "AsyncGuardProtocol",
+    "BillableCall",
     "BudgetDecision",
     "BudgetExhausted",
     "BudgetGate",
@@ -43,6 +49,7 @@ __all__ = [
     "Deny",
     "FlatRates",
     "GenAIPrices",
+    "MissingRate",
     "NoopBudgetGuard",
     "PriceSource",
     "SessionInfo",

@@ -52,6 +52,8 @@ USAGE_CACHE_READ_TOKENS: Final = "budget.usage.cache_read_tokens"
 USAGE_CACHE_WRITE_TOKENS: Final = "budget.usage.cache_write_tokens"
 USAGE_TOTAL_TOKENS: Final = "budget.usage.total_tokens"
 COST: Final = "budget.cost"
+#: Who told the cost: one of `COST_SOURCES`.
+COST_SOURCE: Final = "budget.cost.source"
 SESSION_COST: Final = "budget.session.cost"
 SESSION_TOKENS: Final = "budget.session.tokens"
 MODEL: Final = "budget.model"
@@ -107,6 +109,7 @@ TOKEN_TYPES: Final = (TOKENS_INPUT, TOKENS_OUTPUT, TOKENS_CACHE_READ, TOKENS_CAC
 NO_PRICES: Final = "no_prices"
 NO_MODEL: Final = "no_model"
 UNKNOWN_MODEL: Final = "unknown_model"
+NO_RATE: Final = "no_rate"
 CACHE_ACCOUNTING: Final = "cache_accounting"
 MALFORMED_USAGE: Final = "malformed_usage"
 PRICE_ERROR: Final = "price_error"
@@ -114,10 +117,16 @@ UNPRICED_REASONS: Final = (
     NO_PRICES,
     NO_MODEL,
     UNKNOWN_MODEL,
+    NO_RATE,
     CACHE_ACCOUNTING,
     MALFORMED_USAGE,
     PRICE_ERROR,
 )
+
+COST_FROM_HOST: Final = "host"
+COST_FROM_PROVIDER: Final = "provider"
+COST_FROM_PRICES: Final = "local"
+COST_SOURCES: Final = (COST_FROM_HOST, COST_FROM_PROVIDER, COST_FROM_PRICES)
 
 #: Why a model call behind a gate ended without a usage to record: it succeeded but reported none,
 #: its stream was abandoned, or it failed after it had reported one.
@@ -238,7 +247,10 @@ METRIC_TOKENS: Final = _counter(
     (TOKEN_TYPE, *_CALL),
 )
 METRIC_COST: Final = _counter(
-    "budget.cost", "USD", "Cost of the recorded calls that could be priced.", _CALL
+    "budget.cost",
+    "USD",
+    "Cost of the recorded calls that could be priced.",
+    (*_CALL, COST_SOURCE),
 )
 METRIC_CALLS: Final = _counter(
     "budget.calls", "{call}", "Recorded (successful) model calls.", _CALL

@@ -17,6 +17,7 @@ from typing_api import async_host, host, loop_without_a_runtime
 PUBLIC = {
     "Allow",
     "AsyncGuardProtocol",
+    "BillableCall",
     "BudgetDecision",
     "BudgetExhausted",
     "BudgetGate",
@@ -26,6 +27,7 @@ PUBLIC = {
     "Deny",
     "FlatRates",
     "GenAIPrices",
+    "MissingRate",
     "NoopBudgetGuard",
     "PriceSource",
     "SessionInfo",

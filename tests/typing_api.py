@@ -13,6 +13,7 @@ from typing import Any, assert_type
 
 from otel_budget import (
     Allow,
+    BillableCall,
     BudgetDecision,
     BudgetExhausted,
     BudgetGate,
@@ -22,6 +23,7 @@ from otel_budget import (
     Deny,
     FlatRates,
     GenAIPrices,
+    MissingRate,
     NoopBudgetGuard,
     PriceSource,
     SessionInfo,
@@ -62,17 +64,10 @@ class Dicts:
 
 
 class MyPrices:
-    def cost_usd(
-        self,
-        model: str | None,
-        provider: str | None,
-        *,
-        input_tokens: int,
-        output_tokens: int,
-        cache_read_tokens: int,
-        cache_write_tokens: int,
-    ) -> float | None:
-        return None
+    def cost_usd(self, call: BillableCall) -> float | None:
+        if call.web_searches:
+            raise MissingRate("no rate for searches")
+        return call.input_tokens * 1e-6 if call.model == "m" else None
 
 
 def who(session_id: str) -> SessionInfo | None:

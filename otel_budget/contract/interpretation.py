@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit, TokenUsage
 from otel_budget.contract.dialects import Malformed, is_typed, read_decision, read_usage
-from otel_budget.contract.prices import PriceSource
-from otel_budget.contract.providers import prompt_includes_cache
+from otel_budget.contract.prices import BillableCall, MissingRate, PriceSource
+from otel_budget.contract.prices.providers import prompt_includes_cache
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import INT64_MAX, amount
 
@@ -98,6 +98,8 @@ class Measurement(NamedTuple):
         undecided: True if it is not known whether the prompt count contains the cached tokens; the
             cache counts are then 0.
         malformed: True if the usage could not be read; all counts are then 0.
+        cache_write_1h_tokens: This and what follows are the details of a `BillableCall`.
+        reported_usd: The cost in USD that the provider or gateway reported, if it did.
     """
 
     input_tokens: int = 0
@@ -107,6 +109,13 @@ class Measurement(NamedTuple):
     total_tokens: int = 0
     undecided: bool = False
     malformed: bool = False
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_cache_read_tokens: int | None = 0
+    audio_output_tokens: int = 0
+    web_searches: int = 0
+    processing: str = "standard"
+    reported_usd: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -144,7 +153,36 @@ def measure(usage: Any, provider: str | None) -> Measurement:
     counts = (prompt, read.completion_tokens, cached, written, read.total_tokens)
     if max(counts) > INT64_MAX:
         counts = tuple(min(count, INT64_MAX) for count in counts)  # type: ignore[assignment]
-    return Measurement(*counts, undecided=includes is None)
+    measurement = Measurement(*counts, undecided=includes is None)
+    if (
+        read.cost_usd is not None
+        or read.processing not in _STANDARD
+        or read.cache_write_1h_tokens
+        or read.audio_input_tokens
+        or read.audio_cache_read_tokens
+        or read.audio_output_tokens
+        or read.web_searches
+    ):
+        return _with_details(measurement, read)
+    return measurement
+
+
+_STANDARD: Final = (None, "standard")
+
+
+def _with_details(measurement: Measurement, usage: TokenUsage) -> Measurement:
+    sent, audio_read = usage.audio_input_tokens or 0, usage.audio_cache_read_tokens
+    if not sent or not measurement.cache_read_tokens:
+        audio_read = audio_read or 0
+    return measurement._replace(
+        cache_write_1h_tokens=usage.cache_write_1h_tokens or 0,
+        audio_input_tokens=sent,
+        audio_cache_read_tokens=audio_read,
+        audio_output_tokens=usage.audio_output_tokens or 0,
+        web_searches=usage.web_searches or 0,
+        processing=usage.processing or "standard",
+        reported_usd=usage.cost_usd,
+    )
 
 
 def _includes_cache(usage: TokenUsage, cache: int, provider: str | None) -> bool | None:
@@ -165,12 +203,14 @@ class Price(NamedTuple):
 
     Attributes:
         usd: The cost in USD; None if it is unknown.
-        reason: Why it is unknown: ``no_prices``, ``no_model``, ``unknown_model``,
+        reason: Why it is unknown: ``no_prices``, ``no_model``, ``unknown_model``, ``no_rate``,
             ``cache_accounting``, ``malformed_usage`` or ``price_error``; empty otherwise.
+        source: Who told the cost: ``host``, ``provider`` or ``local``; empty if it is unknown.
     """
 
     usd: float | None
     reason: str = ""
+    source: str = ""
 
 
 def price(
@@ -180,41 +220,56 @@ def price(
     provider: str | None,
     call_cost: float | None = None,
 ) -> Price:
-    """The price of one call.
+    """The price of one call: told by the host, else by the provider or gateway, else by `prices`.
 
     Args:
-        measurement: Its tokens.
+        measurement: Its tokens, billing details and reported cost. A reported cost that is negative
+            or not finite is none; one of 0 stands, as for a free model.
         prices: The price source, or None.
         model: The model's name as the provider knows it, if known.
         provider: OpenTelemetry's ``gen_ai.provider.name``, if known.
-        call_cost: The call's cost in USD, if the host knows it; it is used instead of `prices`.
+        call_cost: The call's cost in USD, if the host knows it.
 
     Raises:
-        Exception: Anything that `prices` raises.
+        Exception: Anything that `prices` raises, but `MissingRate`.
     """
     if call_cost is not None:
-        return _price_of(call_cost)
+        return _price_of(call_cost, semconv.COST_FROM_HOST)
+    if measurement.reported_usd is not None:
+        reported = _price_of(measurement.reported_usd, semconv.COST_FROM_PROVIDER)
+        if reported.usd is not None:
+            return reported
     if measurement.malformed:
         return Price(None, semconv.MALFORMED_USAGE)
     if measurement.undecided:
         return Price(None, semconv.CACHE_ACCOUNTING)
     if prices is None:
         return Price(None, semconv.NO_PRICES)
-    usd = prices.cost_usd(
+    call = BillableCall(
         model,
         provider,
-        input_tokens=measurement.input_tokens,
-        output_tokens=measurement.output_tokens,
-        cache_read_tokens=measurement.cache_read_tokens,
-        cache_write_tokens=measurement.cache_write_tokens,
+        measurement.input_tokens,
+        measurement.output_tokens,
+        measurement.cache_read_tokens,
+        measurement.cache_write_tokens,
+        measurement.cache_write_1h_tokens,
+        measurement.audio_input_tokens,
+        measurement.audio_cache_read_tokens,
+        measurement.audio_output_tokens,
+        measurement.web_searches,
+        measurement.processing,
     )
+    try:
+        usd = prices.cost_usd(call)
+    except MissingRate:
+        return Price(None, semconv.NO_RATE)
     if usd is None:
         return Price(None, semconv.NO_MODEL if model is None else semconv.UNKNOWN_MODEL)
-    return _price_of(usd)
+    return _price_of(usd, semconv.COST_FROM_PRICES)
 
 
-def _price_of(usd: object) -> Price:
+def _price_of(usd: object, source: str) -> Price:
     if type(usd) is float and 0.0 <= usd < inf:
-        return Price(usd)
+        return Price(usd, "", source)
     cost = amount(usd)
-    return Price(None, semconv.PRICE_ERROR) if cost is None else Price(cost)
+    return Price(None, semconv.PRICE_ERROR) if cost is None else Price(cost, "", source)

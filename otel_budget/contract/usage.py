@@ -15,6 +15,8 @@ from otel_budget.contract.usage_shapes import shape_of
 from otel_budget.log_once import log_once
 
 _CACHE = ("cache_read_tokens", "cache_write_tokens")
+#: How the fields end of which the largest stands.
+_COUNTS = ("_tokens", "_searches", "cost_usd")
 
 
 class TokenUsage(Frozen):
@@ -36,6 +38,7 @@ class TokenUsage(Frozen):
         audio_input_tokens: Audio tokens, those of the cache included, among the tokens sent.
         audio_output_tokens: Audio tokens among those generated.
         audio_cache_read_tokens: Audio tokens among those read from the cache.
+        web_searches: Searches that the provider ran for the call and bills by number.
         processing: The way of processing that was billed.
         cost_usd: What the call cost in USD, as reported by its provider or gateway.
 
@@ -54,6 +57,7 @@ class TokenUsage(Frozen):
     audio_input_tokens: Count | None = None
     audio_output_tokens: Count | None = None
     audio_cache_read_tokens: Count | None = None
+    web_searches: Count | None = None
     processing: Literal["standard", "batch", "flex", "priority"] | None = None
     cost_usd: Amount | None = None
 
@@ -194,7 +198,7 @@ class TokenUsage(Frozen):
         Args:
             later: The usage of the later part.
         """
-        names = [name for name in type(self).model_fields if name.endswith(("_tokens", "cost_usd"))]
+        names = [name for name in type(self).model_fields if name.endswith(_COUNTS)]
         fields: dict[str, Any] = {}
         for name in names:
             both = (getattr(self, name), getattr(later, name))

@@ -88,6 +88,8 @@ def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
         "audio_input_tokens": _detail(_largest(raw, shape.audio_in)),
         "audio_output_tokens": _detail(_largest(raw, shape.audio_out)),
         "audio_cache_read_tokens": _detail(_largest(raw, shape.audio_read)),
+        # Anthropic, and gateways in front of it.
+        "web_searches": _detail(number(raw, "server_tool_use.web_search_requests")),
         "processing": _processing(raw),
         "cost_usd": _cost_usd(raw),
     }

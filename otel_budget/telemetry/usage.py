@@ -96,10 +96,10 @@ class UsageRecord(Call):
         if cost.usd is None:
             additions.append((tallies[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
         else:
-            additions.append((tallies[semconv.METRIC_COST], key, cost.usd))
+            additions.append((tallies[semconv.METRIC_COST], (*key, cost.source), cost.usd))
         if not measurement.malformed:
             series = tallies[semconv.METRIC_TOKENS]
-            for token_type, tokens in zip(semconv.TOKEN_TYPES, measurement, strict=False):
+            for token_type, tokens in zip(semconv.TOKEN_TYPES, measurement[:4], strict=True):
                 # Counting one type exports the others as 0.
                 if tokens or token_type == semconv.TOKENS_INPUT:
                     additions.append((series, (labels, token_type, model, provider), tokens))
@@ -137,4 +137,5 @@ def _attributes(measurement: Measurement, cost: Price) -> dict[str, Any]:
         }
     if cost.usd is not None:
         attributes[semconv.COST] = cost.usd
+        attributes[semconv.COST_SOURCE] = cost.source
     return attributes

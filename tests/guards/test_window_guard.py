@@ -274,7 +274,7 @@ def test_a_call_without_a_price_is_visible_and_counts_in_tokens(
 
 def test_a_price_source_that_raises_makes_the_call_unpriced(make: Any) -> None:
     class Broken:
-        def cost_usd(self, *args: Any, **tokens: int) -> float:
+        def cost_usd(self, call: Any) -> float:
             raise RuntimeError
 
     guard = make(Limit(1, "USD", "all"), prices=Broken())

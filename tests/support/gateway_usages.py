@@ -106,9 +106,6 @@ GATEWAY_USAGES = [
         },
         (50, 240, 100, 200),
         more={"audio_input_tokens": 10, "audio_output_tokens": 10},
-        # 50 x 3 + 240 x 15 + 100 x 0.30 + 200 x 3.75 = 150 + 3,600 + 30 + 750
-        usd=0.00453,
-        rates=SONNET,
     ),
     Shape(
         "langchain over anthropic, writes by their lifetime",

@@ -96,6 +96,7 @@ VALUES = {
     "budget.token.type": {"input", "output", "cache_read", "cache_write"},
     "gen_ai.request.model": {"the-model"},
     "gen_ai.provider.name": {"the-provider"},
+    "budget.cost.source": {"local"},
     "budget.reason": {"no_prices", "not_reported"},
     "error.type": {"RuntimeError"},
     "budget.guard.name": {"the-guard"},
@@ -198,7 +199,9 @@ def test_tokens_by_disjoint_type_and_calls_and_cost(backend: Backend, make: Make
         labelled(key, budget__token__type=kind): count for kind, count in tokens.items()
     }
     assert series_of(backend, "budget.calls") == {labelled(key): 2}
-    assert series_of(backend, "budget.cost") == {labelled(key): pytest.approx(2 * 143 / 1e6)}
+    assert series_of(backend, "budget.cost") == {
+        labelled(key, budget__cost__source="local"): pytest.approx(2 * 143 / 1e6)
+    }
     assert series_of(backend, "budget.unpriced_calls") == {}
 
 

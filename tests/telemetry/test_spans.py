@@ -43,6 +43,7 @@ def test_spans_of_an_allowed_round(backend: Backend, make: Make) -> None:
         "budget.usage.cache_write_tokens": 4,
         "budget.usage.total_tokens": 120,
         "budget.cost": cost,
+        "budget.cost.source": "local",
         "budget.session.cost": cost,
         "budget.session.tokens": 154,
     }

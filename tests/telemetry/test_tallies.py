@@ -79,8 +79,9 @@ def test_no_combination_makes_more_series_than_promised() -> None:
         "budget.decision": ["allow", "deny", "error"],
         "budget.kind": ["soft", "hard"],
         "budget.token.type": ["input"],
-        "budget.reason": ["no_prices", "no_model", "unknown_model", "cache_accounting",
+        "budget.reason": ["no_prices", "no_model", "unknown_model", "no_rate", "cache_accounting",
                           "malformed_usage", "price_error"],
+        "budget.cost.source": ["host", "provider", "local"],
         "budget.component": ["span"],
         "budget.label": ["labels"],
         "budget.source": ["guard", "soft_limit"],
@@ -134,7 +135,7 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
         ("budget.threshold_hits", ("llm", "soft", "r", None), 1),
         ("budget.tokens", ("input", "m", "p"), 3),
         ("budget.calls", ("m", "p"), 0),
-        ("budget.cost", ("m", "p"), 0),
+        ("budget.cost", ("m", "p", "local"), 0),
         ("budget.unpriced_calls", ("m", "p", "no_model"), 0),
         ("budget.guard.errors", ("llm", "ValueError", "g"), 0),
     ],
@@ -165,9 +166,8 @@ def test_money_never_becomes_infinite() -> None:
     tallies = Tallies(100)
     for _ in range(3):
         for tenant in ("a", "b"):
-            tallies.add(
-                [(tallies[semconv.METRIC_COST], (_tenant(tallies, tenant), None, None), 1.7e308)]
-            )
+            key = (_tenant(tallies, tenant), None, None, "local")
+            tallies.add([(tallies[semconv.METRIC_COST], key, 1.7e308)])
     total = sum(value for _, value in tallies.read(tallies[semconv.METRIC_COST]))
     assert 0 < total < float("inf")
 

@@ -8,15 +8,15 @@ from decimal import Decimal
 import pytest
 from genai_prices.data_snapshot import find_provider_by_id, get_snapshot
 
-from otel_budget import GenAIPrices
-from otel_budget.contract.genai_prices import _Card
+from otel_budget import BillableCall, GenAIPrices, MissingRate
+from otel_budget.contract.prices.rate_card import RateCard
 
-TOKENS = {
-    "input_tokens": 1_000,
-    "output_tokens": 100,
-    "cache_read_tokens": 0,
-    "cache_write_tokens": 0,
-}
+
+def _cost(prices: GenAIPrices, model: str, provider: str) -> float | None:
+    try:
+        return prices.cost_usd(BillableCall(model, provider, 1_000, 100))
+    except MissingRate:  # of a model that is not priced by tokens
+        return None
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_provider_by_opentelemetrys_name_has_its_prices(provider: str, theirs:
     assert seller is not None
     priced = 0
     for model in seller.models:
-        expected = prices.cost_usd(model.id, theirs, **TOKENS)
-        assert prices.cost_usd(model.id, provider, **TOKENS) == expected
+        expected = _cost(prices, model.id, theirs)
+        assert _cost(prices, model.id, provider) == expected
         priced += bool(expected)
     assert priced
 
@@ -49,9 +49,9 @@ def test_a_provider_by_opentelemetrys_name_has_its_prices(provider: str, theirs:
 def test_the_case_of_a_model_does_not_matter() -> None:
     prices = GenAIPrices()
     for provider in ("anthropic", None):
-        expected = prices.cost_usd("claude-sonnet-4-5", provider, **TOKENS)
+        expected = prices.cost_usd(BillableCall("claude-sonnet-4-5", provider, 1_000, 100))
         assert expected
-        assert prices.cost_usd("Claude-Sonnet-4-5", provider, **TOKENS) == expected
+        assert prices.cost_usd(BillableCall("Claude-Sonnet-4-5", provider, 1_000, 100)) == expected
 
 
 def test_cards_of_tokens_alone_are_multiplied_here() -> None:
@@ -60,22 +60,23 @@ def test_cards_of_tokens_alone_are_multiplied_here() -> None:
     for provider in get_snapshot().providers:
         for model in provider.models:
             price = model.get_prices(datetime.now(tz=UTC))
-            card = _Card.read(price)
+            card = RateCard.read(price, has_one_rate=False)
             cached = (price.cache_read_mtok, price.cache_write_mtok)
-            if (
-                card is not None
-                and cached == (None, None)
-                and isinstance(price.input_mtok, Decimal)
-            ):
+            is_plain = isinstance(price.input_mtok, Decimal)
+            if card.is_exact and cached == (None, None) and is_plain:
                 # Without a rate of their own, cached tokens are prompt tokens.
                 at = float(price.input_mtok)
-                assert card.cost(0, 0, 1_000_000, 1_000_000) == pytest.approx(2 * at)
+                call = BillableCall(cache_read_tokens=1_000_000, cache_write_tokens=1_000_000)
+                assert card.cost(call) == pytest.approx(2 * at)
                 without_cache_rates += 1
     assert without_cache_rates > 10
 
 
 def test_a_model_that_another_company_resells_has_its_makers_price() -> None:
     prices = GenAIPrices()
-    expected = prices.cost_usd("claude-3-haiku", "anthropic", **TOKENS)
+    expected = prices.cost_usd(BillableCall("claude-3-haiku", "anthropic", 1_000, 100))
     assert expected
-    assert prices.cost_usd("claude-3-haiku", "azure.ai.inference", **TOKENS) == expected
+    assert (
+        prices.cost_usd(BillableCall("claude-3-haiku", "azure.ai.inference", 1_000, 100))
+        == expected
+    )

@@ -1,4 +1,4 @@
-"""What a price source is asked: model, provider and the four disjoint counts of that one call."""
+"""What a price source is asked: model, provider and all of that one call that may be billed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_budget import BudgetGate, SessionInfo, TokenUsage, call_info
+from otel_budget import BillableCall, BudgetGate, SessionInfo, TokenUsage, call_info
 from otel_budget.guards import Limit, WindowGuard
 from support.backend import Backend
 from support.guards import SyncScript
@@ -19,22 +19,17 @@ USAGE = TokenUsage(
     cache_write_tokens=100,
     prompt_includes_cache=True,
 )
-COUNTS = {
-    "input_tokens": 600,
-    "output_tokens": 20,
-    "cache_read_tokens": 300,
-    "cache_write_tokens": 100,
-}
+COUNTS = (600, 20, 300, 100)
 
 
 class Asked:
     """A price source that remembers what it is asked."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str | None, str | None, dict[str, int]]] = []
+        self.calls: list[BillableCall] = []
 
-    def cost_usd(self, model: str | None, provider: str | None, **tokens: int) -> float | None:
-        self.calls.append((model, provider, tokens))
+    def cost_usd(self, call: BillableCall) -> float | None:
+        self.calls.append(call)
         return 0.25
 
 
@@ -57,7 +52,10 @@ def test_a_source_is_asked_for_model_provider_and_disjoint_counts(
         guard.record_after_llm("s", USAGE)
     with call_info(cost_usd=0.5):
         guard.record_after_llm("s", USAGE)  # known already: nobody is asked
-    assert prices.calls == [("told", "openai", COUNTS), ("inner", "anthropic", COUNTS)]
+    assert prices.calls == [
+        BillableCall("told", "openai", *COUNTS),
+        BillableCall("inner", "anthropic", *COUNTS),
+    ]
 
 
 def test_a_gates_call_is_priced_by_what_the_call_says(backend: Backend) -> None:
@@ -65,14 +63,14 @@ def test_a_gates_call_is_priced_by_what_the_call_says(backend: Backend) -> None:
     guard = _adapter(backend, prices, SessionInfo())
     with BudgetGate(guard).llm_call("s", 1, model="asked", provider="openai") as call:
         call.usage(USAGE, model="served", provider="azure.ai.openai")
-    assert prices.calls == [("served", "azure.ai.openai", COUNTS)]
+    assert prices.calls == [BillableCall("served", "azure.ai.openai", *COUNTS)]
     assert backend.value("budget.cost", gen_ai__provider__name="azure.ai.openai") == 0.25
 
 
 def test_without_anything_known_a_source_is_asked_all_the_same(backend: Backend) -> None:
     prices = Asked()
     _adapter(backend, prices, SessionInfo()).record_after_llm("s", USAGE)
-    assert prices.calls == [(None, None, COUNTS)]
+    assert prices.calls == [BillableCall(None, None, *COUNTS)]
     assert backend.value("budget.cost") == 0.25
 
 
