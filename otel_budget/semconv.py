@@ -119,6 +119,9 @@ UNPRICED_REASONS: Final = (
     PRICE_ERROR,
 )
 
+#: Beside `CACHE_ACCOUNTING`, why an enforcing guard counts a usage as the most that it can be.
+REASONING_ACCOUNTING: Final = "reasoning_accounting"
+
 #: Why a model call behind a gate ended without a usage to record: it succeeded but reported none,
 #: its stream was abandoned, or it failed after it had reported one.
 NOT_REPORTED: Final = "not_reported"
@@ -276,6 +279,11 @@ METRIC_WINDOW_LENGTH: Final = _level_gauge(
 )
 METRIC_WINDOW_REMAINING: Final = _level_gauge(
     "budget.window.remaining", "Time until the budget's window resets.", unit="s"
+)
+METRIC_UNCOUNTED_CALLS: Final = _level_gauge(
+    "budget.uncounted_calls",
+    "Calls of the current window that a budget could not count: it says less than was used.",
+    unit="{call}",
 )
 METRIC_GUARD_DURATION: Final = Metric(
     "budget.guard.duration",

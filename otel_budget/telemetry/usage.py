@@ -99,7 +99,7 @@ class UsageRecord(Call):
             additions.append((tallies[semconv.METRIC_COST], key, cost.usd))
         if not measurement.malformed:
             series = tallies[semconv.METRIC_TOKENS]
-            for token_type, tokens in zip(semconv.TOKEN_TYPES, measurement, strict=False):
+            for token_type, tokens in zip(semconv.TOKEN_TYPES, measurement[:4], strict=True):
                 # Counting one type exports the others as 0.
                 if tokens or token_type == semconv.TOKENS_INPUT:
                     additions.append((series, (labels, token_type, model, provider), tokens))
