@@ -90,6 +90,9 @@ class Asker:
                 self._release_unused(question, answer)
                 await self._caller_cancelled(inquiry, future)
                 raise
+            except GeneratorExit:  # the caller's coroutine is closed, which may not wait
+                self._release_unused(question, answer)
+                raise
             if not future.done():
                 self._leave(question, future)
                 verdict = inquiry.conclude(self.asked_guard.late_reply)

@@ -33,10 +33,12 @@ class Told:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.begun = threading.Event()
 
 
 class Sync(Told, SyncBudgetGuard):
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
+        self.begun.set()
         if self.before is not None:
             self.before.wait(20)
         self.calls.append("check")
@@ -206,9 +208,10 @@ async def test_an_answer_that_nobody_used_is_released_if_it_let_the_call_proceed
 ) -> None:
     guard = Sync()
     guard.answer, guard.before = answer, threading.Event()
-    gate = BudgetGate(guard, timeout=0.1 if gone == "late" else 20)
+    gate = BudgetGate(guard, timeout=0.5 if gone == "late" else 20)
     task = asyncio.create_task(gate.check_llm("s", 1))
-    await asyncio.sleep(0.05)
+    while not guard.begun.is_set():
+        await asyncio.sleep(0.005)
     if gone == "cancelled":
         task.cancel()
     with pytest.raises((BudgetExhausted, asyncio.CancelledError)):
@@ -216,6 +219,19 @@ async def test_an_answer_that_nobody_used_is_released_if_it_let_the_call_proceed
     guard.before.set()
     allowed = answer is None or isinstance(answer, Allow)
     await settled(guard, ["check", "release s"] if allowed else ["check"])
+
+
+async def test_a_coroutine_closed_while_its_check_is_asked_is_told() -> None:
+    guard = Sync()
+    guard.before = threading.Event()
+    gate = BudgetGate(guard)
+    checking = gate.check_llm("s", 1)
+    checking.send(None)
+    while not guard.begun.is_set():
+        await asyncio.sleep(0.005)
+    checking.close()
+    guard.before.set()
+    await settled(guard, ["check", "release s"])
 
 
 async def test_a_refused_call_and_a_stand_in_are_not_told() -> None:
