@@ -128,6 +128,9 @@ COST_FROM_PROVIDER: Final = "provider"
 COST_FROM_PRICES: Final = "local"
 COST_SOURCES: Final = (COST_FROM_HOST, COST_FROM_PROVIDER, COST_FROM_PRICES)
 
+#: Beside `CACHE_ACCOUNTING`, why an enforcing guard counts a usage as the most that it can be.
+REASONING_ACCOUNTING: Final = "reasoning_accounting"
+
 #: Why a model call behind a gate ended without a usage to record: it succeeded but reported none,
 #: its stream was abandoned, or it failed after it had reported one.
 NOT_REPORTED: Final = "not_reported"
@@ -288,6 +291,11 @@ METRIC_WINDOW_LENGTH: Final = _level_gauge(
 )
 METRIC_WINDOW_REMAINING: Final = _level_gauge(
     "budget.window.remaining", "Time until the budget's window resets.", unit="s"
+)
+METRIC_UNCOUNTED_CALLS: Final = _level_gauge(
+    "budget.uncounted_calls",
+    "Calls of the current window that a budget could not count: it says less than was used.",
+    unit="{call}",
 )
 METRIC_GUARD_DURATION: Final = Metric(
     "budget.guard.duration",

@@ -60,6 +60,7 @@ def test_these_are_the_public_names() -> None:
                 "Limit",
                 "Measurement",
                 "Price",
+                "Reservation",
                 "SessionInfoSource",
                 "WindowGuard",
                 "call_cost",
@@ -111,6 +112,7 @@ def test_the_fields_of_session_info_and_levels_are_pinned() -> None:
         "tenant",
         "agent",
         "principal",
+        "uncounted_calls",
     ]
     assert level["unit"].default == "USD"
     parameters = inspect.signature(otel_budget.call_info).parameters

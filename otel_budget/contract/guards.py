@@ -1,4 +1,12 @@
-"""Guards: the methods that a runtime calls."""
+"""Guards: the methods that a runtime calls.
+
+A guard that reserves for calls in progress may have one method more, which has no default:
+``release_llm(session_id)``, sync or async like the others. A `BudgetGate` calls it once for each
+model call that the guard allowed and that ends without a record: its body raised, its stream was
+abandoned, it reported no usage, or nobody waited for the check's answer any more. The guard then
+ends the smallest reservation of that session. A check that is cancelled while it runs is not
+released: it undoes its own work. Other runtimes call no `release_llm`, so reservations expire.
+"""
 
 from __future__ import annotations
 
@@ -116,6 +124,8 @@ class AsyncGuardProtocol(Protocol):
 
 
 _METHODS: Final = ("check_before_llm", "record_after_llm", "check_before_tool")
+#: A method that a guard may have beside those.
+RELEASE: Final = "release_llm"
 
 
 def is_async(guard: Any) -> bool:
@@ -131,6 +141,9 @@ def is_async(guard: Any) -> bool:
         raise TypeError(
             f"{type(guard).__name__} is not a budget guard: it has none of {', '.join(_METHODS)}"
         )
+    # Looked up without __getattr__: a proxy that answers any name has no method of this one.
+    if inspect.getattr_static(guard, RELEASE, None) is not None:
+        present[RELEASE] = getattr(guard, RELEASE)
     not_callable = [name for name, method in present.items() if not callable(method)]
     if not_callable:
         raise TypeError(f"{type(guard).__name__}.{not_callable[0]} is not a method")

@@ -98,6 +98,8 @@ class Measurement(NamedTuple):
         undecided: True if it is not known whether the prompt count contains the cached tokens; the
             cache counts are then 0.
         malformed: True if the usage could not be read; all counts are then 0.
+        upper_bound: Why the counts are an upper bound: ``cache_accounting`` or
+            ``reasoning_accounting``; empty if they are exact, or if no upper bound was asked for.
         cache_write_1h_tokens: This and what follows are the details of a `BillableCall`.
         reported_usd: The cost in USD that the provider or gateway reported, if it did.
     """
@@ -109,6 +111,7 @@ class Measurement(NamedTuple):
     total_tokens: int = 0
     undecided: bool = False
     malformed: bool = False
+    upper_bound: str = ""
     cache_write_1h_tokens: int = 0
     audio_input_tokens: int = 0
     audio_cache_read_tokens: int | None = 0
@@ -123,7 +126,7 @@ class Measurement(NamedTuple):
         return sum(self[:4])
 
 
-def measure(usage: Any, provider: str | None) -> Measurement:
+def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> Measurement:
     """The disjoint token counts of a usage.
 
     Args:
@@ -131,6 +134,9 @@ def measure(usage: Any, provider: str | None) -> Measurement:
             anything else is malformed, and logged once a reason.
         provider: OpenTelemetry's ``gen_ai.provider.name``, if known. It decides whether the prompt
             count contains the cached tokens where the usage's own keys and arithmetic do not.
+        upper_bound: Count what is undecided as the most that it can be, for a guard that enforces:
+            cached tokens beside the prompt, reasoning on top of the completion. Without it, as in
+            the telemetry, the counts are then a lower bound.
     """
     read = read_usage(usage)
     if isinstance(read, Malformed):
@@ -142,18 +148,24 @@ def measure(usage: Any, provider: str | None) -> Measurement:
         )
         return Measurement(malformed=True)
     cached, written = read.cache_read_tokens or 0, read.cache_write_tokens or 0
-    prompt = read.prompt_tokens
+    prompt, completion = read.prompt_tokens, read.completion_tokens
     includes: bool | None = False
+    why = ""
+    if upper_bound and read.undecided_reasoning_tokens:
+        completion += read.undecided_reasoning_tokens
+        why = semconv.REASONING_ACCOUNTING
     if cached or written:
         includes = _includes_cache(read, cached + written, provider)
-        if includes is None:
+        if includes is None and upper_bound:
+            includes, why = False, semconv.CACHE_ACCOUNTING
+        elif includes is None:
             cached = written = 0
         elif includes:
             prompt -= cached + written
-    counts = (prompt, read.completion_tokens, cached, written, read.total_tokens)
+    counts = (prompt, completion, cached, written, read.total_tokens)
     if max(counts) > INT64_MAX:
         counts = tuple(min(count, INT64_MAX) for count in counts)  # type: ignore[assignment]
-    measurement = Measurement(*counts, undecided=includes is None)
+    measurement = Measurement(*counts, includes is None, False, why)
     if (
         read.cost_usd is not None
         or read.processing not in _STANDARD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from otel_budget.contract.fields import Finite, NotNan
+from otel_budget.contract.fields import Count, Finite, NotNan
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -23,6 +23,8 @@ class BudgetLevel:
         tenant: The tenant whose budget it is; None if all tenants share it.
         agent: The agent whose budget it is, if it is one agent's.
         principal: The principal whose budget it is, if it is one principal's.
+        uncounted_calls: Calls of the current window that the budget could not count, because their
+            usage or price is unknown; None if the guard does not know.
 
     Raises:
         pydantic.ValidationError: A value is missing, NaN, of another type, or infinite where it
@@ -39,3 +41,4 @@ class BudgetLevel:
     tenant: str | None = None
     agent: str | None = None
     principal: str | None = None
+    uncounted_calls: Count | None = None

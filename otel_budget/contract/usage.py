@@ -34,6 +34,8 @@ class TokenUsage(Frozen):
         prompt_includes_cache: Whether `prompt_tokens` contains the two cache counts. None lets the
             provider decide; where that is not enough, the call stays unpriced. Not part of the dict
             dialect, nor is anything below.
+        undecided_reasoning_tokens: Tokens of reasoning that may be on top of `completion_tokens`:
+            neither a key nor the total tells. They count in an upper bound only (`measure`).
         cache_write_1h_tokens: Those of `cache_write_tokens` that are kept for an hour.
         audio_input_tokens: Audio tokens, those of the cache included, among the tokens sent.
         audio_output_tokens: Audio tokens among those generated.
@@ -53,6 +55,7 @@ class TokenUsage(Frozen):
     cache_read_tokens: Count | None = None
     cache_write_tokens: Count | None = None
     prompt_includes_cache: bool | None = None
+    undecided_reasoning_tokens: Count | None = None
     cache_write_1h_tokens: Count | None = None
     audio_input_tokens: Count | None = None
     audio_output_tokens: Count | None = None

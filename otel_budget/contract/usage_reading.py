@@ -67,6 +67,7 @@ def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
     sent, generated = (prompt or 0) + (more or 0), (completion or 0) + (thoughts or 0)
     cached = (read or 0) + (write or 0)
     is_the_sum = total == sent + generated
+    may_be_on_top = shape.reasoning_by_total and total is None and (reasoning or 0) <= generated
     generated, beside = _generated_and_beside(sent, generated, total, cached, reasoning or 0)
     includes = False if beside else _reported_accounting(raw, shape, is_the_sum)
     unknown = _unknown_keys(raw)
@@ -84,6 +85,7 @@ def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
         "completion_tokens": generated,
         "total_tokens": total,
         "prompt_includes_cache": includes,
+        "undecided_reasoning_tokens": (reasoning or None) if may_be_on_top else None,
         "cache_write_1h_tokens": _detail(hour),
         "audio_input_tokens": _detail(_largest(raw, shape.audio_in)),
         "audio_output_tokens": _detail(_largest(raw, shape.audio_out)),

@@ -37,6 +37,7 @@ class UsageShape:
         prompt_more: Tokens sent beyond `prompt`.
         completion_more: Tokens generated beyond `completion`.
         reasoning: Tokens of reasoning, inside the completion or on top as the numbers show.
+        reasoning_by_total: Without a total it is undecided which of the two.
         audio_in: Audio tokens sent.
         audio_out: Audio tokens generated.
         audio_read: Audio tokens read from the cache.
@@ -56,6 +57,7 @@ class UsageShape:
     prompt_more: Paths = ()
     completion_more: Paths = ()
     reasoning: Paths = ()
+    reasoning_by_total: bool = False
     audio_in: Paths = ()
     audio_out: Paths = ()
     audio_read: Paths = ()
@@ -87,6 +89,7 @@ _CHAT: Final[dict[str, Any]] = {
         "cache_creation.ephemeral_5m_input_tokens",
     ),
     "reasoning": ("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
+    "reasoning_by_total": True,  # OpenAI's is inside the completion, xAI's on top of it
     "audio_in": ("prompt_tokens_details.audio_tokens",),
     "audio_out": ("completion_tokens_details.audio_tokens",),
 }

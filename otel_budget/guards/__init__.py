@@ -8,6 +8,7 @@ from otel_budget.contract.interpretation import Measurement, Price, measure, pri
 from otel_budget.contract.prices import price_source
 from otel_budget.contract.session_info import SessionInfoSource, call_cost, resolve
 from otel_budget.guards.limit import Limit
+from otel_budget.guards.reservations import Reservation
 from otel_budget.guards.window import AsyncWindowGuard, WindowGuard
 from otel_budget.semconv import GUARD_UNAVAILABLE
 
@@ -17,6 +18,7 @@ __all__ = [
     "Limit",
     "Measurement",
     "Price",
+    "Reservation",
     "SessionInfoSource",
     "WindowGuard",
     "call_cost",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
-from otel_budget.contract.dialects import Dialect, UsageDialect
+from otel_budget.contract import Allow, Deny, SoftLimit
+from otel_budget.contract.dialects import Dialect, UsageDialect, read_decision
 from otel_budget.contract.guards import is_async
 from otel_budget.runtime.background_loop import BackgroundLoop
 from otel_budget.runtime.daemon_threads import DaemonThreads
@@ -21,6 +24,7 @@ from otel_budget.runtime.inquiry import (
     Verdict,
     not_asked,
     raised,
+    without_record,
 )
 
 
@@ -51,7 +55,7 @@ class Asker:
         self._threads = DaemonThreads()
         # A host may make a gate per request: its threads end with it, not only once they are idle.
         weakref.finalize(self, self._threads.close).atexit = False
-        self._unfinished: set[asyncio.Future[Reply]] = set()
+        self._unfinished: set[asyncio.Future[Any]] = set()
 
     def ask_here(self, question: Question) -> Verdict:
         """Ask a sync guard on this thread: nothing can cut it off, so a late answer is used."""
@@ -71,21 +75,30 @@ class Asker:
         """
         with Inquiry(self.asked_guard, question) as inquiry:
             future: asyncio.Future[Reply]
+            answer: asyncio.Future[Reply] | Future[Reply]
             if self.is_async:
-                future = asyncio.get_running_loop().create_task(inquiry.run_async())
+                answer = future = asyncio.get_running_loop().create_task(inquiry.run_async())
             else:
                 try:
-                    future = asyncio.wrap_future(self._run_on_a_thread(inquiry))
+                    answer = self._run_on_a_thread(inquiry)
                 except RuntimeError as error:
                     return inquiry.conclude(not_asked(error))
+                future = asyncio.wrap_future(answer)
             try:
                 await asyncio.wait({future}, timeout=self._timeout)
             except asyncio.CancelledError:
+                self._release_unused(question, answer)
                 await self._caller_cancelled(inquiry, future)
+                raise
+            except GeneratorExit:  # the caller's coroutine is closed, which may not wait
+                self._release_unused(question, answer)
                 raise
             if not future.done():
                 self._leave(question, future)
-                return inquiry.conclude(self.asked_guard.late_reply)
+                verdict = inquiry.conclude(self.asked_guard.late_reply)
+                if isinstance(verdict.decision, Deny):  # else the call goes on and is recorded
+                    self._release_unused(question, answer)
+                return verdict
             if future.cancelled():
                 return inquiry.conclude(raised(asyncio.CancelledError()))
             return inquiry.conclude(future.result())
@@ -110,6 +123,55 @@ class Asker:
             future.add_done_callback(self._unfinished.discard)
         if not (self.is_async and question.is_record):
             future.cancel()
+
+    # -- calls that end without a record ---------------------------------------------------
+    def tell(self, question: Question) -> None:
+        """Ask without waiting for the answer, from code that must not wait or has no loop."""
+        if not self.is_async:
+            try:
+                self._threads.submit(copy_context().run, self.ask_here, question)
+            except RuntimeError:  # no thread can be started
+                self.ask_here(question)
+            return
+        telling = self._tell(question)
+        try:
+            task = asyncio.get_running_loop().create_task(telling)
+        except RuntimeError:  # no loop runs here
+            self._run_without_a_loop(question, telling)
+        else:
+            self._unfinished.add(task)  # the loop holds its tasks only weakly
+            task.add_done_callback(self._unfinished.discard)
+
+    async def _tell(self, question: Question) -> None:
+        with Inquiry(self.asked_guard, question) as inquiry:
+            inquiry.conclude(await inquiry.run_async())
+
+    def _run_without_a_loop(self, question: Question, telling: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that needs no loop to its end; one that would wait is given up."""
+        try:
+            telling.send(None)
+        except StopIteration:
+            return
+        with suppress(RuntimeError):  # a guard that will not be closed
+            telling.close()
+        self.asked_guard.log(question, "was not told that a call ended, as no event loop runs")
+
+    def _release_unused(
+        self, question: Question, answer: asyncio.Future[Reply] | Future[Reply]
+    ) -> None:
+        """Once a check has let a call proceed that is not made, tell the guard."""
+        if not (question.may_reserve and self.asked_guard.can_release):
+            return
+        release = without_record(question.args[0])
+
+        def answered(done: asyncio.Future[Reply] | Future[Reply]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                return
+            reply = done.result()
+            if reply.failure is None and isinstance(read_decision(reply.answer), Allow | SoftLimit):
+                self.tell(release)
+
+        answer.add_done_callback(answered)
 
     def ask_from_any_thread(self, question: Question, loop: BackgroundLoop) -> Verdict:
         """Ask while this thread waits: an async guard on `loop`, a sync one on another thread."""

@@ -20,7 +20,15 @@ from otel_budget.log_once import log_once
 from otel_budget.runtime.asking import Asker
 from otel_budget.runtime.gated_calls import LlmCall, ToolCall
 from otel_budget.runtime.hits import HitSink, hit_sink
-from otel_budget.runtime.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
+from otel_budget.runtime.inquiry import (
+    Fail,
+    Question,
+    Verdict,
+    after_llm,
+    before_llm,
+    before_tool,
+    without_record,
+)
 
 _WITHOUT_USAGE: Final = {
     semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…), or with "
@@ -45,7 +53,8 @@ class BudgetGate:
     Under ``with``, a sync guard is asked on the calling thread; under ``async with`` (asyncio), on
     one of the gate's threads, with the caller's context. An async guard needs ``async with``. Loops
     that cannot use a context manager call `check_llm`, `record_llm` and `check_tool`, or their sync
-    twins; they must then see to it themselves that each successful call is recorded once.
+    twins; they must then see to it themselves that each successful call is recorded once, and that
+    `release_llm` tells of each other one that was allowed, if the guard reserves.
 
     Args:
         guard: Any guard: sync or async, typed or dict, instrumented or not.
@@ -123,6 +132,15 @@ class BudgetGate:
         """
         await self._asker.ask_async(self._record(session_id, usage))
 
+    async def release_llm(self, session_id: str) -> None:
+        """Report that a model call that was allowed ended without a usage to record.
+
+        A guard that reserves (it has a method `release_llm`) then ends a reservation of the
+        session; for any other guard nothing is done. If the guard fails, that is logged.
+        """
+        if self._asker.asked_guard.can_release:
+            await self._asker.ask_async(without_record(session_id))
+
     def check_llm_sync(self, session_id: str, estimated_prompt_tokens: int) -> Proceeds:
         """`check_llm` for sync loops and guards."""
         return self._check_sync(before_llm(session_id, estimated_prompt_tokens))
@@ -134,6 +152,11 @@ class BudgetGate:
     def record_llm_sync(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """`record_llm` for sync loops and guards."""
         self._ask_here(self._record(session_id, usage))
+
+    def release_llm_sync(self, session_id: str) -> None:
+        """`release_llm` for sync loops and guards."""
+        if self._asker.asked_guard.can_release:
+            self._ask_here(without_record(session_id))
 
     # -- acting on the guard's answer ------------------------------------------------------
     async def _check(self, question: Question) -> Proceeds:
@@ -162,6 +185,11 @@ class BudgetGate:
 
     def _record(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> Question:
         return after_llm(session_id, self._asker.asked_guard.dialect.usage(usage_of(usage)))
+
+    def _release_soon(self, session_id: str) -> None:
+        """`release_llm` for a caller that is being ended and must not wait."""
+        if self._asker.asked_guard.can_release:
+            self._asker.tell(without_record(session_id))
 
     def _call_without_usage(self, session_id: str, reason: str) -> None:
         """Log and count a model call that ended without usage to record."""

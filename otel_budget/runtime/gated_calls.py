@@ -22,6 +22,9 @@ class _Gate(Protocol):
     def _check_sync(self, question: Question) -> Proceeds: ...
     async def record_llm(self, session_id: str, usage: TokenUsage) -> None: ...
     def record_llm_sync(self, session_id: str, usage: TokenUsage) -> None: ...
+    async def release_llm(self, session_id: str) -> None: ...
+    def release_llm_sync(self, session_id: str) -> None: ...
+    def _release_soon(self, session_id: str) -> None: ...
     def _call_without_usage(self, session_id: str, reason: str) -> None: ...
 
 
@@ -60,12 +63,21 @@ class _GatedCall:
         if usage is not None:
             with self._info():
                 self._gate.record_llm_sync(self._session_id, usage)
+        elif self._may_be_reserved:
+            with self._info():
+                self._gate.release_llm_sync(self._session_id)
 
     async def __aexit__(self, kind: object, error: BaseException | None, stack: object) -> None:
         usage = self._end(error)
         if usage is not None:
             with self._info():
                 await self._gate.record_llm(self._session_id, usage)
+        elif self._may_be_reserved:
+            with self._info():
+                if error is None or isinstance(error, Exception):
+                    await self._gate.release_llm(self._session_id)
+                else:  # a coroutine that is closed may not wait, one that is cancelled should not
+                    self._gate._release_soon(self._session_id)
 
     def _begin(self) -> None:
         if self._entered:
@@ -76,6 +88,11 @@ class _GatedCall:
         self.decision = decision
         self._open = True
         return self
+
+    @property
+    def _may_be_reserved(self) -> bool:
+        """Whether the guard itself let a call proceed for which it may hold a reservation."""
+        return False
 
     # -- what a model call adds ------------------------------------------------------------
     def _info(self) -> AbstractContextManager[None]:
@@ -143,6 +160,11 @@ class LlmCall(_GatedCall):
         read = _read(usage, is_first=self._usage is None)
         if read is not None:
             self._usage = read if self._usage is None else self._usage.merge(read)
+
+    @property
+    def _may_be_reserved(self) -> bool:
+        limit = self.soft_limit
+        return limit is None or limit.resource != semconv.GUARD_UNAVAILABLE
 
     def _info(self) -> AbstractContextManager[None]:
         if self._model is None and self._provider is None and self._cost_usd is None:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit
 from otel_budget.contract.dialects import Malformed, UsageDialect, read_decision
+from otel_budget.contract.guards import RELEASE
 from otel_budget.contract.interpretation import Outcome, interpret
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import error_type
@@ -36,18 +37,24 @@ class Question(NamedTuple):
 
     Attributes:
         method: The method's name.
-        recorded_as: The class that records the call if the guard is instrumented.
+        recorded_as: The class that records the call if the guard is instrumented; None for a
+            release, which is no call of the contract.
         args: The positional arguments.
     """
 
     method: str
-    recorded_as: type[Call]
+    recorded_as: type[Call] | None
     args: tuple[Any, ...]
 
     @property
     def is_record(self) -> bool:
-        """Whether this reports usage: it is money spent, so it must reach the guard."""
-        return issubclass(self.recorded_as, UsageRecord)
+        """Whether this tells how a call ended, so must reach the guard: money spent, or none."""
+        return self.recorded_as is None or issubclass(self.recorded_as, UsageRecord)
+
+    @property
+    def may_reserve(self) -> bool:
+        """Whether a guard that lets the call proceed may hold a reservation for it."""
+        return self.recorded_as is LlmCheck
 
 
 def before_llm(session_id: str, estimated_prompt_tokens: int) -> Question:
@@ -63,6 +70,11 @@ def before_tool(session_id: str, tool_name: str) -> Question:
 def after_llm(session_id: str, usage: Any) -> Question:
     """Report what the session has used."""
     return Question("record_after_llm", UsageRecord, (session_id, usage))
+
+
+def without_record(session_id: str) -> Question:
+    """Tell that a call of the session ended without a record."""
+    return Question(RELEASE, None, (session_id,))
 
 
 class Reply(NamedTuple):
@@ -123,6 +135,14 @@ class AskedGuard:
         self._fail = fail
         self.name = guard.__class__.__name__
 
+    @property
+    def can_release(self) -> bool:
+        """Whether the guard is told of calls that end without a record."""
+        try:
+            return callable(getattr(self.inner, RELEASE, None))
+        except Exception:  # an attribute may be any code of the host
+            return False
+
     def stand_in(self, why: str) -> Hit:
         """The decision that stands in for a guard that failed for the reason `why`."""
         resource = semconv.GUARD_UNAVAILABLE
@@ -151,7 +171,7 @@ class Inquiry:
         self._guard = guard
         self._call = (
             None
-            if guard.settings is None
+            if guard.settings is None or question.recorded_as is None
             else question.recorded_as(guard.settings, question.args, {})
         )
         self._deadline = Deadline(time.monotonic() + guard.timeout)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
@@ -36,6 +36,7 @@ class LevelRow:
     utilization: float | None
     window_length: float | None
     window_remaining: float | None
+    uncounted_calls: float | None = None
 
     @classmethod
     def of(
@@ -44,6 +45,7 @@ class LevelRow:
         limit: float | None,
         window_length: float | None = None,
         window_remaining: float | None = None,
+        uncounted_calls: float | None = None,
     ) -> LevelRow:
         """The row of a level, whose values may be anything; unusable ones become None."""
         used, cap = amount(consumed), amount(limit)
@@ -53,6 +55,7 @@ class LevelRow:
             None if used is None else utilization(used, cap),
             amount(window_length),
             amount(window_remaining),
+            amount(uncounted_calls),
         )
 
 
@@ -63,6 +66,7 @@ GAUGES: Final[dict[semconv.Metric, Callable[[LevelRow], float | None]]] = {
     semconv.METRIC_UTILIZATION: attrgetter("utilization"),
     semconv.METRIC_WINDOW_LENGTH: attrgetter("window_length"),
     semconv.METRIC_WINDOW_REMAINING: attrgetter("window_remaining"),
+    semconv.METRIC_UNCOUNTED_CALLS: attrgetter("uncounted_calls"),
 }
 
 
@@ -171,7 +175,11 @@ class Levels:
             for guard in levels._poller.fresh_answers():
                 for level in guard.levels:
                     row = LevelRow.of(
-                        level.consumed, level.limit, level.window_length, level.window_remaining
+                        level.consumed,
+                        level.limit,
+                        level.window_length,
+                        level.window_remaining,
+                        level.uncounted_calls,
                     )
                     self._add_row(rows, self._key_of(guard, level), row)
         return rows
@@ -203,8 +211,14 @@ class Levels:
     def _add_row(self, rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:
         key = self._admission.admit(self.series, key)
         present = rows.get(key)
-        if present is None or _fullness(row) > _fullness(present):
+        if present is None:
             rows[key] = row
+            return
+        fullest, other = (row, present) if _fullness(row) > _fullness(present) else (present, row)
+        # What was not counted is told whichever budget it is of.
+        if (other.uncounted_calls or 0.0) > (fullest.uncounted_calls or 0.0):
+            fullest = replace(fullest, uncounted_calls=other.uncounted_calls)
+        rows[key] = fullest
 
 
 def _fullness(row: LevelRow) -> tuple[float, float]:

@@ -16,7 +16,15 @@ from otel_budget import Allow, BudgetLevel, Deny, SoftLimit, TokenUsage
 
 WINGS = ("contract", "telemetry", "guards", "runtime")
 #: What is counted or waited for in place.
-CHANGING = {"Deadline", "PolledGuard", "_Account", "_Snapshot"}
+CHANGING = {
+    "Account",
+    "Deadline",
+    "Hold",
+    "PolledGuard",
+    "_KeptWindow",
+    "_Reserved",
+    "_Snapshot",
+}
 
 
 def _dataclasses() -> Iterator[Any]:

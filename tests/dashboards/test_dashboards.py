@@ -39,6 +39,7 @@ HONOURS = {
     "budget.utilization": WHO | {"resource"},
     "budget.window.length": WHO | {"resource"},
     "budget.window.remaining": WHO | {"resource"},
+    "budget.uncounted_calls": WHO | {"resource"},
     "budget.guard.duration": EVERYWHERE,
     "budget.guard.errors": EVERYWHERE,
     "budget.telemetry.errors": EVERYWHERE,

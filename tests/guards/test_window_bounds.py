@@ -11,8 +11,8 @@ import pytest
 from otel_budget import Allow, Deny, FlatRates, SessionInfo, TokenUsage
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.guards import Limit, WindowGuard
+from otel_budget.guards.book import Book, Standing
 from otel_budget.guards.calendar import period_at
-from otel_budget.guards.limit import Book
 
 USAGE = TokenUsage(prompt_tokens=10, completion_tokens=0, total_tokens=10)
 
@@ -45,14 +45,15 @@ def test_windows_are_kept_for_a_clock_that_steps_back_and_no_longer() -> None:
         assert len(book._windows) == min(hour + 1, 2)
     assert book.used(3 * 3_600.0, "s", UNKNOWN) == 4
     assert book.used(2 * 3_600.0, "s", UNKNOWN) == 3
-    assert book.used(1 * 3_600.0, "s", UNKNOWN) == 3  # gone: it goes on with the oldest
+    assert book.used(1 * 3_600.0, "s", UNKNOWN) == 3  # gone: it goes on with the one that follows
+    assert book.used(0 * 3_600.0, "s", UNKNOWN) == 0  # too far back for that
     assert book.used(4 * 3_600.0, "s", UNKNOWN) == 0
 
 
 def test_calls_that_cost_nothing_are_priced() -> None:
     guard = WindowGuard(Limit(1, "USD", "all"), prices=FlatRates(0, 0))
     guard.record_after_llm("s", USAGE)
-    assert guard.unpriced_calls == {}
+    assert guard.uncounted_calls == {}
     assert guard.check_before_llm("s", 1) == Allow()
     assert [level.consumed for level in guard.budget_levels()] == [0.0]
 
@@ -111,7 +112,7 @@ def test_the_level_of_a_tenant_is_that_of_its_fullest_session_in_any_order(
 )
 def test_amounts_read_as_cents_unless_they_are_smaller(cap: float, unit: Any, printed: str) -> None:
     book = Book(Limit(cap, unit, "all", "ever"), 1)
-    spent = round(cap * book.scale)
+    spent = Standing(book, round(cap * book.scale))
     assert book.denial(spent, 0.0, "s", UNKNOWN).reason == (
         f"All calls used {printed} of {printed} {unit} (this budget does not reset)."
     )
@@ -124,4 +125,4 @@ def test_a_call_without_a_price_is_logged_at_the_first_and_at_no_other(
     for number in range(1, 4):
         guard.record_after_llm("s", USAGE)
         assert len(caplog.records) == 1
-        assert guard.unpriced_calls == {"no_prices": number}
+        assert guard.uncounted_calls == {"no_prices": number}

@@ -145,7 +145,7 @@ def test_a_clock_that_steps_back_gives_no_budget_twice(make: Any) -> None:
     assert isinstance(guard.check(), Deny)
     clock.now += 2
     assert guard.levels() == {("total_tokens", "day", None): 4.0}
-    clock.now -= 30 * 86400  # before the windows kept, so the oldest of them is used
+    clock.now -= 86400 + 2  # into the day before those kept: it goes on with the one that follows
     assert isinstance(guard.check(), Deny)
 
 
@@ -264,7 +264,7 @@ def test_a_call_without_a_price_is_visible_and_counts_in_tokens(
     guard.record(40, "known")
     guard.record(40, "unknown")
     guard.record(40, "unknown")
-    assert guard.guard.unpriced_calls == {"unknown_model": 2}
+    assert guard.guard.uncounted_calls == {"unknown_model": 2}
     assert guard.levels()["total_cost_usd", "day", None] == 40e-6
     assert guard.check("known").resource == "total_tokens"
     assert [record.message.split(":")[0] for record in caplog.records] == [
@@ -279,7 +279,7 @@ def test_a_price_source_that_raises_makes_the_call_unpriced(make: Any) -> None:
 
     guard = make(Limit(1, "USD", "all"), prices=Broken())
     guard.record(40)
-    assert guard.guard.unpriced_calls == {"price_error": 1}
+    assert guard.guard.uncounted_calls == {"price_error": 1}
 
 
 def test_amounts_add_up_whatever_their_order(make: Any) -> None:
@@ -314,7 +314,7 @@ def test_memory_is_bounded_and_the_most_recently_used_are_kept(make: Any) -> Non
     guard.record(9, "s999")
     assert isinstance(guard.check("s999"), Deny)
     books = guard.guard._books
-    assert max(len(accounts) for book in books for accounts in book._windows.values()) <= 50
+    assert max(len(accounts) for book in books for accounts in book._windows.all()) <= 50
     assert max(len(book._windows) for book in books) <= 2
 
 
@@ -392,7 +392,7 @@ def test_a_finalizer_that_runs_inside_the_guard_may_call_it() -> None:
         import faulthandler, gc
         faulthandler.dump_traceback_later(20, exit=True)  # ends a guard that hangs
         from otel_budget import Deny, TokenUsage
-        from otel_budget.guards import limit as limits
+        from otel_budget.guards import book as books
         from otel_budget.guards import Limit, WindowGuard
         guard = WindowGuard(Limit(3, "tokens", per="session"))
         usage = TokenUsage(prompt_tokens=1, completion_tokens=0, total_tokens=1)
@@ -408,7 +408,7 @@ def test_a_finalizer_that_runs_inside_the_guard_may_call_it() -> None:
                 return method(*args)
             return first_collect
         for method in ("add", "used", "levels"):
-            setattr(limits.Book, method, collecting(getattr(limits.Book, method)))
+            setattr(books.Book, method, collecting(getattr(books.Book, method)))
         Session(); guard.record_after_llm("s", usage)
         assert [level.consumed for level in guard.budget_levels()] == [2]
         Session(); assert isinstance(guard.check_before_llm("s", 0), Deny)

@@ -17,7 +17,7 @@ def test_gauges_from_the_guards_own_levels(backend: Backend) -> None:
             return [
                 BudgetLevel(
                     "usd", 4, 5, window="day", window_length=86_400, window_remaining=3_600,
-                    tenant="acme", agent="coder", principal="u1",
+                    tenant="acme", agent="coder", principal="u1", uncounted_calls=3,
                 ),
                 BudgetLevel("tokens", 10, None, unit="tokens", tenant="acme"),
                 BudgetLevel("endless", 10, float("inf")),
@@ -47,6 +47,7 @@ def test_gauges_from_the_guards_own_levels(backend: Backend) -> None:
     assert series_of(backend, "budget.utilization") == {labelled(day): 0.8}
     assert series_of(backend, "budget.window.length") == {labelled(day): 86_400}
     assert series_of(backend, "budget.window.remaining") == {labelled(day): 3_600}
+    assert series_of(backend, "budget.uncounted_calls") == {labelled(day): 3}
 
 
 def test_gauges_from_the_last_soft_limit(backend: Backend, make: Make) -> None:

@@ -28,6 +28,7 @@ INSTRUMENTS = {
     "budget.utilization": ("Gauge", ""),
     "budget.window.length": ("Gauge", "s"),
     "budget.window.remaining": ("Gauge", "s"),
+    "budget.uncounted_calls": ("Gauge", "{call}"),
     "budget.guard.duration": ("Histogram", "s"),
     "budget.guard.errors": ("Sum", "{error}"),
     "budget.telemetry.errors": ("Sum", "{error}"),
@@ -54,7 +55,12 @@ class Everything:
 def test_these_are_the_instruments(backend: Backend) -> None:
     class Level(Everything):
         def budget_levels(self) -> Any:
-            return [BudgetLevel("r", 1, 2, window="day", window_length=86_400, window_remaining=60)]
+            return [
+                BudgetLevel(
+                    "r", 1, 2, window="day", window_length=86_400, window_remaining=60,
+                    uncounted_calls=1,
+                )
+            ]  # fmt: skip
 
     guard = instrumented(backend, Level(), max_label_sets=1)
     failing = instrumented(
@@ -121,7 +127,7 @@ def test_every_attribute_of_every_metric_has_its_own_values(backend: Backend) ->
             if self.answer is None:
                 raise RuntimeError("no")
             who = ("the-tenant", "the-agent", "the-principal")
-            return [BudgetLevel("the-resource", 1, 2, "the-unit", "the-window", 60, 30, *who)]
+            return [BudgetLevel("the-resource", 1, 2, "the-unit", "the-window", 60, 30, *who, 3)]
 
     options: dict[str, Any] = {
         "name": "the-guard",

@@ -164,11 +164,16 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             title="Used and limit of each budget",
             kind="table",
             description="In the unit of the budget. For a guard that does not report its cap, "
-            "the limit is the soft limit that was crossed (source soft_limit). Sums over "
-            "resources are meaningless.",
+            "the limit is the soft limit that was crossed (source soft_limit). Calls not counted: "
+            "those of the window whose usage or price is unknown, so that more was used than is "
+            "shown. Sums over resources are meaningless.",
             targets=(
                 Target(expr=queries.level(scope.select(semconv.METRIC_CONSUMED)), header="Used"),
                 Target(expr=queries.level(scope.select(semconv.METRIC_LIMIT)), header="Limit"),
+                Target(
+                    expr=queries.level(scope.select(semconv.METRIC_UNCOUNTED_CALLS)),
+                    header="Calls not counted",
+                ),
             ),
             columns=(
                 *BUDGET_COLUMNS,

@@ -33,7 +33,7 @@ with capture_telemetry() as telemetry:
     window = WindowGuard(Limit(1), session_info=who)
     window.record_after_llm("s", usage)
 assert telemetry.value("budget.unpriced_calls", reason="no_prices") == 2
-assert window.unpriced_calls == {"no_prices": 1}, window.unpriced_calls
+assert window.uncounted_calls == {"no_prices": 1}, window.uncounted_calls
 about_prices = [line for line in logged if line.startswith("otel-budget prices no calls")]
 print(*about_prices, sep="\\n")
 """

@@ -1,0 +1,240 @@
+"""How much each tenant or session has used of one limit. No locks and no prices here."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from otel_budget.contract import Deny, SoftLimit
+from otel_budget.contract.session_info import SessionInfo
+from otel_budget.guards.calendar import Period
+from otel_budget.guards.kept_windows import Account, Accounts, KeptWindows, Key
+from otel_budget.guards.limit import Limit
+from otel_budget.sanitize import text
+
+#: Amounts are whole numbers of 1e-12 USD or of tokens, so that no order of adding changes a sum.
+SCALE: Final = {"USD": 10**12, "tokens": 1}
+#: Accounts looked at to find one that may be forgotten; with a reservation it may not.
+_MOST_LOOKED_AT: Final = 100
+
+
+@dataclass(slots=True)
+class _Reserved:
+    """What is reserved of one account, by how many calls."""
+
+    amount: int = 0
+    calls: int = 0
+
+
+class Standing(NamedTuple):
+    """How a call finds its account.
+
+    Attributes:
+        used: The amount used in the current window.
+        reserved: The amount reserved for other calls.
+        need: The amount that this call may need.
+    """
+
+    book: Book
+    used: int
+    reserved: int = 0
+    need: int = 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether the account is not spent and has what the call may need."""
+        return self.used < self.book.cap and sum(self[1:]) <= self.book.cap
+
+    @property
+    def is_past_threshold(self) -> bool:
+        """Whether what is used and reserved reaches the soft threshold."""
+        threshold = self.book.threshold
+        return threshold is not None and self.used + self.reserved >= threshold
+
+    def fullness(self) -> float:
+        """Used, reserved and needed over the cap."""
+        return sum(self[1:]) / max(self.book.cap, 1)
+
+
+class Book:
+    """How much each tenant or session has used of one limit, in bounded memory.
+
+    Not thread-safe: its owner holds a lock. Since that lock is reentrant, a finalizer or a signal
+    handler may call any method in the middle of any other.
+
+    Args:
+        limit: The budget.
+        max_keys: Tenants or sessions remembered per window.
+
+    Attributes:
+        scale: Amounts are whole numbers, in units of 1 / `scale` of the limit's unit.
+        cap: The cap as an amount.
+        threshold: The soft threshold as an amount, or None.
+    """
+
+    def __init__(self, limit: Limit, max_keys: int) -> None:
+        self.limit: Final = limit
+        self.scale: Final = SCALE[limit.unit]
+        self.cap: Final = round(limit.cap * self.scale)
+        self.threshold: Final = (
+            # In floats, 100 * 0.07 is 7.000000000000001; the threshold must be 7.
+            None if limit.soft is None else math.ceil(round(limit.cap * limit.soft * self.scale, 3))
+        )
+        self._max_keys = max(1, max_keys)
+        self._windows = KeptWindows(limit.window)
+        #: Of accounts, not of windows: a reservation weighs on whatever window is current.
+        self._reserved: dict[Key, _Reserved] = {}
+
+    def period(self, now: float) -> Period:
+        """The window that holds `now`."""
+        return self._windows.period(now)
+
+    def key(self, session_id: str, info: SessionInfo) -> Key:
+        """Whose account a call is on."""
+        match self.limit.per:
+            case "tenant":
+                return info.tenant
+            case "session":
+                return session_id
+            case _:
+                return None
+
+    # -- used ------------------------------------------------------------------------------
+    def used(self, now: float, session_id: str, info: SessionInfo) -> int:
+        """The amount that the call's tenant or session has used in the current window."""
+        accounts = self._windows.at(now)
+        key = self.key(session_id, info)
+        try:
+            accounts.move_to_end(key)
+            return accounts[key].used
+        except KeyError:  # no account is made: asking leaves no trace
+            return 0
+
+    def add(self, now: float, session_id: str, info: SessionInfo, amount: int) -> None:
+        """Count `amount` for the call's tenant or session."""
+        self._account(now, session_id, info).used += amount
+
+    def add_uncounted(self, now: float, session_id: str, info: SessionInfo) -> None:
+        """Remember that a call of the tenant or session could not be counted."""
+        self._account(now, session_id, info).uncounted += 1
+
+    def levels(self, now: float) -> dict[str | None, tuple[int, int]]:
+        """Of each tenant what its fullest account used, and the calls that could not be counted.
+
+        Both are 0 for tenants that only used the previous window.
+        """
+        shared = self.limit.per == "all"
+        levels: dict[str | None, tuple[int, int]] = {None: (0, 0)} if shared else {}
+        for account in list(self._windows.at(now).values()):
+            tenant = None if shared else account.tenant
+            used, uncounted = levels.get(tenant, (0, 0))
+            levels[tenant] = (max(used, account.used), uncounted + account.uncounted)
+        for account in list(self._windows.before(now).values()):
+            levels.setdefault(None if shared else account.tenant, (0, 0))
+        return levels
+
+    def _account(self, now: float, session_id: str, info: SessionInfo) -> Account:
+        accounts = self._windows.in_use(now)
+        key = self.key(session_id, info)
+        account = accounts.setdefault(key, Account(info.tenant))
+        with suppress(KeyError):
+            accounts.move_to_end(key)
+        if len(accounts) > self._max_keys:
+            self._forget(accounts, key)
+        return account
+
+    def _forget(self, accounts: Accounts, asking: Key) -> None:
+        """Forget the account least recently used that holds no reservation."""
+        for _ in range(_MOST_LOOKED_AT):
+            try:
+                key, account = accounts.popitem(last=False)
+            except KeyError:
+                return
+            if key not in self._reserved and key != asking:
+                return
+            kept = accounts.setdefault(key, account)  # at the end: the next look finds others
+            if kept is not account:  # made by a call in the middle of this one
+                kept.used += account.used
+                kept.uncounted += account.uncounted
+
+    # -- reserved --------------------------------------------------------------------------
+    def reserved(self, key: Key) -> int:
+        """The amount reserved of an account."""
+        reserved = self._reserved.get(key)
+        return 0 if reserved is None else reserved.amount
+
+    def reserve(self, key: Key, amount: int) -> None:
+        """Reserve `amount` of an account."""
+        while True:
+            reserved = self._reserved.setdefault(key, _Reserved())
+            reserved.amount += amount
+            reserved.calls += 1
+            if self._reserved.get(key) is reserved:
+                return
+            # A call in the middle of this one let go of the last reservation, and of the entry.
+            reserved.amount -= amount
+            reserved.calls -= 1
+
+    def let_go(self, key: Key, amount: int) -> None:
+        """End one reservation of `amount`."""
+        reserved = self._reserved[key]
+        reserved.amount -= amount
+        reserved.calls -= 1
+        if not reserved.calls:
+            self._reserved.pop(key, None)
+
+    # -- decisions -------------------------------------------------------------------------
+    def denial(self, standing: Standing, now: float, session_id: str, info: SessionInfo) -> Deny:
+        """The refusal of a call: its account is spent, or has less left than the call may need."""
+        used, cap = self._format(standing.used), self._format(self.cap)
+        spender = self._spender(session_id, info)
+        reason = f"{spender} used {used} of {cap} {self.limit.unit} {self._window_phrase(now)}"
+        if standing.used < self.cap:
+            reason += (
+                f"; {self._format(standing.reserved)} more are reserved for calls in progress, "
+                f"which leaves too little for the {self._format(standing.need)} that this call may "
+                "need"
+            )
+        return Deny(resource=self.limit.name, reason=f"{reason}.")
+
+    def warning(
+        self, standing: Standing, now: float, session_id: str, info: SessionInfo
+    ) -> SoftLimit:
+        """The soft limit for a call; what is reserved counts as used."""
+        soft = self.limit.soft or 0.0
+        used, cap = self._format(standing.used), self._format(self.cap)
+        if standing.reserved:
+            used += f" and reserved {self._format(standing.reserved)}"
+        spender = self._spender(session_id, info)
+        return SoftLimit(
+            resource=self.limit.name,
+            consumed=(standing.used + standing.reserved) / self.scale,
+            limit=self.limit.cap * soft,
+            message=f"{spender} used {used} {self.limit.unit}, over {soft:.0%} of {cap} "
+            f"{self._window_phrase(now)}.",
+        )
+
+    def _spender(self, session_id: str, info: SessionInfo) -> str:
+        match self.limit.per:
+            case "tenant":
+                return f"Tenant {text(info.tenant)}" if info.tenant else "Calls without a tenant"
+            case "session":
+                return f"Session {text(session_id)}"
+            case _:
+                return "All calls"
+
+    def _window_phrase(self, now: float) -> str:
+        period = self.period(now)
+        if not period.resets:
+            return "(this budget does not reset)"
+        window = "today" if self.limit.window == "day" else f"this {self.limit.window}"
+        return f"{window} (resets at {period.resets_at})"
+
+    def _format(self, whole: int) -> str:
+        if self.limit.unit == "tokens":
+            return f"{whole:,}"
+        amount = whole / self.scale
+        whole_cents = amount >= 1 or abs(amount * 100 - round(amount * 100)) < 1e-9
+        return f"{amount:,.2f}" if whole_cents else f"{amount:.4f}"
