@@ -109,6 +109,9 @@ def test_the_fields_of_session_info_and_levels_are_pinned() -> None:
         "tenant",
         "agent",
         "principal",
+        "reserved",
+        "reserved_age",
+        "shared",
     ]
     assert level["unit"].default == "USD"
     parameters = inspect.signature(otel_budget.call_info).parameters

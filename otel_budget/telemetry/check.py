@@ -103,7 +103,7 @@ class CheckCall(Call):
         tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
         return (
             tallies[semconv.METRIC_THRESHOLD_HITS],
-            (identity.labels, self.point, kind, resource, tool),
+            (identity.labels, self.point, kind, resource, tool, None, None),
             1,
         )
 

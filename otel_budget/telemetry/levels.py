@@ -34,25 +34,29 @@ class LevelRow:
     consumed: float | None
     limit: float | None
     utilization: float | None
-    window_length: float | None
-    window_remaining: float | None
+    window_length: float | None = None
+    window_remaining: float | None = None
+    reserved: float | None = None
+    reserved_age: float | None = None
 
     @classmethod
-    def of(
-        cls,
-        consumed: float,
-        limit: float | None,
-        window_length: float | None = None,
-        window_remaining: float | None = None,
-    ) -> LevelRow:
-        """The row of a level, whose values may be anything; unusable ones become None."""
+    def of_soft_limit(cls, consumed: float, limit: float) -> LevelRow:
+        """The row of the last soft limit of a guard that has no levels."""
         used, cap = amount(consumed), amount(limit)
+        return cls(used, cap, None if used is None else utilization(used, cap))
+
+    @classmethod
+    def of(cls, level: BudgetLevel) -> LevelRow:
+        """The row of `level`, whose values may be anything; unusable ones become None."""
+        used, cap = amount(level.consumed), amount(level.limit)
         return cls(
             used,
             cap,
             None if used is None else utilization(used, cap),
-            amount(window_length),
-            amount(window_remaining),
+            amount(level.window_length),
+            amount(level.window_remaining),
+            amount(level.reserved),
+            amount(level.reserved_age),
         )
 
 
@@ -61,6 +65,8 @@ GAUGES: Final[dict[semconv.Metric, Callable[[LevelRow], float | None]]] = {
     semconv.METRIC_CONSUMED: attrgetter("consumed"),
     semconv.METRIC_LIMIT: attrgetter("limit"),
     semconv.METRIC_UTILIZATION: attrgetter("utilization"),
+    semconv.METRIC_RESERVED: attrgetter("reserved"),
+    semconv.METRIC_RESERVATION_AGE: attrgetter("reserved_age"),
     semconv.METRIC_WINDOW_LENGTH: attrgetter("window_length"),
     semconv.METRIC_WINDOW_REMAINING: attrgetter("window_remaining"),
 }
@@ -132,7 +138,7 @@ class Levels:
         limit: float,
     ) -> None:
         """Remember the last SoftLimit of a guard that has no levels."""
-        key = (labels, guard_name, resource, None, None, semconv.SOURCE_SOFT_LIMIT)
+        key = (labels, guard_name, resource, None, None, semconv.SOURCE_SOFT_LIMIT, None)
         with self._lock:
             self._soft_limits[key] = (consumed, limit, time.monotonic())
             self._soft_limits.move_to_end(key)
@@ -166,14 +172,11 @@ class Levels:
         for levels in hubs:
             for key, (consumed, limit, _) in levels._recent_soft_limits():
                 own_key = key if levels is self else self._tallies.own_key(self.series, key)
-                self._add_row(rows, own_key, LevelRow.of(consumed, limit))
+                self._add_row(rows, own_key, LevelRow.of_soft_limit(consumed, limit))
         for levels in hubs:
             for guard in levels._poller.fresh_answers():
                 for level in guard.levels:
-                    row = LevelRow.of(
-                        level.consumed, level.limit, level.window_length, level.window_remaining
-                    )
-                    self._add_row(rows, self._key_of(guard, level), row)
+                    self._add_row(rows, self._key_of(guard, level), LevelRow.of(level))
         return rows
 
     def _recent_soft_limits(self) -> list[tuple[Key, tuple[float, float, float]]]:
@@ -198,6 +201,7 @@ class Levels:
             admission.value(semconv.WINDOW, name(level.window)),
             admission.value(semconv.UNIT, name(level.unit)),
             semconv.SOURCE_GUARD,
+            None if level.shared is None else str(bool(level.shared)).lower(),
         )
 
     def _add_row(self, rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:
