@@ -160,12 +160,24 @@ COMPONENT_LOG_EVENT: Final = "log_event"
 COMPONENT_SESSION_INFO: Final = "session_info"
 COMPONENT_PRICES: Final = "prices"
 COMPONENT_LEVELS: Final = "budget_levels"
+COMPONENT_DECISION: Final = "decision"
 COMPONENT_QUEUE: Final = "duration_queue"
 
 # What overflowed, on `budget.label_overflows`; other values there are names of single attributes.
 OVERFLOW_LABELS: Final = "labels"
 OVERFLOW_SERIES: Final = "series"
 
+#: The attribute of each detail of a hit (`contract.hit_details.HitDetails`), in its order.
+DETAIL_ATTRIBUTES: Final = {
+    "consumed": CONSUMED,
+    "limit": LIMIT,
+    "reserved": RESERVED,
+    "window": WINDOW,
+    "resets_in": RESETS_IN,
+    "cause": CAUSE,
+    "numbers_from": NUMBERS_FROM,
+    "level_age": LEVEL_AGE,
+}
 #: The span and event attribute of each field of `SessionInfo`.
 SESSION_ATTRIBUTES: Final = {
     "tenant": TENANT,

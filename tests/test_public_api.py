@@ -86,6 +86,7 @@ def test_the_keywords_of_instrument_are_pinned() -> None:
         "metric_labels": ("tenant", "agent"),
         "max_label_sets": 100,
         "events": None,
+        "messages": True,
         "late_after": "auto",
         "tracer_provider": None,
         "meter_provider": None,
