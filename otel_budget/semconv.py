@@ -43,6 +43,12 @@ KIND: Final = "budget.kind"
 CONSUMED: Final = "budget.consumed"
 LIMIT: Final = "budget.limit"
 UTILIZATION: Final = "budget.utilization"
+RESERVED: Final = "budget.reserved"
+WINDOW: Final = "budget.window"
+RESETS_IN: Final = "budget.resets_in"
+CAUSE: Final = "budget.cause"
+NUMBERS_FROM: Final = "budget.numbers_from"
+LEVEL_AGE: Final = "budget.level.age"
 MESSAGE: Final = "budget.message"
 ESTIMATED_PROMPT_TOKENS: Final = "budget.estimated_prompt_tokens"
 TOOL_NAME: Final = "budget.tool.name"
@@ -67,9 +73,9 @@ GUARD_NAME: Final = "budget.guard.name"
 # -- attributes of metrics only ------------------------------------------------------------
 TOKEN_TYPE: Final = "budget.token.type"
 REASON: Final = "budget.reason"
-WINDOW: Final = "budget.window"
 UNIT: Final = "budget.unit"
 SOURCE: Final = "budget.source"
+SHARED: Final = "budget.shared"
 COMPONENT: Final = "budget.component"
 LABEL: Final = "budget.label"
 METRIC_MODEL: Final = "gen_ai.request.model"
@@ -98,6 +104,19 @@ RECORDED: Final = "recorded"
 KIND_SOFT: Final = "soft"
 KIND_HARD: Final = "hard"
 KINDS: Final = (KIND_SOFT, KIND_HARD)
+
+# Why a call was refused: the budget is spent, or held by calls in progress; its price is not
+# known; a rule refuses it whatever is left; the guard gave no answer that could be used.
+CAUSE_SPENT: Final = "spent"
+CAUSE_RESERVED: Final = "reserved"
+CAUSE_UNPRICED: Final = "unpriced"
+CAUSE_POLICY: Final = "policy"
+CAUSE_UNAVAILABLE: Final = "unavailable"
+CAUSES: Final = (CAUSE_SPENT, CAUSE_RESERVED, CAUSE_UNPRICED, CAUSE_POLICY, CAUSE_UNAVAILABLE)
+
+# Whose the numbers on a hit are: the decision's own, or those of the guard's level.
+FROM_DECISION: Final = "decision"
+FROM_LEVEL: Final = "level"
 
 TOKENS_INPUT: Final = "input"
 TOKENS_OUTPUT: Final = "output"
@@ -153,12 +172,24 @@ COMPONENT_LOG_EVENT: Final = "log_event"
 COMPONENT_SESSION_INFO: Final = "session_info"
 COMPONENT_PRICES: Final = "prices"
 COMPONENT_LEVELS: Final = "budget_levels"
+COMPONENT_DECISION: Final = "decision"
 COMPONENT_QUEUE: Final = "duration_queue"
 
 # What overflowed, on `budget.label_overflows`; other values there are names of single attributes.
 OVERFLOW_LABELS: Final = "labels"
 OVERFLOW_SERIES: Final = "series"
 
+#: The attribute of each detail of a hit (`contract.hit_details.HitDetails`), in its order.
+DETAIL_ATTRIBUTES: Final = {
+    "consumed": CONSUMED,
+    "limit": LIMIT,
+    "reserved": RESERVED,
+    "window": WINDOW,
+    "resets_in": RESETS_IN,
+    "cause": CAUSE,
+    "numbers_from": NUMBERS_FROM,
+    "level_age": LEVEL_AGE,
+}
 #: The span and event attribute of each field of `SessionInfo`.
 SESSION_ATTRIBUTES: Final = {
     "tenant": TENANT,
@@ -226,10 +257,11 @@ def _counter(
 
 
 def _level_gauge(name: str, description: str, *, unit: str = "") -> Metric:
-    return Metric(name, "gauge", unit, description, (GUARD_NAME, RESOURCE, WINDOW, UNIT, SOURCE))
+    return Metric(name, "gauge", unit, description, _LEVEL)
 
 
 _CALL: Final = (METRIC_MODEL, METRIC_PROVIDER)
+_LEVEL: Final = (GUARD_NAME, RESOURCE, WINDOW, UNIT, SOURCE, SHARED)
 
 METRIC_DECISIONS: Final = _counter(
     "budget.decisions",
@@ -241,7 +273,7 @@ METRIC_THRESHOLD_HITS: Final = _counter(
     "budget.threshold_hits",
     "{hit}",
     "Soft limits and denials by resource (and by tool, where a tool was checked).",
-    (DECISION_POINT, KIND, RESOURCE, TOOL_NAME),
+    (DECISION_POINT, KIND, RESOURCE, TOOL_NAME, WINDOW, CAUSE),
 )
 METRIC_TOKENS: Final = _counter(
     "budget.tokens",
@@ -285,6 +317,12 @@ METRIC_LIMIT: Final = _level_gauge(
 # No unit: on the way to Prometheus "1" may or may not become the suffix `_ratio`.
 METRIC_UTILIZATION: Final = _level_gauge(
     "budget.utilization", "Consumed over limit; absent where no limit is known."
+)
+METRIC_RESERVED: Final = _level_gauge(
+    "budget.reserved", "How much of a budget is held for calls in progress, beside what is used."
+)
+METRIC_RESERVATION_AGE: Final = _level_gauge(
+    "budget.reservation.age", "Age of the oldest of these reservations.", unit="s"
 )
 METRIC_WINDOW_LENGTH: Final = _level_gauge(
     "budget.window.length", "Length of the budget's window.", unit="s"

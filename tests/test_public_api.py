@@ -89,6 +89,7 @@ def test_the_keywords_of_instrument_are_pinned() -> None:
         "metric_labels": ("tenant", "agent"),
         "max_label_sets": 100,
         "events": None,
+        "messages": True,
         "late_after": "auto",
         "tracer_provider": None,
         "meter_provider": None,
@@ -112,6 +113,9 @@ def test_the_fields_of_session_info_and_levels_are_pinned() -> None:
         "tenant",
         "agent",
         "principal",
+        "reserved",
+        "reserved_age",
+        "shared",
         "uncounted_calls",
     ]
     assert level["unit"].default == "USD"

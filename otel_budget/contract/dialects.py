@@ -23,6 +23,8 @@ from otel_budget.contract import (
     SyncBudgetGuard,
     TokenUsage,
 )
+from otel_budget.contract.decisions import detail_names
+from otel_budget.contract.hit_details import look_up, read_details
 from otel_budget.contract.raw_usage import description, keys
 from otel_budget.contract.usage_reading import usage_fields
 from otel_budget.contract.usage_shapes import shape_of
@@ -73,20 +75,31 @@ def _read_typed(answer: Any) -> BudgetDecision | Malformed:
     if isinstance(answer, Deny):
         if not (_is_text(answer.resource) and _is_text(answer.reason)):
             return Malformed("a denial whose resource or reason is not text")
-        return answer
+        return _with_checked_details(answer)
     if isinstance(answer, SoftLimit):
         consumed, limit = finite(answer.consumed), finite(answer.limit)
         if consumed is None or limit is None:
             return Malformed("a soft limit whose consumed or limit is not a finite number")
         if not (_is_text(answer.resource) and (answer.message is None or _is_text(answer.message))):
             return Malformed("a soft limit whose resource or message is not text")
-        if type(answer.consumed) is type(answer.limit) is float:
-            return answer
-        # A Decimal, or an int beyond int64: from here on there are only floats.
-        return answer.model_copy(update={"consumed": consumed, "limit": limit})
+        if not type(answer.consumed) is type(answer.limit) is float:
+            # A Decimal, or an int beyond int64: from here on there are only floats.
+            answer = answer.model_copy(update={"consumed": consumed, "limit": limit})
+        return _with_checked_details(answer)
     if inspect.isawaitable(answer):
         return Malformed("an awaitable: make the method `async def`")
     return Malformed(f"an answer of type {type(answer).__name__}")
+
+
+def _with_checked_details(hit: SoftLimit | Deny) -> SoftLimit | Deny:
+    """`hit` with details that can be read, or None, even where nothing has checked them."""
+    values = look_up(detail_names(type(hit)), lambda name: getattr(hit, name, None))
+    details, unread = read_details(values)
+    if all(details[name] is values[name] for name in values):
+        return hit
+    checked = hit.model_copy(update=details)
+    checked._unread = hit.unread_details + unread
+    return checked
 
 
 def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
@@ -102,14 +115,18 @@ def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
             return Malformed("a soft limit whose consumed or limit is not a finite number")
         if message is not None and not _is_text(message):
             return Malformed("a soft limit whose message is not text")
-        return SoftLimit(resource=resource, consumed=consumed, limit=limit, message=message)
+        details = look_up(detail_names(SoftLimit), answer.get)
+        return SoftLimit(
+            resource=resource, consumed=consumed, limit=limit, message=message, **details
+        )
     if word == "deny":
         resource, reason = answer.get("resource"), answer.get("reason")
         if not _is_text(resource):
             return Malformed("a denial without resource")
         if not _is_text(reason):
             return Malformed("a denial without reason")
-        return Deny(resource=resource, reason=reason)
+        details = look_up(detail_names(Deny), answer.get)
+        return Deny(resource=resource, reason=reason, **details)
     return Malformed("no decision" if word is None else "an unknown decision word")
 
 

@@ -23,6 +23,10 @@ class BudgetLevel:
         tenant: The tenant whose budget it is; None if all tenants share it.
         agent: The agent whose budget it is, if it is one agent's.
         principal: The principal whose budget it is, if it is one principal's.
+        reserved: Held for calls in progress and no part of `consumed`, in `unit`; finite.
+        reserved_age: Seconds since the oldest of these reservations was made; finite.
+        shared: Whether other processes report this same budget, as they do of a shared store; None
+            if that is not known. Comparing a guard's counts with the recorded spend depends on it.
         uncounted_calls: Calls of the current window that the budget could not count, because their
             usage or price is unknown; None if the guard does not know.
 
@@ -41,4 +45,7 @@ class BudgetLevel:
     tenant: str | None = None
     agent: str | None = None
     principal: str | None = None
+    reserved: Finite | None = None
+    reserved_age: Finite | None = None
+    shared: bool | None = None
     uncounted_calls: Count | None = None

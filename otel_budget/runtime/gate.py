@@ -180,7 +180,7 @@ class BudgetGate:
             return decision
         self._deliver(BudgetThresholdHit.of(decision))
         if isinstance(decision, Deny):
-            raise BudgetExhausted(decision.resource, decision.reason) from verdict.error
+            raise BudgetExhausted(decision.resource, decision.reason, decision) from verdict.error
         return decision
 
     def _record(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> Question:

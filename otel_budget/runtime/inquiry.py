@@ -143,11 +143,17 @@ class AskedGuard:
         except Exception:  # an attribute may be any code of the host
             return False
 
-    def stand_in(self, why: str) -> Hit:
-        """The decision that stands in for a guard that failed for the reason `why`."""
+    def stand_in(self, why: str, *, has_answered: bool = False) -> Hit:
+        """The decision in the stead of a guard whose own cannot be used, for the reason `why`.
+
+        Args:
+            why: The reason, for people.
+            has_answered: Whether the guard answered, with what cannot be read: it is not down, and
+                every runtime treats such an answer as a denial.
+        """
         resource = semconv.GUARD_UNAVAILABLE
-        if self._fail == "closed":
-            return Deny(resource=resource, reason=why)
+        if has_answered or self._fail == "closed":
+            return Deny(resource=resource, reason=why, cause="unavailable")
         return SoftLimit(resource=resource, consumed=0.0, limit=0.0, message=f"{why}; let through")
 
     def log(self, question: Question, what: str, error: BaseException | None = None) -> None:
@@ -261,15 +267,20 @@ class Inquiry:
         if self.question.is_record:
             self._conclusion = (_outcome_without_answer(reply, semconv.RECORDED), reply)
             return Verdict(_ALLOW)
+        decision: BudgetDecision
         if reply.failure is not None:
             outcome = _outcome_without_answer(reply, semconv.ERROR)
-            decision: BudgetDecision = guard.stand_in(reply.failure)
+            decision = guard.stand_in(reply.failure)
         else:
             read = read_decision(reply.answer)
             if getattr(guard.inner, self.question.method, None) is not None:  # it has answered
                 guard.dialect.learn(reply.answer)
             outcome = interpret(read, late=reply.late)
-            decision = _refusal(read) if isinstance(read, Malformed) else read
+            if isinstance(read, Malformed):
+                why = f"the budget guard's answer cannot be read: {read.why}"
+                decision = guard.stand_in(why, has_answered=True)
+            else:
+                decision = read
         if outcome.hit is None and not isinstance(decision, Allow):
             outcome = replace(outcome, hit=decision)
         self._conclusion = (outcome, reply)
@@ -295,11 +306,3 @@ def raised(error: BaseException, seconds: float | None = None) -> Reply:
 def not_asked(error: BaseException) -> Reply:
     """The reply where no thread or loop was available to ask the guard."""
     return Reply(failure=f"the budget guard could not be asked: {error}", error=error)
-
-
-def _refusal(malformed: Malformed) -> Deny:
-    # A guard that has answered is not down: every runtime treats a malformed answer as a denial.
-    return Deny(
-        resource=semconv.GUARD_UNAVAILABLE,
-        reason=f"the budget guard's answer cannot be read: {malformed.why}",
-    )

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_budget import semconv
-from otel_budget.contract import BudgetThresholdHit
+from otel_budget.contract import BudgetThresholdHit, Deny, SoftLimit
+from otel_budget.contract.decisions import detail_names
 from otel_budget.telemetry.hub import Hub
 
 #: Keywords of `CapturedTelemetry.value` and the attributes they stand for.
@@ -127,10 +128,14 @@ def _attribute(keyword: str) -> str:
 
 
 def _hit(attributes: Any) -> BudgetThresholdHit:
-    return BudgetThresholdHit(
-        kind=attributes[semconv.KIND],
-        resource=attributes[semconv.RESOURCE],
-        consumed=attributes[semconv.CONSUMED],
-        limit=attributes[semconv.LIMIT],
-        message=attributes.get(semconv.MESSAGE),
-    )
+    named = semconv.DETAIL_ATTRIBUTES.items()
+    details = {name: attributes.get(attribute) for name, attribute in named}
+    known = {name: value for name, value in details.items() if name in detail_names(Deny)}
+    resource, message = attributes[semconv.RESOURCE], attributes.get(semconv.MESSAGE)
+    if attributes[semconv.KIND] == semconv.KIND_HARD:
+        return BudgetThresholdHit.of(Deny(resource=resource, reason=message or "", **known))
+    del known["cause"]
+    # The runtime's zeros: a stand-in for a failing guard has no numbers of its own.
+    for name in ("consumed", "limit"):
+        known[name] = known[name] or 0.0
+    return BudgetThresholdHit.of(SoftLimit(resource=resource, message=message, **known))

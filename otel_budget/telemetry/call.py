@@ -252,12 +252,11 @@ class Call:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
     def _describe(self, span: Span, error: BaseException) -> None:
-        message = text(error, MESSAGE_LENGTH)
-        event = {
-            semconv.EXCEPTION_TYPE: error_type(error),
-            semconv.EXCEPTION_MESSAGE: message,
-        }
-        if self.settings.stacktraces:
+        event = {semconv.EXCEPTION_TYPE: error_type(error)}
+        message = None
+        if self.settings.messages:
+            message = event[semconv.EXCEPTION_MESSAGE] = text(error, MESSAGE_LENGTH)
+        if self.settings.messages and self.settings.stacktraces:  # a stack trace ends in the text
             stack = "".join(traceback.format_exception(error))
             event[semconv.EXCEPTION_STACKTRACE] = text(stack, _STACK_LENGTH)
         span.add_event(semconv.SPAN_EVENT_EXCEPTION, event)

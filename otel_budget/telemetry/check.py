@@ -9,18 +9,21 @@ from typing import Any, Final
 from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
-from otel_budget.contract import BudgetThresholdHit, Deny, Hit, SoftLimit
+from otel_budget.contract import Deny, Hit, SoftLimit
 from otel_budget.contract.dialects import read_decision
+from otel_budget.contract.hit_details import HitDetails
 from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
 from otel_budget.telemetry.call import Call
+from otel_budget.telemetry.levels import details_of
 from otel_budget.telemetry.settings import SHIELDED
 from otel_budget.telemetry.tallies import Addition
 
 _FAILED: Final = Outcome(semconv.ERROR)
 _CANCELLED: Final = Outcome(semconv.CANCELLED)
 _LATE: Final = Outcome(semconv.LATE)
+_NO_DETAILS: Final = HitDetails()
 
 
 class CheckCall(Call):
@@ -31,14 +34,14 @@ class CheckCall(Call):
     def close(self, seconds: float, error: BaseException | None) -> None:
         """Interpret the answer, end the span, count the decision and its hit."""
         outcome = self.outcome or self._outcome(seconds, error)
-        hit, totals = outcome.hit, {}
+        hit, totals, details = outcome.hit, {}, _NO_DETAILS
         if hit is not None:
-            totals = self._totals()
+            totals, details = self._totals(), self._details(hit)
         attributes: dict[str, Any] = {}
         if self.records_span:
             if hit is not None and self.is_counted and self.settings.span_events:
-                self._add_span_event(hit)
-            attributes = {**_attributes(outcome), **totals}
+                self._add_span_event(hit, details)
+            attributes = {**_attributes(outcome, details), **totals}
         self.end_span(attributes, error)
         if outcome.decision == semconv.MALFORMED and not self.warned_about_awaitable():
             log_once(
@@ -55,10 +58,10 @@ class CheckCall(Call):
         if decision in semconv.PROCEEDING:
             additions += self.proceeding_additions()
         if hit is not None:
-            additions.append(self._hit_addition(hit))
+            additions.append(self._hit_addition(hit, details))
         self.tally(additions, identity, decision, seconds, error)
         if hit is not None:
-            self._log(hit, totals)
+            self._log(hit, details, totals)
 
     def _outcome(self, seconds: float, error: BaseException | None) -> Outcome:
         """The outcome of a check that no inquiry has set one for."""
@@ -84,37 +87,67 @@ class CheckCall(Call):
         cost, tokens = self.hub.sessions.spend(self.session_key, 0.0, 0)
         return {semconv.SESSION_COST: cost, semconv.SESSION_TOKENS: tokens}
 
-    def _add_span_event(self, hit: Hit) -> None:
+    def _details(self, hit: Hit) -> HitDetails:
+        """What is known of the budget behind `hit`."""
+        try:
+            for name in hit.unread_details:
+                why = f"{name} of a decision of {self.settings.guard_name} cannot be read"
+                self.hub.report_failure(semconv.COMPONENT_DECISION, why=why)
+            return details_of(hit, self.settings.levels, self.info)
+        except SHIELDED as failure:
+            self.hub.report_failure(semconv.COMPONENT_DECISION, failure)
+            return _NO_DETAILS
+
+    def _add_span_event(self, hit: Hit, details: HitDetails) -> None:
         try:
             if self.span is not None:
-                self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, _hit_attributes(hit))
+                self.span.add_event(
+                    semconv.SPAN_EVENT_THRESHOLD_HIT, self._hit_attributes(hit, details)
+                )
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
-    def _hit_addition(self, hit: Hit) -> Addition:
+    def _hit_addition(self, hit: Hit, details: HitDetails) -> Addition:
         """What to count for `hit`; remembers a soft limit for the gauges."""
         identity, tallies = self.identity, self.hub.tallies
         kind = semconv.KIND_HARD if isinstance(hit, Deny) else semconv.KIND_SOFT
         resource = tallies.value(semconv.RESOURCE, text(hit.resource))
-        if isinstance(hit, SoftLimit) and not self.settings.has_levels:
+        if isinstance(hit, SoftLimit) and self.settings.levels is None and details.numbers_from:
             self.hub.levels.remember_soft_limit(
                 identity.labels, identity.guard_name, resource, hit.consumed, hit.limit
             )
         tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
+        window = tallies.value(semconv.WINDOW, details.window)
         return (
             tallies[semconv.METRIC_THRESHOLD_HITS],
-            (identity.labels, self.point, kind, resource, tool),
+            (identity.labels, self.point, kind, resource, tool, window, details.cause),
             1,
         )
 
-    def _log(self, hit: Hit, totals: dict[str, Any]) -> None:
+    def _hit_attributes(self, hit: Hit, details: HitDetails) -> dict[str, Any]:
+        """The attributes of the runtime's own event, with what is known in the place of zeros."""
+        message: str | None
+        if isinstance(hit, Deny):
+            kind, message = semconv.KIND_HARD, hit.reason
+        else:
+            kind, message = semconv.KIND_SOFT, hit.message
+        attributes: dict[str, Any] = {
+            semconv.RESOURCE: text(hit.resource),
+            semconv.KIND: kind,
+            **_detail_attributes(details),
+        }
+        if message is not None and self.settings.messages:
+            attributes[semconv.MESSAGE] = text(message, MESSAGE_LENGTH)
+        return attributes
+
+    def _log(self, hit: Hit, details: HitDetails, totals: dict[str, Any]) -> None:
         try:
             if self.settings.log_events:
-                self._emit(hit, totals)
+                self._emit(hit, details, totals)
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_LOG_EVENT, failure)
 
-    def _emit(self, hit: Hit, totals: dict[str, Any]) -> None:
+    def _emit(self, hit: Hit, details: HitDetails, totals: dict[str, Any]) -> None:
         logger = self.destination.logger
         severity = SeverityNumber.WARN if isinstance(hit, Deny) else SeverityNumber.INFO
         event_name = semconv.LOG_EVENT_THRESHOLD_HIT
@@ -130,7 +163,7 @@ class CheckCall(Call):
             **self.identity_attributes(),
             semconv.DECISION_POINT: self.point,
             **totals,
-            **_hit_attributes(hit),
+            **self._hit_attributes(hit, details),
         }
         tool = self.tool_name()
         if tool is not None:
@@ -189,7 +222,7 @@ class ToolCheck(CheckCall):
         return text(self.argument(1, "tool_name"))
 
 
-def _attributes(outcome: Outcome) -> dict[str, Any]:
+def _attributes(outcome: Outcome, details: HitDetails) -> dict[str, Any]:
     attributes: dict[str, Any] = {semconv.DECISION: outcome.decision}
     if outcome is ALLOWED:
         return attributes
@@ -200,24 +233,16 @@ def _attributes(outcome: Outcome) -> dict[str, Any]:
         attributes[semconv.ANSWER] = outcome.answer
     elif hit is not None and outcome.decision in {semconv.SOFT_LIMIT, semconv.DENY}:
         attributes[semconv.RESOURCE] = text(hit.resource)
-        if isinstance(hit, SoftLimit):
-            attributes[semconv.CONSUMED] = hit.consumed
-            attributes[semconv.LIMIT] = hit.limit
-            used = utilization(hit.consumed, hit.limit)
-            if used is not None:
-                attributes[semconv.UTILIZATION] = used
+    if hit is not None:
+        attributes.update(_detail_attributes(details))
+    if details.consumed is not None:
+        used = utilization(details.consumed, details.limit)
+        if used is not None:
+            attributes[semconv.UTILIZATION] = used
     return attributes
 
 
-def _hit_attributes(decision: Hit) -> dict[str, Any]:
-    """The five fields of the runtime's own event."""
-    hit = BudgetThresholdHit.of(decision)
-    attributes: dict[str, Any] = {
-        semconv.RESOURCE: text(hit.resource),
-        semconv.KIND: hit.kind,
-        semconv.CONSUMED: hit.consumed,
-        semconv.LIMIT: hit.limit,
-    }
-    if hit.message is not None:
-        attributes[semconv.MESSAGE] = text(hit.message, MESSAGE_LENGTH)
-    return attributes
+def _detail_attributes(details: HitDetails) -> dict[str, Any]:
+    """What is known; what is not has no attribute."""
+    named = zip(semconv.DETAIL_ATTRIBUTES.values(), details, strict=True)
+    return {name: value for name, value in named if value is not None}

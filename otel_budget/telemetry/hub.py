@@ -22,7 +22,7 @@ from otel_budget import semconv
 from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.log_once import log_once
 from otel_budget.telemetry.levels import Levels
-from otel_budget.telemetry.polling import POLL_INTERVAL, Poller
+from otel_budget.telemetry.polling import POLL_INTERVAL, LastAnswer, Poller
 from otel_budget.telemetry.sessions import Sessions
 from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
@@ -155,9 +155,10 @@ class Hub:
         ask: Callable[[Any], Iterable[Any]],
         guard_name: str,
         metric_labels: tuple[str, ...],
+        last: LastAnswer,
     ) -> None:
-        """Ask a guard for its levels from now on, for as long as `wrapper` lives."""
-        self.poller.add(wrapper, ask, guard_name, metric_labels)
+        """Ask a guard for its levels from now on. See `Poller.add`."""
+        self.poller.add(wrapper, ask, guard_name, metric_labels, last)
         self._wake_thread()
 
     def _report_poll_failure(self, why: str, error: BaseException | None) -> None:

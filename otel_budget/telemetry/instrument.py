@@ -23,6 +23,7 @@ from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.hubs import hub_for
+from otel_budget.telemetry.polling import LastAnswer
 from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
 from otel_budget.telemetry.wrapper import AsyncInstrumentedGuard, InstrumentedGuard
@@ -33,6 +34,8 @@ Events = Literal["span", "logs", "both"]
 
 #: The environment variable read where `instrument` is given no ``events``.
 EVENTS_VARIABLE: Final = "OTEL_PYTHON_BUDGET_EVENTS"
+#: If set to ``false``, no messages and no texts of exceptions are written.
+MESSAGES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_MESSAGES"
 #: If set to ``true``, the stack traces of a guard's exceptions are recorded.
 STACKTRACES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_STACKTRACES"
 
@@ -48,6 +51,7 @@ def instrument(
     metric_labels: Iterable[str] = ("tenant", "agent"),
     max_label_sets: int = 100,
     events: Events | None = None,
+    messages: bool = True,
     late_after: float | Literal["auto"] | None = "auto",
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
@@ -73,6 +77,9 @@ def instrument(
             under ``_other_``. The largest value given to any guard applies to all.
         events: Where threshold hits are written: ``span``, ``logs`` or ``both``; None reads the
             environment variable ``OTEL_PYTHON_BUDGET_EVENTS``, and without it means ``both``.
+        messages: Whether messages, reasons and the texts of exceptions are written; they may hold
+            what a host does not want in its telemetry. ``OTEL_PYTHON_BUDGET_MESSAGES=false`` in the
+            environment keeps them out, too.
         late_after: Seconds after which an answer is reported as late, because the caller has
             given up. ``"auto"`` means 5 for dict answers (their runtime's deadline) and never for
             typed ones; None means never.
@@ -93,7 +100,7 @@ def instrument(
     check_source(session_info)
     event_target = _checked_events(events)
     hub = hub_for(meter_provider)
-    has_levels = callable(getattr(guard, "budget_levels", None))
+    last_levels = LastAnswer() if callable(getattr(guard, "budget_levels", None)) else None
     settings = GuardSettings(
         # Not type(): if the guard is instrumented already, __class__ is that of the guard inside.
         guard_name=clean_name(name) or text(guard.__class__.__name__),
@@ -104,7 +111,8 @@ def instrument(
         log_events=event_target != "span",
         late_after=late_after,
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
-        has_levels=has_levels,
+        levels=last_levels,
+        messages=messages and os.environ.get(MESSAGES_VARIABLE, "").lower() != "false",
         destination=Destination(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
@@ -118,8 +126,8 @@ def instrument(
     )
     for used_hub in {hub, settings.destination.hub}:
         used_hub.tallies.max_label_sets = max(used_hub.tallies.max_label_sets, max_label_sets)
-        if has_levels:
-            used_hub.watch(wrapper, _ask_levels, settings.guard_name, labels)
+        if last_levels is not None:
+            used_hub.watch(wrapper, _ask_levels, settings.guard_name, labels, last_levels)
     return wrapper  # type: ignore[return-value]
 
 

@@ -11,10 +11,12 @@ from operator import attrgetter
 from typing import Final
 
 from otel_budget import semconv
-from otel_budget.contract import BudgetLevel
+from otel_budget.contract import BudgetLevel, Hit
+from otel_budget.contract.hit_details import HitDetails
 from otel_budget.contract.interpretation import utilization
-from otel_budget.sanitize import amount, name
-from otel_budget.telemetry.polling import PolledGuard, Poller
+from otel_budget.contract.session_info import SessionInfo
+from otel_budget.sanitize import amount, name, text
+from otel_budget.telemetry.polling import LastAnswer, PolledGuard, Poller
 from otel_budget.telemetry.tallies import Admission, Key, Labels, Pairs, Series, Tallies
 
 #: Seconds for which the last SoftLimit is reported.
@@ -25,6 +27,52 @@ _LONGEST_COLLECTION: Final = 1.0
 _MAX_COUNTED: Final = 10_000
 #: Soft limits remembered.
 MAX_SOFT_LIMITS: Final = 2_000
+#: Seconds for which a polled level says what a denial does not.
+QUOTABLE: Final = 10.0
+
+
+def details_of(hit: Hit, last: LastAnswer | None, info: SessionInfo) -> HitDetails:
+    """What is known of the budget behind `hit`: by its own word, else by the guard's level.
+
+    A denial without numbers of its own has those of a level if exactly one is spent and can be the
+    one behind it. A guess among several, such as the fullest, would often be another budget's.
+
+    Args:
+        hit: A soft limit or a denial.
+        last: The guard's last answer, if it has levels.
+        info: Who the call is for.
+    """
+    details = HitDetails.of(hit)
+    if last is None or details.numbers_from is not None or details.cause not in _QUOTABLE_CAUSES:
+        return details
+    answer = last.answer
+    age = time.monotonic() - answer.at
+    if age > QUOTABLE:
+        return details
+    candidates = [
+        level
+        for level in answer.by_resource.get(text(hit.resource), ())
+        if details.window is None or name(level.window) == details.window
+        if all(getattr(level, who) in {None, getattr(info, who)} for who in semconv.LABELS)
+        if level.window_remaining is None or level.window_remaining > age
+        if level.limit is not None and level.consumed + (level.reserved or 0.0) >= level.limit
+    ]
+    if len(candidates) != 1:
+        return details
+    (level,) = candidates
+    remaining = None if level.window_remaining is None else level.window_remaining - age
+    return details._replace(
+        consumed=amount(level.consumed),
+        limit=amount(level.limit),
+        reserved=amount(level.reserved),
+        window=name(level.window),
+        resets_in=remaining if details.resets_in is None else details.resets_in,
+        numbers_from=semconv.FROM_LEVEL,
+        level_age=age,
+    )
+
+
+_QUOTABLE_CAUSES: Final = {None, semconv.CAUSE_SPENT, semconv.CAUSE_RESERVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +82,31 @@ class LevelRow:
     consumed: float | None
     limit: float | None
     utilization: float | None
-    window_length: float | None
-    window_remaining: float | None
+    window_length: float | None = None
+    window_remaining: float | None = None
+    reserved: float | None = None
+    reserved_age: float | None = None
     uncounted_calls: float | None = None
 
     @classmethod
-    def of(
-        cls,
-        consumed: float,
-        limit: float | None,
-        window_length: float | None = None,
-        window_remaining: float | None = None,
-        uncounted_calls: float | None = None,
-    ) -> LevelRow:
-        """The row of a level, whose values may be anything; unusable ones become None."""
+    def of_soft_limit(cls, consumed: float, limit: float) -> LevelRow:
+        """The row of the last soft limit of a guard that has no levels."""
         used, cap = amount(consumed), amount(limit)
+        return cls(used, cap, None if used is None else utilization(used, cap))
+
+    @classmethod
+    def of(cls, level: BudgetLevel) -> LevelRow:
+        """The row of `level`, whose values may be anything; unusable ones become None."""
+        used, cap = amount(level.consumed), amount(level.limit)
         return cls(
             used,
             cap,
             None if used is None else utilization(used, cap),
-            amount(window_length),
-            amount(window_remaining),
-            amount(uncounted_calls),
+            amount(level.window_length),
+            amount(level.window_remaining),
+            amount(level.reserved),
+            amount(level.reserved_age),
+            amount(level.uncounted_calls),
         )
 
 
@@ -64,6 +115,8 @@ GAUGES: Final[dict[semconv.Metric, Callable[[LevelRow], float | None]]] = {
     semconv.METRIC_CONSUMED: attrgetter("consumed"),
     semconv.METRIC_LIMIT: attrgetter("limit"),
     semconv.METRIC_UTILIZATION: attrgetter("utilization"),
+    semconv.METRIC_RESERVED: attrgetter("reserved"),
+    semconv.METRIC_RESERVATION_AGE: attrgetter("reserved_age"),
     semconv.METRIC_WINDOW_LENGTH: attrgetter("window_length"),
     semconv.METRIC_WINDOW_REMAINING: attrgetter("window_remaining"),
     semconv.METRIC_UNCOUNTED_CALLS: attrgetter("uncounted_calls"),
@@ -136,7 +189,7 @@ class Levels:
         limit: float,
     ) -> None:
         """Remember the last SoftLimit of a guard that has no levels."""
-        key = (labels, guard_name, resource, None, None, semconv.SOURCE_SOFT_LIMIT)
+        key = (labels, guard_name, resource, None, None, semconv.SOURCE_SOFT_LIMIT, None)
         with self._lock:
             self._soft_limits[key] = (consumed, limit, time.monotonic())
             self._soft_limits.move_to_end(key)
@@ -170,18 +223,11 @@ class Levels:
         for levels in hubs:
             for key, (consumed, limit, _) in levels._recent_soft_limits():
                 own_key = key if levels is self else self._tallies.own_key(self.series, key)
-                self._add_row(rows, own_key, LevelRow.of(consumed, limit))
+                self._add_row(rows, own_key, LevelRow.of_soft_limit(consumed, limit))
         for levels in hubs:
             for guard in levels._poller.fresh_answers():
-                for level in guard.levels:
-                    row = LevelRow.of(
-                        level.consumed,
-                        level.limit,
-                        level.window_length,
-                        level.window_remaining,
-                        level.uncounted_calls,
-                    )
-                    self._add_row(rows, self._key_of(guard, level), row)
+                for level in guard.last.answer.levels:
+                    self._add_row(rows, self._key_of(guard, level), LevelRow.of(level))
         return rows
 
     def _recent_soft_limits(self) -> list[tuple[Key, tuple[float, float, float]]]:
@@ -206,6 +252,7 @@ class Levels:
             admission.value(semconv.WINDOW, name(level.window)),
             admission.value(semconv.UNIT, name(level.unit)),
             semconv.SOURCE_GUARD,
+            None if level.shared is None else str(bool(level.shared)).lower(),
         )
 
     def _add_row(self, rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:

@@ -11,15 +11,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from otel_budget.contract import BudgetLevel
+from otel_budget.sanitize import text
 
 #: Seconds between two polls.
 POLL_INTERVAL: Final = 5.0
@@ -36,6 +37,39 @@ FailureReport = Callable[[str, BaseException | None], None]
 Levels = tuple[BudgetLevel, ...]
 
 
+class Answer(NamedTuple):
+    """What a guard answered to a poll.
+
+    Attributes:
+        levels: Its levels.
+        by_resource: The same by the name of their resource.
+        at: When it answered, by the steady clock.
+    """
+
+    levels: Levels
+    by_resource: Mapping[str, Sequence[BudgetLevel]]
+    at: float
+
+
+_NO_ANSWER: Final = Answer((), {}, float("-inf"))
+
+
+class LastAnswer:
+    """A guard's last answer, for whoever asks: the hub at a collection, a check that is refused."""
+
+    __slots__ = ("answer",)
+
+    def __init__(self) -> None:
+        self.answer = _NO_ANSWER
+
+    def keep(self, levels: Levels) -> None:
+        """Replace the answer."""
+        by_resource: dict[str, list[BudgetLevel]] = {}
+        for level in levels:
+            by_resource.setdefault(text(level.resource), []).append(level)
+        self.answer = Answer(levels, by_resource, time.monotonic())
+
+
 @dataclass(slots=True, eq=False)
 class PolledGuard:
     """A guard that has levels: held weakly, through the wrapper that the host holds."""
@@ -44,9 +78,8 @@ class PolledGuard:
     ask: Callable[[Any], Iterable[Any]]
     guard_name: str
     metric_labels: tuple[str, ...]
-    levels: Levels = ()
+    last: LastAnswer
     asked_at: float = float("-inf")
-    answered_at: float = float("-inf")
     busy: bool = False
 
 
@@ -74,10 +107,22 @@ class Poller:
         ask: Callable[[Any], Iterable[Any]],
         guard_name: str,
         metric_labels: tuple[str, ...],
+        last: LastAnswer | None = None,
     ) -> None:
-        """Ask a guard for its levels from now on, for as long as `wrapper` lives."""
+        """Ask a guard for its levels from now on, for as long as `wrapper` lives.
+
+        Args:
+            wrapper: What the host holds.
+            ask: Called with `wrapper`; returns the levels.
+            guard_name: The guard's name.
+            metric_labels: Which of a level's labels are reported.
+            last: Keeps the answer, for others to read as well.
+        """
         with self._lock:
-            self._guards.append(PolledGuard(weakref.ref(wrapper), ask, guard_name, metric_labels))
+            reference = weakref.ref(wrapper)
+            self._guards.append(
+                PolledGuard(reference, ask, guard_name, metric_labels, last or LastAnswer())
+            )
 
     def adopt(self, other: Poller) -> None:
         """Ask the guards of `other`, too, except those that are asked here already."""
@@ -86,7 +131,7 @@ class Poller:
         for guard in list(other._guards):
             wrapper = guard.wrapper()
             if wrapper is not None and id(guard.wrapper) not in present:
-                self.add(wrapper, guard.ask, guard.guard_name, guard.metric_labels)
+                self.add(wrapper, guard.ask, guard.guard_name, guard.metric_labels, guard.last)
 
     def fresh_answers(self) -> list[PolledGuard]:
         """The living guards whose last answer is recent enough to report."""
@@ -94,7 +139,7 @@ class Poller:
         return [
             guard
             for guard in list(self._guards)
-            if guard.wrapper() is not None and now - guard.answered_at < FRESH
+            if guard.wrapper() is not None and now - guard.last.answer.at < FRESH
         ]
 
     def poll(self, deadline: float = POLL_DEADLINE, *, now: bool = False) -> None:
@@ -152,10 +197,8 @@ class _Worker(threading.Thread):
             try:
                 wrapper = guard.wrapper()
                 if wrapper is not None:
-                    guard.levels = _read(
-                        guard.ask(wrapper), partial(self._report_invalid, guard.guard_name)
-                    )
-                    guard.answered_at = time.monotonic()
+                    report_invalid = partial(self._report_invalid, guard.guard_name)
+                    guard.last.keep(_read(guard.ask(wrapper), report_invalid))
             except BaseException as error:
                 self._report_failure("budget_levels() failed", error)
             finally:

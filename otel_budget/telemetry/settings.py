@@ -23,6 +23,7 @@ from otel_budget.contract.session_info import (
 )
 from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
+from otel_budget.telemetry.polling import LastAnswer
 from otel_budget.telemetry.sessions import Namespace
 from otel_budget.telemetry.tallies import Labels, Tallies
 
@@ -86,7 +87,8 @@ class GuardSettings:
         log_events: Whether hits are written as log events.
         late_after: In seconds, see `interpretation.outcome_of`.
         stacktraces: Whether an exception's stack trace is recorded.
-        has_levels: Whether the guard has ``budget_levels``.
+        levels: Keeps what the guard tells of its levels; None if it has no ``budget_levels``.
+        messages: Whether messages and exception texts are written.
         destination: Where telemetry goes unless it is overridden.
     """
 
@@ -101,7 +103,8 @@ class GuardSettings:
         log_events: bool,
         late_after: float | str | None,
         stacktraces: bool,
-        has_levels: bool,
+        levels: LastAnswer | None,
+        messages: bool,
         destination: Destination,
     ) -> None:
         self.guard_name = guard_name
@@ -112,7 +115,8 @@ class GuardSettings:
         self.log_events = log_events
         self.late_after = late_after
         self.stacktraces = stacktraces
-        self.has_levels = has_levels
+        self.levels = levels
+        self.messages = messages
         self._destination = destination
         self._identities: dict[SessionInfo, Identity] = {}
         self._last: Identity | None = None

@@ -50,6 +50,28 @@ def test_gauges_from_the_guards_own_levels(backend: Backend) -> None:
     assert series_of(backend, "budget.uncounted_calls") == {labelled(day): 3}
 
 
+def test_gauges_of_reservations_and_whether_a_level_is_shared(backend: Backend) -> None:
+    class Guard(SyncScript):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [
+                BudgetLevel("usd", 4, 5, reserved=0.5, reserved_age=12.0, shared=True),
+                BudgetLevel("tokens", 4, 5, reserved=0.0, shared=False),
+                BudgetLevel("calls", 4, 5),
+            ]
+
+    guard = instrumented(backend, Guard())
+    poll_levels()
+    assert guard.budget_levels()
+    rest = {"budget.guard.name": "daily", "budget.source": "guard", "budget.unit": "USD"}
+    shared = labelled(rest, budget__resource="usd", budget__shared="true")
+    own = labelled(rest, budget__resource="tokens", budget__shared="false")
+    unknown = labelled(rest, budget__resource="calls")
+    assert series_of(backend, "budget.consumed") == {shared: 4, own: 4, unknown: 4}
+    # A guard that reserves nothing says nothing of reservations; 0 is one that holds none now.
+    assert series_of(backend, "budget.reserved") == {shared: 0.5, own: 0.0}
+    assert series_of(backend, "budget.reservation.age") == {shared: 12.0}
+
+
 def test_gauges_from_the_last_soft_limit(backend: Backend, make: Make) -> None:
     guard = instrumented(backend, make.guard(make.soft("usd", 4.0, 5.0)))
     make.call(guard, "check_before_llm", "s", 1)

@@ -106,7 +106,7 @@ def test_guards_that_are_adopted_twice_are_asked_once() -> None:
     assert asked == ["here"]
     ((key, _),) = levels.rows().items()
     assert key[0].pairs == (("budget.tenant", "acme"),)
-    assert key[1:] == ("the guard", "here", None, "USD", "guard")
+    assert key[1:] == ("the guard", "here", None, "USD", "guard", None)
 
 
 def test_only_a_guard_with_a_trace_provider_of_its_own_has_sessions_of_its_own(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from otel_budget import SessionInfo
+from otel_budget import BudgetLevel, SessionInfo
 from otel_budget.telemetry import hub as hub_module
 from otel_budget.telemetry import sessions as sessions_module
 from otel_budget.telemetry import settings as settings_module
@@ -152,4 +152,4 @@ def test_of_two_levels_on_one_series_the_fuller_stands(
     ]
     poller.add(guard, lambda _: told, "g", ())
     poller.poll(20, now=True)
-    assert list(levels.rows().values()) == [LevelRow.of(*more)]
+    assert list(levels.rows().values()) == [LevelRow.of(BudgetLevel("usd", *more))]

@@ -27,6 +27,8 @@ INSTRUMENTS = {
     "budget.limit": ("Gauge", ""),
     "budget.utilization": ("Gauge", ""),
     "budget.window.length": ("Gauge", "s"),
+    "budget.reserved": ("Gauge", ""),
+    "budget.reservation.age": ("Gauge", "s"),
     "budget.window.remaining": ("Gauge", "s"),
     "budget.uncounted_calls": ("Gauge", "{call}"),
     "budget.guard.duration": ("Histogram", "s"),
@@ -55,12 +57,8 @@ class Everything:
 def test_these_are_the_instruments(backend: Backend) -> None:
     class Level(Everything):
         def budget_levels(self) -> Any:
-            return [
-                BudgetLevel(
-                    "r", 1, 2, window="day", window_length=86_400, window_remaining=60,
-                    uncounted_calls=1,
-                )
-            ]  # fmt: skip
+            window = {"window": "day", "window_length": 86_400, "window_remaining": 60}
+            return [BudgetLevel("r", 1, 2, **window, reserved=0, reserved_age=1, uncounted_calls=1)]
 
     guard = instrumented(backend, Level(), max_label_sets=1)
     failing = instrumented(
@@ -111,6 +109,8 @@ VALUES = {
     "budget.window": {"the-window"},
     "budget.unit": {"the-unit"},
     "budget.source": {"guard", "soft_limit"},
+    "budget.shared": {"true"},
+    "budget.cause": {"reserved"},
 }
 LABEL_VALUES = {
     "budget.tenant": {"the-tenant", "_other_"},
@@ -127,7 +127,12 @@ def test_every_attribute_of_every_metric_has_its_own_values(backend: Backend) ->
             if self.answer is None:
                 raise RuntimeError("no")
             who = ("the-tenant", "the-agent", "the-principal")
-            return [BudgetLevel("the-resource", 1, 2, "the-unit", "the-window", 60, 30, *who, 3)]
+            of_window = ("the-unit", "the-window", 60, 30)
+            return [
+                BudgetLevel(
+                    "the-resource", 1, 2, *of_window, *who, 1, 10, shared=True, uncounted_calls=3
+                )
+            ]
 
     options: dict[str, Any] = {
         "name": "the-guard",
@@ -142,6 +147,11 @@ def test_every_attribute_of_every_metric_has_its_own_values(backend: Backend) ->
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     guard.check_before_llm("s", 1)
     guard.check_before_tool("s", "the-tool")
+    warning = script.answer
+    denial = {"decision": "deny", "resource": "the-resource", "reason": "no"}
+    script.answer = denial | {"window": "the-window", "cause": "reserved"}
+    guard.check_before_tool("s", "the-tool")
+    script.answer = warning
     guard.record_after_llm("s", usage)
     unpriced.record_after_llm("s", usage)
     with call_info(tenant="another"):

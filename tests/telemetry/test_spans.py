@@ -73,6 +73,7 @@ def test_spans_of_hits(backend: Backend, make: Make) -> None:
         "budget.consumed": 4.0,
         "budget.limit": 5.0,
         "budget.utilization": 0.8,
+        "budget.numbers_from": "decision",
     }
     assert dict(denied.attributes) == {
         **WHO,

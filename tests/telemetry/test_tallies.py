@@ -85,6 +85,8 @@ def test_no_combination_makes_more_series_than_promised() -> None:
         "budget.component": ["span"],
         "budget.label": ["labels"],
         "budget.source": ["guard", "soft_limit"],
+        "budget.shared": [None, "true", "false"],
+        "budget.cause": [None, "spent", "reserved", "unpriced", "policy", "unavailable"],
     }  # fmt: skip
     for series in (*(tallies[counter] for counter in COUNTERS), Series(semconv.METRIC_UTILIZATION)):
         added = 0
@@ -110,7 +112,15 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
     tallies = Tallies(max_label_sets=100)
     hits = tallies[semconv.METRIC_THRESHOLD_HITS]
     for tenant, resource in itertools.product(range(100), range(100)):
-        key = (_tenant(tallies, f"t{tenant}"), "tool", "hard", f"r{resource}", "tool")
+        key = (
+            _tenant(tallies, f"t{tenant}"),
+            "tool",
+            "hard",
+            f"r{resource}",
+            "tool",
+            "day",
+            "spent",
+        )
         tallies.add([(hits, key, 1)])
     rows = tallies.read(hits)
     beyond = [a for a, value in rows if a["budget.tenant"] == "_other_" and value]
@@ -121,6 +131,8 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
             "budget.kind": "hard",
             "budget.resource": "_other_",
             "budget.tool.name": "_other_",
+            "budget.window": "_other_",
+            "budget.cause": "spent",
         }
     ]
     assert sum(value for _, value in rows) == 10_000
@@ -132,7 +144,7 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
     ("metric", "key", "zeros"),
     [
         ("budget.decisions", ("llm", "allow"), 6),
-        ("budget.threshold_hits", ("llm", "soft", "r", None), 1),
+        ("budget.threshold_hits", ("llm", "soft", "r", None, "day", None), 1),
         ("budget.tokens", ("input", "m", "p"), 3),
         ("budget.calls", ("m", "p"), 0),
         ("budget.cost", ("m", "p", "local"), 0),
