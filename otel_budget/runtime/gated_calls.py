@@ -13,6 +13,7 @@ from otel_budget.contract.session_info import call_info
 from otel_budget.contract.usage_reading import output_alone
 from otel_budget.log_once import log_once
 from otel_budget.runtime.inquiry import Question
+from otel_budget.runtime.joining import JoinedBody
 
 
 class _Gate(Protocol):
@@ -23,6 +24,7 @@ class _Gate(Protocol):
     async def record_llm(self, session_id: str, usage: TokenUsage) -> None: ...
     def record_llm_sync(self, session_id: str, usage: TokenUsage) -> None: ...
     def _call_without_usage(self, session_id: str, reason: str) -> None: ...
+    def _join(self, session_id: str) -> JoinedBody | None: ...
 
 
 class _GatedCall:
@@ -38,6 +40,7 @@ class _GatedCall:
         self._question = question
         self._entered = False
         self._open = False
+        self._body: JoinedBody | None = None
         self.decision: Proceeds | None = None
 
     @property
@@ -56,12 +59,14 @@ class _GatedCall:
             return self._proceed(await self._gate._check(self._question))
 
     def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
+        self._leave()
         usage = self._end(error)
         if usage is not None:
             with self._info():
                 self._gate.record_llm_sync(self._session_id, usage)
 
     async def __aexit__(self, kind: object, error: BaseException | None, stack: object) -> None:
+        self._leave()
         usage = self._end(error)
         if usage is not None:
             with self._info():
@@ -75,7 +80,12 @@ class _GatedCall:
     def _proceed(self, decision: Proceeds) -> Self:
         self.decision = decision
         self._open = True
+        self._body = self._gate._join(self._session_id)
         return self
+
+    def _leave(self) -> None:
+        if self._body is not None:
+            self._body.leave()
 
     # -- what a model call adds ------------------------------------------------------------
     def _info(self) -> AbstractContextManager[None]:
