@@ -22,6 +22,7 @@ from otel_budget.runtime.gated_calls import LlmCall, ToolCall
 from otel_budget.runtime.hits import HitSink, hit_sink
 from otel_budget.runtime.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
 from otel_budget.runtime.joining import JoinedBody, join_body
+from otel_budget.telemetry.call import tracing_is_set_up
 
 _WITHOUT_USAGE: Final = {
     semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…), or with "
@@ -81,6 +82,7 @@ class BudgetGate:
     ) -> None:
         self._asker = Asker(guard, timeout, fail, "typed", reraises_interrupts=True)
         self._joined = self._asker.asked_guard.settings if join else None
+        tracing_is_set_up()  # looks; a body does not
         self._deliver = hit_sink(on_hit)
 
     # -- context managers ------------------------------------------------------------------

@@ -59,14 +59,16 @@ class _GatedCall:
             return self._proceed(await self._gate._check(self._question))
 
     def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
-        self._leave()
+        if self._body is not None:
+            self._body.leave()
         usage = self._end(error)
         if usage is not None:
             with self._info():
                 self._gate.record_llm_sync(self._session_id, usage)
 
     async def __aexit__(self, kind: object, error: BaseException | None, stack: object) -> None:
-        self._leave()
+        if self._body is not None:
+            self._body.leave()
         usage = self._end(error)
         if usage is not None:
             with self._info():
@@ -82,10 +84,6 @@ class _GatedCall:
         self._open = True
         self._body = self._gate._join(self._session_id)
         return self
-
-    def _leave(self) -> None:
-        if self._body is not None:
-            self._body.leave()
 
     # -- what a model call adds ------------------------------------------------------------
     def _info(self) -> AbstractContextManager[None]:

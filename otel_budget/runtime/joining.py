@@ -15,7 +15,7 @@ from opentelemetry.trace import (
 
 from otel_budget import semconv
 from otel_budget.sanitize import text
-from otel_budget.telemetry.call import tracing_is_set_up
+from otel_budget.telemetry.call import tracing_was_set_up
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.sessions import SessionRoot, has_host_span
 from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
@@ -85,7 +85,7 @@ def join_body(settings: GuardSettings, session_id: str) -> JoinedBody | None:
     destination = settings.destination
     hub = destination.hub
     try:
-        if not (tracing_is_set_up() and _is_global(destination)):
+        if not _traces_globally(destination):
             return None
         current = get_current()
         if has_host_span(current):
@@ -107,7 +107,9 @@ def join_body(settings: GuardSettings, session_id: str) -> JoinedBody | None:
         return None
 
 
-def _is_global(destination: Destination) -> bool:
+def _traces_globally(destination: Destination) -> bool:
     """Whether the guard's spans go where the model's do: to the global tracer provider."""
+    if not tracing_was_set_up():  # the check, or the making of the gate, has looked
+        return False
     namespace = destination.namespace
     return namespace is None or namespace.provider() is get_tracer_provider()
