@@ -113,7 +113,7 @@ def host() -> None:
 
 def loop_without_a_runtime() -> None:
     hits: list[BudgetThresholdHit] = []
-    gate = BudgetGate(instrument(Daily()), hits, timeout=1, fail="open")
+    gate = BudgetGate(instrument(Daily()), hits, timeout=1, fail="open", join=False)
     with gate.llm_call("s", 1, model="m", provider="openai") as call:
         assert_type(call.soft_limit, SoftLimit | None)
         call.usage(TokenUsage.from_openai({"prompt_tokens": 1, "completion_tokens": 1}))

@@ -29,6 +29,8 @@ from otel_budget.runtime.inquiry import (
     before_tool,
     without_record,
 )
+from otel_budget.runtime.joining import JoinedBody, join_body
+from otel_budget.telemetry.call import tracing_is_set_up
 
 _WITHOUT_USAGE: Final = {
     semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…), or with "
@@ -65,6 +67,12 @@ class BudgetGate:
         fail: What happens if a check raises or is late: ``closed`` refuses with the resource
             ``guard_unavailable``, ``open`` proceeds as a soft limit on it. An unreadable answer is
             a denial either way; a record that fails is logged.
+        join: Whether the bodies of `llm_call` and `tool_call` join the trace of their session, so
+            that the model's own spans stand between check and record: if `guard` is instrumented
+            with the global tracer provider and no span is active, the session's root is the current
+            span in the body. The root's sampling decision is then the model spans': turn it off
+            where a sampler chooses root spans by name. Of streams that one task consumes in turn,
+            spans made between chunks can stand in the other's trace.
 
     Raises:
         TypeError: `guard` is not a budget guard, or mixes sync and async methods; `on_hit` is async
@@ -79,8 +87,11 @@ class BudgetGate:
         *,
         timeout: float = 5.0,
         fail: Fail = "closed",
+        join: bool = True,
     ) -> None:
         self._asker = Asker(guard, timeout, fail, "typed", reraises_interrupts=True)
+        self._joined = self._asker.asked_guard.settings if join else None
+        tracing_is_set_up()  # looks; a body does not
         self._deliver = hit_sink(on_hit)
 
     # -- context managers ------------------------------------------------------------------
@@ -195,3 +206,6 @@ class BudgetGate:
         """Log and count a model call that ended without usage to record."""
         log_once(logging.WARNING, _WITHOUT_USAGE[reason])
         self._asker.asked_guard.call_without_usage(session_id, reason)
+
+    def _join(self, session_id: str) -> JoinedBody | None:
+        return None if self._joined is None else join_body(self._joined, session_id)

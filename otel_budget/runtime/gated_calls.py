@@ -13,6 +13,7 @@ from otel_budget.contract.session_info import call_info
 from otel_budget.contract.usage_reading import output_alone
 from otel_budget.log_once import log_once
 from otel_budget.runtime.inquiry import Question
+from otel_budget.runtime.joining import JoinedBody
 
 
 class _Gate(Protocol):
@@ -26,6 +27,7 @@ class _Gate(Protocol):
     def release_llm_sync(self, session_id: str) -> None: ...
     def _release_soon(self, session_id: str) -> None: ...
     def _call_without_usage(self, session_id: str, reason: str) -> None: ...
+    def _join(self, session_id: str) -> JoinedBody | None: ...
 
 
 class _GatedCall:
@@ -41,6 +43,7 @@ class _GatedCall:
         self._question = question
         self._entered = False
         self._open = False
+        self._body: JoinedBody | None = None
         self.decision: Proceeds | None = None
 
     @property
@@ -59,6 +62,8 @@ class _GatedCall:
             return self._proceed(await self._gate._check(self._question))
 
     def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
+        if self._body is not None:
+            self._body.leave()
         usage = self._end(error)
         if usage is not None:
             with self._info():
@@ -68,6 +73,8 @@ class _GatedCall:
                 self._gate.release_llm_sync(self._session_id)
 
     async def __aexit__(self, kind: object, error: BaseException | None, stack: object) -> None:
+        if self._body is not None:
+            self._body.leave()
         usage = self._end(error)
         if usage is not None:
             with self._info():
@@ -87,6 +94,7 @@ class _GatedCall:
     def _proceed(self, decision: Proceeds) -> Self:
         self.decision = decision
         self._open = True
+        self._body = self._gate._join(self._session_id)
         return self
 
     @property

@@ -26,7 +26,7 @@ from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.telemetry.deadline import Deadline, current_deadline
-from otel_budget.telemetry.sessions import SessionKey
+from otel_budget.telemetry.sessions import SessionKey, has_host_span
 from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
 from otel_budget.telemetry.tallies import NO_LABELS, Addition
 
@@ -196,11 +196,12 @@ class Call:
     def join_session(self) -> Context:
         """The current context; if no span is active in it, with the session's root as its span."""
         context = self.context
-        if trace.get_current_span(context).get_span_context().is_valid:
+        if has_host_span(context):
             return context
-        return self.hub.sessions.parent(
+        root = self.hub.sessions.root(
             self.session_key, context, self.destination.tracer, self.identity_attributes
         )
+        return trace.set_span_in_context(trace.NonRecordingSpan(root), context)
 
     # -- whose call it is ------------------------------------------------------------------
     def identify(self) -> None:
@@ -311,4 +312,9 @@ def tracing_is_set_up() -> bool:
     if not _tracing_is_set_up:
         provider = trace.get_tracer_provider()
         _tracing_is_set_up = not isinstance(provider, trace.ProxyTracerProvider)
+    return _tracing_is_set_up
+
+
+def tracing_was_set_up() -> bool:
+    """Whether there was a global tracer provider when a call last looked: to look costs 1 us."""
     return _tracing_is_set_up

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN,
     Link,
     NonRecordingSpan,
-    Span,
     SpanContext,
     Tracer,
+    get_current_span,
     set_span_in_context,
 )
 from opentelemetry.util.types import Attributes
@@ -107,50 +108,47 @@ class Sessions:
             self._sessions.move_to_end(key)
         return session
 
-    def parent(
+    def root(
         self,
         key: SessionKey,
         current: Context,
         tracer: Tracer,
         attributes: Callable[[], Attributes],
-    ) -> Context:
-        """`current`, with its baggage, and with the session's root as its span.
+        spans: int = 1,
+    ) -> SpanContext:
+        """The session's root, for children; started if there is none that is fresh.
 
         Args:
             key: The session.
-            current: The current context, which has no active span.
+            current: The current context, which has no span of the host; the root gets its baggage.
             tracer: Starts the root.
             attributes: Returns the root's attributes; called only if a root is started.
+            spans: As how many spans the child counts.
         """
         now = time.monotonic()
         with self._lock:
             session = self._session(key)
-            session.spans += 1
+            session.spans += spans
             last = session.root
             fresh = session.spans <= MAX_SPANS and now - session.born < MAX_AGE
         if last is not None and fresh:
-            return set_span_in_context(NonRecordingSpan(last), current)
+            return last
         # Outside the lock: a span processor of the host may block here, and no other session waits.
         links = [Link(last)] if last is not None else None
-        root = tracer.start_span(
-            semconv.SPAN_SESSION, current, attributes=attributes(), links=links
-        )
-        return set_span_in_context(self._publish(session, last, root, now), current)
-
-    def _publish(self, session: _Session, last: SpanContext | None, root: Span, now: float) -> Span:
-        """Make `root` the session's root, unless another thread has just set one: use that then.
-
-        A root that loses this race is never ended, and so never exported.
-        """
+        # Without a parent: the root of another session may be current.
+        alone = set_span_in_context(INVALID_SPAN, current)
+        root = tracer.start_span(semconv.SPAN_SESSION, alone, attributes=attributes(), links=links)
         context = root.get_span_context()
         if not context.is_valid:
-            return root
+            return context
         with self._lock:
             if session.root is not last and session.root is not None:
-                return NonRecordingSpan(session.root)
-            session.root, session.spans, session.born = context, 1, now
+                # Another thread has just set one. A root that loses this race is never ended, and
+                # so never exported.
+                return session.root
+            session.root, session.spans, session.born = context, spans, now
         root.end()
-        return NonRecordingSpan(context)
+        return context
 
     def spend(self, key: SessionKey, cost: float, tokens: int) -> tuple[float, int]:
         """Add to the session's running totals and return them: cost in USD, tokens."""
@@ -175,3 +173,13 @@ class Sessions:
     def after_fork(self) -> None:
         """Replace the lock: a thread that the child does not have may hold the old one."""
         self._lock = threading.RLock()
+
+
+class SessionRoot(NonRecordingSpan):
+    """A session's root as the current span of a gate's body: no span of the host's to a guard."""
+
+
+def has_host_span(context: Context) -> bool:
+    """Whether a valid span is current that is not a session's root in a gate's body."""
+    span = get_current_span(context)
+    return not isinstance(span, SessionRoot) and span.get_span_context().is_valid

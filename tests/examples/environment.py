@@ -19,6 +19,7 @@ LIBRARIES = (
     "langchain",
     "litellm",
     "opentelemetry.instrumentation.fastapi",
+    "opentelemetry.instrumentation.genai.openai",
     "pydantic_ai",
     "redis",
 )

@@ -15,8 +15,10 @@ from support.paths import ROOT
 @pytest.mark.skipif(not missing_libraries(), reason="the examples' tests run right here")
 @pytest.mark.timeout(900)
 def test_the_examples_in_their_own_environment() -> None:
-    if not PYTHON.exists():
-        skip_or_fail("the examples' libraries are not installed; run `make examples`")
+    # Started from there, this would start itself again.
+    if not PYTHON.exists() or sys.executable == str(PYTHON):
+        missing = ", ".join(missing_libraries())
+        skip_or_fail(f"the examples' libraries are not installed ({missing}); run `make examples`")
     done = subprocess.run(
         [PYTHON, "-m", "pytest", "tests/examples", "-rs"],
         cwd=ROOT,

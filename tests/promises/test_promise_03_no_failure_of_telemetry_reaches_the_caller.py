@@ -330,7 +330,7 @@ def test_promise_3_a_raising_exporter_breaks_no_call(
         "otel_budget.telemetry.settings.name",
         "otel_budget.telemetry.call.attach",
         "otel_budget.telemetry.call.detach",
-        "otel_budget.telemetry.sessions.Sessions.parent",
+        "otel_budget.telemetry.sessions.Sessions.root",
         "otel_budget.telemetry.sessions.Sessions.spend",
         "otel_budget.telemetry.tallies.Tallies.add",
         "otel_budget.telemetry.hub.Hub.enqueue",
