@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 from otel_budget.contract import Deny, SoftLimit
 from otel_budget.contract.session_info import SessionInfo
@@ -22,10 +22,31 @@ _MOST_LOOKED_AT: Final = 100
 
 @dataclass(slots=True)
 class _Reserved:
-    """What is reserved of one account, by how many calls."""
+    """What is reserved of one account.
 
+    Attributes:
+        since: When each reservation was made, by its number; the oldest first.
+    """
+
+    tenant: str | None
     amount: int = 0
-    calls: int = 0
+    since: dict[int, float] = field(default_factory=dict)
+
+
+class Filling(NamedTuple):
+    """How full the fullest account of a tenant is.
+
+    Attributes:
+        used: The amount used in the current window.
+        reserved: The amount reserved.
+        since: When the oldest of its reservations was made; None if there is none.
+        uncounted: Calls of all the tenant's accounts that could not be counted.
+    """
+
+    used: int = 0
+    reserved: int = 0
+    since: float | None = None
+    uncounted: int = 0
 
 
 class Standing(NamedTuple):
@@ -33,29 +54,34 @@ class Standing(NamedTuple):
 
     Attributes:
         used: The amount used in the current window.
-        reserved: The amount reserved for other calls.
+        reserved: The amount reserved for other calls; None if the guard reserves nothing.
         need: The amount that this call may need.
     """
 
     book: Book
     used: int
-    reserved: int = 0
+    reserved: int | None = None
     need: int = 0
+
+    @property
+    def held(self) -> int:
+        """The amount used or reserved."""
+        return self.used + (self.reserved or 0)
 
     @property
     def fits(self) -> bool:
         """Whether the account is not spent and has what the call may need."""
-        return self.used < self.book.cap and sum(self[1:]) <= self.book.cap
+        return self.used < self.book.cap and self.held + self.need <= self.book.cap
 
     @property
     def is_past_threshold(self) -> bool:
         """Whether what is used and reserved reaches the soft threshold."""
         threshold = self.book.threshold
-        return threshold is not None and self.used + self.reserved >= threshold
+        return threshold is not None and self.held >= threshold
 
     def fullness(self) -> float:
         """Used, reserved and needed over the cap."""
-        return sum(self[1:]) / max(self.book.cap, 1)
+        return (self.held + self.need) / max(self.book.cap, 1)
 
 
 class Book:
@@ -120,19 +146,31 @@ class Book:
         """Remember that a call of the tenant or session could not be counted."""
         self._account(now, session_id, info).uncounted += 1
 
-    def levels(self, now: float) -> dict[str | None, tuple[int, int]]:
-        """Of each tenant what its fullest account used, and the calls that could not be counted.
+    def levels(self, now: float) -> dict[str | None, Filling]:
+        """How full the fullest account of each tenant is, of the tenants of this window and before.
 
-        Both are 0 for tenants that only used the previous window.
+        Tenants that only used the previous window have a `Filling` of zeros.
         """
         shared = self.limit.per == "all"
-        levels: dict[str | None, tuple[int, int]] = {None: (0, 0)} if shared else {}
-        for account in list(self._windows.at(now).values()):
-            tenant = None if shared else account.tenant
-            used, uncounted = levels.get(tenant, (0, 0))
-            levels[tenant] = (max(used, account.used), uncounted + account.uncounted)
+        levels: dict[str | None, Filling] = {None: Filling()} if shared else {}
+        accounts = dict(self._windows.at(now))
+        reserved = dict(self._reserved)
+        for key in accounts.keys() | reserved.keys():
+            account, held = accounts.get(key), reserved.get(key)
+            owner = account or held
+            tenant = None if shared or owner is None else owner.tenant
+            filling = Filling(
+                0 if account is None else account.used,
+                0 if held is None else held.amount,
+                None if held is None else next(iter(list(held.since.values())), None),
+            )
+            fullest = levels.get(tenant, Filling())
+            uncounted = fullest.uncounted + (0 if account is None else account.uncounted)
+            if sum(filling[:2]) >= sum(fullest[:2]):
+                fullest = filling
+            levels[tenant] = fullest._replace(uncounted=uncounted)
         for account in list(self._windows.before(now).values()):
-            levels.setdefault(None if shared else account.tenant, (0, 0))
+            levels.setdefault(None if shared else account.tenant, Filling())
         return levels
 
     def _account(self, now: float, session_id: str, info: SessionInfo) -> Account:
@@ -165,25 +203,41 @@ class Book:
         reserved = self._reserved.get(key)
         return 0 if reserved is None else reserved.amount
 
-    def reserve(self, key: Key, amount: int) -> None:
-        """Reserve `amount` of an account."""
+    def reserve(self, key: Key, tenant: str | None, amount: int, number: int, at: float) -> None:
+        """Reserve `amount` of an account.
+
+        Args:
+            key: The account.
+            tenant: Whose account it is.
+            amount: How much.
+            number: The reservation's own number.
+            at: When it was made.
+        """
         while True:
-            reserved = self._reserved.setdefault(key, _Reserved())
+            reserved = self._reserved.setdefault(key, _Reserved(tenant))
             reserved.amount += amount
-            reserved.calls += 1
+            reserved.since[number] = at
             if self._reserved.get(key) is reserved:
                 return
             # A call in the middle of this one let go of the last reservation, and of the entry.
             reserved.amount -= amount
-            reserved.calls -= 1
+            reserved.since.pop(number, None)
 
-    def let_go(self, key: Key, amount: int) -> None:
+    def let_go(self, key: Key, amount: int, number: int) -> None:
         """End one reservation of `amount`."""
-        reserved = self._reserved[key]
+        reserved = self._reserved.get(key)
+        if reserved is None:
+            return
         reserved.amount -= amount
-        reserved.calls -= 1
-        if not reserved.calls:
-            self._reserved.pop(key, None)
+        reserved.since.pop(number, None)
+        if reserved.since:
+            return
+        gone = self._reserved.pop(key, None)
+        if gone is not None and gone.since:  # reserved by a call in the middle of this one
+            kept = self._reserved.setdefault(key, gone)
+            if kept is not gone:
+                kept.amount += gone.amount
+                kept.since.update(gone.since)
 
     # -- decisions -------------------------------------------------------------------------
     def denial(self, standing: Standing, now: float, session_id: str, info: SessionInfo) -> Deny:
@@ -193,11 +247,18 @@ class Book:
         reason = f"{spender} used {used} of {cap} {self.limit.unit} {self._window_phrase(now)}"
         if standing.used < self.cap:
             reason += (
-                f"; {self._format(standing.reserved)} more are reserved for calls in progress, "
-                f"which leaves too little for the {self._format(standing.need)} that this call may "
-                "need"
+                f"; {self._format(standing.reserved or 0)} more are reserved for calls in "
+                "progress, which leaves too little for the "
+                f"{self._format(standing.need)} that this call may need"
             )
-        return Deny(resource=self.limit.name, reason=f"{reason}.")
+        return Deny(
+            resource=self.limit.name,
+            reason=f"{reason}.",
+            consumed=standing.used / self.scale,
+            limit=float(self.limit.cap),
+            cause="spent" if standing.used >= self.cap else "reserved",
+            **self._details(standing, now),
+        )
 
     def warning(
         self, standing: Standing, now: float, session_id: str, info: SessionInfo
@@ -210,11 +271,20 @@ class Book:
         spender = self._spender(session_id, info)
         return SoftLimit(
             resource=self.limit.name,
-            consumed=(standing.used + standing.reserved) / self.scale,
+            consumed=standing.used / self.scale,
             limit=self.limit.cap * soft,
             message=f"{spender} used {used} {self.limit.unit}, over {soft:.0%} of {cap} "
             f"{self._window_phrase(now)}.",
+            **self._details(standing, now),
         )
+
+    def _details(self, standing: Standing, now: float) -> dict[str, Any]:
+        period = self.period(now)
+        return {
+            "window": self.limit.window if period.resets else None,
+            "resets_in": period.end - now if period.resets else None,
+            "reserved": None if standing.reserved is None else standing.reserved / self.scale,
+        }
 
     def _spender(self, session_id: str, info: SessionInfo) -> str:
         match self.limit.per:

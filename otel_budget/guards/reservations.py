@@ -100,17 +100,23 @@ class Holds:
     def __len__(self) -> int:
         return len(self._held)
 
+    def age(self, since: float | None) -> float | None:
+        """Seconds since `since`; None if that is None."""
+        return None if since is None else max(0.0, self._clock() - since)
+
     def has_room(self, session_id: str) -> bool:
         """Whether one more may be held for the session."""
         of_session = self._of_session.get(session_id, ())
         return len(self._held) < MOST and len(of_session) < MOST_OF_A_SESSION
 
-    def hold(self, session_id: str, size: int, amounts: tuple[HeldAmount, ...]) -> Hold:
-        """Reserve the amounts."""
-        number = next(self._numbers)
-        held = Hold(number, session_id, size, amounts, self._clock() + self._expires_after)
+    def hold(
+        self, session_id: str, tenant: str | None, size: int, amounts: tuple[HeldAmount, ...]
+    ) -> Hold:
+        """Reserve the amounts for a call of the session and its tenant."""
+        number, now = next(self._numbers), self._clock()
+        held = Hold(number, session_id, size, amounts, now + self._expires_after)
         for book, key, amount in amounts:
-            book.reserve(key, amount)
+            book.reserve(key, tenant, amount, number, now)
         self._held[number] = held
         self._index(held)
         return held
@@ -146,7 +152,7 @@ class Holds:
         self._held.pop(held.number, None)
         self._drop_from_index(held)
         for book, key, amount in held.amounts:
-            book.let_go(key, amount)
+            book.let_go(key, amount, held.number)
         return True
 
     # Any call below may be followed by a signal handler or a finalizer that calls the guard.

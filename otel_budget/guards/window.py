@@ -102,25 +102,28 @@ class _WindowCounts:
         A limit per session reports the fullest session of each tenant, and the uncounted calls of
         all its sessions.
         """
-        now = self._clock()
+        now, holds = self._clock(), self._holds
         with self._lock.current:
-            if self._holds is not None:
-                self._holds.expire()
+            if holds is not None:
+                holds.expire()
             snapshot = [(book, book.period(now), book.levels(now)) for book in self._books]
         return [
             BudgetLevel(
                 resource=book.limit.name,
-                consumed=amount / book.scale,
+                consumed=filling.used / book.scale,
                 limit=float(book.limit.cap),
                 unit=book.limit.unit,
                 window=book.limit.window if period.resets else None,
                 window_length=period.end - period.start if period.resets else None,
                 window_remaining=max(0.0, period.end - now) if period.resets else None,
                 tenant=tenant,
-                uncounted_calls=uncounted,
+                reserved=None if holds is None else filling.reserved / book.scale,
+                reserved_age=None if holds is None else holds.age(filling.since),
+                shared=False,
+                uncounted_calls=filling.uncounted,
             )
             for book, period, levels in snapshot
-            for tenant, (amount, uncounted) in levels.items()
+            for tenant, filling in levels.items()
         ]
 
     # -- checks ----------------------------------------------------------------------------
@@ -159,10 +162,13 @@ class _WindowCounts:
                     resource=self._books[0].limit.name,
                     reason=f"Session {text(session_id)} must wait: this guard holds reservations "
                     "for as many calls in progress as it can.",
+                    cause="reserved",
                 )
             # Held first and looked at then, so that a call in the middle of this one, by a
             # finalizer or a signal handler, is not given the same amount once more.
-            held = holds.hold(session_id, self._size(expected.tokens, cost), tuple(amounts))
+            held = holds.hold(
+                session_id, info.tenant, self._size(expected.tokens, cost), tuple(amounts)
+            )
             standings = [
                 Standing(
                     book,
@@ -242,7 +248,9 @@ class _WindowCounts:
     def _decide_tool(self, tool_name: str) -> BudgetDecision:
         if any(fnmatchcase(str(tool_name), pattern) for pattern in self._deny_tools):
             return Deny(
-                resource=_TOOLS, reason=f"Tool '{text(tool_name)}' is on this guard's deny-list."
+                resource=_TOOLS,
+                reason=f"Tool '{text(tool_name)}' is on this guard's deny-list.",
+                cause="policy",
             )
         return _ALLOW
 

@@ -63,6 +63,10 @@ def test_an_estimate_that_does_not_fit_is_refused_and_reserves_nothing(make: Any
         reason="All calls used 0 of 1,000 tokens (this budget does not reset); 0 more are reserved "
         "for calls in progress, which leaves too little for the 10,000,050 that this call may "
         "need.",
+        consumed=0.0,
+        limit=1_000.0,
+        reserved=0.0,
+        cause="reserved",
     )
     assert guard.check(estimate=950) == Allow()
     assert isinstance(guard.check(estimate=0), Deny)
@@ -87,7 +91,8 @@ def test_soft_limits_compare_what_is_used_and_reserved(make: Any) -> None:
     assert guard.check() == Allow()
     assert guard.check() == SoftLimit(
         resource="total_tokens",
-        consumed=220.0,
+        consumed=120.0,
+        reserved=100.0,
         limit=200.0,
         message="All calls used 120 and reserved 100 tokens, over 20% of 1,000 (this budget does "
         "not reset).",
@@ -278,3 +283,48 @@ def test_finalizers_that_call_the_guard_in_the_middle_leave_it_consistent() -> N
             assert sorted(h.number for h in in_sessions) == sorted(h.number for h in holds), round
         """
     )
+
+
+def test_levels_tell_what_is_reserved_and_for_how_long(make: Any) -> None:
+    guard = make(
+        Limit(1_000, "tokens"), Limit(1_000, "tokens", "session"),
+        session_info=lambda session: SessionInfo(tenant=session[0]),
+    )  # fmt: skip
+    clock = guard.clock
+    guard.record(30, "a1")
+    guard.check("a1", estimate=50)
+    clock.now += 7
+    guard.check("a2", estimate=150)
+    guard.check("b1", estimate=50)  # has used nothing yet
+
+    def told() -> dict[tuple[str, str | None], tuple[Any, ...]]:
+        return {
+            (level.resource, level.tenant): (level.consumed, level.reserved, level.reserved_age)
+            for level in guard.guard.budget_levels()
+        }
+
+    assert told() == {
+        ("llm_tokens", "a"): (30.0, 300.0, 7.0),
+        ("session_tokens", "a"): (0.0, 200.0, 0.0),  # the fullest of the tenant's two
+        ("llm_tokens", "b"): (0.0, 100.0, 0.0),
+        ("session_tokens", "b"): (0.0, 100.0, 0.0),
+    }
+    assert {level.shared for level in guard.guard.budget_levels()} == {False}
+    clock.now += 119.5  # the first has expired
+    assert told()["llm_tokens", "a"] == (30.0, 200.0, 119.5)
+    clock.now += 1
+    assert told()["llm_tokens", "a"] == (30.0, 0.0, None)
+    assert ("llm_tokens", "b") not in told()
+
+
+def test_a_refusal_says_whether_the_budget_is_spent_or_reserved(make: Any) -> None:
+    guard = make(Limit(1_000, "tokens", "all", "day", soft=None))
+    guard.record(800)
+    guard.check(estimate=100)
+    refused = guard.check(estimate=100)
+    numbers = (refused.consumed, refused.reserved, refused.limit, refused.window)
+    assert (*numbers, refused.cause) == (800.0, 150.0, 1_000.0, "day", "reserved")
+    assert 0 < refused.resets_in <= 86_400
+    guard.record(200)
+    refused = guard.check(estimate=0)
+    assert (refused.consumed, refused.reserved, refused.cause) == (1_000.0, 0.0, "spent")

@@ -21,6 +21,7 @@ from otel_budget.contract.session_info import SessionInfo, call_info
 from otel_budget.guards import AsyncWindowGuard, Limit, WindowGuard
 from support.processes import python
 
+UNTIL_MIDNIGHT = 1_800.0  # of the clock below
 DOLLAR_A_CALL = FlatRates(input=1.0, output=0.0)  # if the call has a million input tokens
 
 
@@ -91,11 +92,18 @@ def test_allows_then_warns_then_refuses_and_explains_until_when(make: Any) -> No
         limit=4.0,  # the threshold that was crossed; the message has the cap
         message="Tenant acme used 4.00 USD, over 80% of 5.00 today "
         "(resets at 2026-04-01 00:00 UTC).",
+        window="day",
+        resets_in=UNTIL_MIDNIGHT,
     )
     guard.record(1_020_000)
     assert guard.check() == Deny(
         resource="llm_cost_usd",
         reason="Tenant acme used 5.02 of 5.00 USD today (resets at 2026-04-01 00:00 UTC).",
+        consumed=5.02,
+        limit=5.0,
+        window="day",
+        resets_in=UNTIL_MIDNIGHT,
+        cause="spent",
     )
 
 
@@ -225,7 +233,9 @@ def test_tools_are_refused_by_name_or_pattern(make: Any) -> None:
     assert guard.tool("read_file") == Allow()
     assert guard.tool("rmdir") == Allow()
     assert guard.tool("shell_exec") == Deny(
-        resource="tools", reason="Tool 'shell_exec' is on this guard's deny-list."
+        resource="tools",
+        reason="Tool 'shell_exec' is on this guard's deny-list.",
+        cause="policy",
     )
     assert isinstance(make(deny_tools="rm").tool("rm"), Deny)
 
