@@ -9,6 +9,7 @@ import pytest
 
 from otel_budget import (
     Allow,
+    BudgetGate,
     BudgetLevel,
     Deny,
     FlatRates,
@@ -242,3 +243,22 @@ def test_promise_7_a_bridge_takes_any_usage(backend: Backend, dialect: str) -> N
     assert backend.value("budget.calls") == 2
     assert backend.value("budget.unpriced_calls", budget__reason="malformed_usage") == 2
     assert backend.value("budget.telemetry.errors") == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+@pytest.mark.parametrize("method", ["__class__", "__getattr__", "keys", "get"])
+def test_promise_7_a_gate_takes_any_usage(
+    backend: Backend, method: str, error: type[BaseException]
+) -> None:
+    gate = BudgetGate(backend.instrument(SyncScript()))
+    with gate.llm_call("s", 1) as call:
+        call.usage(raising(dict if method in {"keys", "get"} else object, method, error))
+    assert backend.value("budget.calls_without_usage") == 1
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_promise_7_a_gate_takes_what_claims_to_be_a_usage(backend: Backend) -> None:
+    gate = BudgetGate(backend.instrument(SyncScript()))
+    with gate.llm_call("s", 1) as call:
+        call.usage(claiming(TokenUsage))
+    assert backend.value("budget.calls_without_usage") == 1
