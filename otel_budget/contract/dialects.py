@@ -72,12 +72,12 @@ def _read_typed(answer: Any) -> BudgetDecision | Malformed:
         return answer if issubclass(type(answer), Allow) else _ALLOW
     # model_construct() and model_copy() check nothing.
     if isinstance(answer, Deny):
-        denial = _plain(answer, Deny)
+        denial = _settled(answer, Deny)
         if not (_is_text(denial.resource) and _is_text(denial.reason)):
             return Malformed("a denial whose resource or reason is not text")
         return denial
     if isinstance(answer, SoftLimit):
-        soft = _plain(answer, SoftLimit)
+        soft = _settled(answer, SoftLimit)
         consumed, limit = finite(soft.consumed), finite(soft.limit)
         if consumed is None or limit is None:
             return Malformed("a soft limit whose consumed or limit is not a finite number")
@@ -86,17 +86,28 @@ def _read_typed(answer: Any) -> BudgetDecision | Malformed:
         if type(soft.consumed) is type(soft.limit) is float:
             return soft
         # A Decimal, or an int beyond int64: from here on there are only floats.
-        return soft.model_copy(update={"consumed": consumed, "limit": limit})
+        return SoftLimit.model_copy(soft, update={"consumed": consumed, "limit": limit})
     if inspect.isawaitable(answer):
         return Malformed("an awaitable: make the method `async def`")
     return Malformed(f"an answer of type {type(answer).__name__}")
 
 
-def _plain(answer: _Decision, cls: type[_Decision]) -> _Decision:
-    """`answer` as a `cls`, read once: a subclass may give another value each time."""
-    if type(answer) is cls:
+def _settled(answer: _Decision, cls: type[_Decision]) -> _Decision:
+    """`answer`, or a `cls` with its fields, read once, where they may change: it computes them."""
+    own = type(answer)
+    if own is cls or (issubclass(own, cls) and _stores(answer, cls)):
         return answer
     return cls.model_construct(**{name: getattr(answer, name) for name in cls.model_fields})
+
+
+def _stores(answer: _Decision, cls: type[_Decision]) -> bool:
+    """Whether the fields that `cls` has are read from the answer's `__dict__`, and nowhere else."""
+    own, names = type(answer), cls.model_fields.keys()
+    return (
+        own.__getattribute__ is object.__getattribute__
+        and names <= vars(answer).keys()
+        and not any(hasattr(own, name) for name in names)
+    )
 
 
 def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
