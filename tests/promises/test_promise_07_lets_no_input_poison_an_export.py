@@ -199,6 +199,17 @@ def test_promise_7_an_answer_that_changes_is_read_once(backend: Backend) -> None
     assert backend.value("budget.telemetry.errors") == 0
 
 
+def test_promise_7_an_exception_whose_module_is_no_text_costs_no_call(backend: Backend) -> None:
+    error = type("Strange", (Exception,), {"__module__": ["no", "module"]})("x")
+    guard = backend.instrument(SyncScript(error))
+    with pytest.raises(Exception, match="x") as raised:
+        guard.check_before_llm("s", 1)
+    assert raised.value is error
+    assert backend.span().attributes["error.type"] == "Strange"
+    assert backend.value("budget.decisions", budget__decision="error") == 1
+    assert backend.value("budget.telemetry.errors") == 0
+
+
 def test_promise_7_what_claims_to_be_a_session_info_costs_no_call(backend: Backend) -> None:
     guard = backend.instrument(SyncScript(), session_info=lambda _: claiming(SessionInfo))
     guard.check_before_llm("s", 1)
