@@ -30,8 +30,7 @@ class Levels(Scripted):
         return [
             BudgetLevel(
                 "usd", 4.0, 10.0, window="day", window_length=86400, window_remaining=100,
-                uncounted_calls=0,
-                tenant="acme", agent="coder",
+                tenant="acme", agent="coder", uncounted_calls=0,
             )
         ]  # fmt: skip
 
