@@ -93,6 +93,6 @@ def error_type(error: BaseException) -> str:
     """The exception's class for OpenTelemetry's ``error.type``: qualified, limited in length."""
     cls = type(error)
     module = cls.__module__
-    return text(
-        cls.__qualname__ if module in {"builtins", None} else f"{module}.{cls.__qualname__}"
-    )
+    if type(module) is not str or module == "builtins":
+        return text(cls.__qualname__)
+    return text(f"{module}.{cls.__qualname__}")

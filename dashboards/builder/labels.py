@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from otel_budget import semconv
+from otel_budget.metric import prometheus_label
 
 
 def label(attribute: str) -> str:
     """The label that Prometheus makes of an OpenTelemetry attribute."""
-    return semconv.prometheus_label(attribute)
+    return prometheus_label(attribute)
 
 
 #: Prometheus' names for service.namespace/service.name and service.instance.id.

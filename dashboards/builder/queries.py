@@ -13,7 +13,7 @@ from typing import Final
 
 from dashboards.builder.labels import BUDGET, label
 from otel_budget import semconv
-from otel_budget.semconv import Metric
+from otel_budget.metric import Metric
 
 #: How long a process may be silent and still be recognised as the same one.
 MEMORY: Final = "1h"

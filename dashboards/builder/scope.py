@@ -17,7 +17,7 @@ from dashboards.builder.labels import (
     label,
 )
 from otel_budget import semconv
-from otel_budget.semconv import Metric
+from otel_budget.metric import Metric
 
 #: The time selected on the dashboard.
 RANGE: Final = "$__range"

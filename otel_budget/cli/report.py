@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_budget import semconv
+from otel_budget.metric import Metric
 from otel_budget.sdk.captured import CapturedTelemetry
 
 
@@ -70,7 +71,7 @@ def report_of(telemetry: CapturedTelemetry) -> Report:
     report = Report(tokens=dict.fromkeys(semconv.TOKEN_TYPES, 0))
     tenants: dict[str | None, Tenant] = {}
 
-    def points(metric: semconv.Metric) -> Iterator[tuple[Mapping[str, Any], Any, Tenant]]:
+    def points(metric: Metric) -> Iterator[tuple[Mapping[str, Any], Any, Tenant]]:
         for point in series(metrics, metric):
             attributes = dict(point.attributes or {})
             name = attributes.get(semconv.TENANT)
@@ -112,13 +113,13 @@ def report_of(telemetry: CapturedTelemetry) -> Report:
     return report
 
 
-def series(metrics: Mapping[str, Any], metric: semconv.Metric) -> list[Any]:
+def series(metrics: Mapping[str, Any], metric: Metric) -> list[Any]:
     """The data points of `metric`."""
     found = metrics.get(metric.name)
     return [] if found is None else list(found.data.data_points)
 
 
-def _by(metrics: Mapping[str, Any], metric: semconv.Metric, attribute: str) -> dict[str, int]:
+def _by(metrics: Mapping[str, Any], metric: Metric, attribute: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for point in series(metrics, metric):
         counts[str(point.attributes[attribute])] += point.value
@@ -126,7 +127,7 @@ def _by(metrics: Mapping[str, Any], metric: semconv.Metric, attribute: str) -> d
 
 
 def _levels(metrics: Mapping[str, Any]) -> Iterator[Level]:
-    def by_attributes(metric: semconv.Metric) -> dict[frozenset[Any], float]:
+    def by_attributes(metric: Metric) -> dict[frozenset[Any], float]:
         return {
             frozenset(point.attributes.items()): point.value for point in series(metrics, metric)
         }

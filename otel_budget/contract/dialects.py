@@ -10,9 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeGuard
+from typing import Any, Final, Literal, TypeGuard, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from otel_budget.contract import (
     Allow,
@@ -31,6 +31,7 @@ from otel_budget.contract.usage_shapes import shape_of
 from otel_budget.sanitize import SHIELDED, finite
 
 Dialect = Literal["typed", "dict"]
+_Decision = TypeVar("_Decision", SoftLimit, Deny)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +71,58 @@ def read_decision(answer: Any) -> BudgetDecision | Malformed:
 
 def _read_typed(answer: Any) -> BudgetDecision | Malformed:
     if isinstance(answer, Allow):
-        return answer
+        return answer if issubclass(type(answer), Allow) else _ALLOW
     # model_construct() and model_copy() check nothing.
     if isinstance(answer, Deny):
-        if not (_is_text(answer.resource) and _is_text(answer.reason)):
+        denial = _settled(answer, Deny)
+        if not (_is_text(denial.resource) and _is_text(denial.reason)):
             return Malformed("a denial whose resource or reason is not text")
-        return _with_checked_details(answer)
+        return _with_checked_details(denial)
     if isinstance(answer, SoftLimit):
-        consumed, limit = finite(answer.consumed), finite(answer.limit)
+        soft = _settled(answer, SoftLimit)
+        consumed, limit = finite(soft.consumed), finite(soft.limit)
         if consumed is None or limit is None:
             return Malformed("a soft limit whose consumed or limit is not a finite number")
-        if not (_is_text(answer.resource) and (answer.message is None or _is_text(answer.message))):
+        if not (_is_text(soft.resource) and (soft.message is None or _is_text(soft.message))):
             return Malformed("a soft limit whose resource or message is not text")
-        if not type(answer.consumed) is type(answer.limit) is float:
+        if not type(soft.consumed) is type(soft.limit) is float:
             # A Decimal, or an int beyond int64: from here on there are only floats.
-            answer = answer.model_copy(update={"consumed": consumed, "limit": limit})
-        return _with_checked_details(answer)
+            soft = SoftLimit.model_copy(soft, update={"consumed": consumed, "limit": limit})
+        return _with_checked_details(soft)
     if inspect.isawaitable(answer):
         return Malformed("an awaitable: make the method `async def`")
     return Malformed(f"an answer of type {type(answer).__name__}")
 
 
-def _with_checked_details(hit: SoftLimit | Deny) -> SoftLimit | Deny:
+def _with_checked_details(hit: _Decision) -> _Decision:
     """`hit` with details that can be read, or None, even where nothing has checked them."""
     values = look_up(detail_names(type(hit)), lambda name: getattr(hit, name, None))
     details, unread = read_details(values)
     if all(details[name] is values[name] for name in values):
         return hit
-    checked = hit.model_copy(update=details)
+    checked = BaseModel.model_copy(hit, update=details)
     checked._unread = hit.unread_details + unread
     return checked
+
+
+def _settled(answer: _Decision, cls: type[_Decision]) -> _Decision:
+    """`answer`, or a `cls` with its fields, read once, where they may change: it computes them."""
+    own = type(answer)
+    if own is cls or (issubclass(own, cls) and _stores(answer, cls)):
+        return answer
+    details = look_up(detail_names(cls), lambda name: getattr(answer, name, None))
+    required = {name: getattr(answer, name) for name in cls.model_fields if name not in details}
+    return cls.model_construct(**required, **details)
+
+
+def _stores(answer: _Decision, cls: type[_Decision]) -> bool:
+    """Whether the fields that `cls` has are read from the answer's `__dict__`, and nowhere else."""
+    own, names = type(answer), cls.model_fields.keys()
+    return (
+        own.__getattribute__ is object.__getattribute__
+        and names <= vars(answer).keys()
+        and not any(hasattr(own, name) for name in names)
+    )
 
 
 def _read_dict(answer: dict[Any, Any]) -> BudgetDecision | Malformed:
@@ -168,7 +191,7 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
     """
     try:
         if isinstance(usage, PrintedUsage):
-            return usage.usage
+            usage = usage.usage
         if isinstance(usage, TokenUsage):
             counts = (
                 usage.prompt_tokens,
@@ -249,10 +272,11 @@ class UsageDialect:
 
     def usage(self, usage: Any) -> Any:
         """`usage` in this dialect; one that cannot be read is returned unchanged."""
+        cls = type(usage)  # not isinstance(): a value's __class__ may raise
         if (self._declared or self._answered) == "dict":
-            return print_usage(usage) if isinstance(usage, TokenUsage) else usage
-        read = read_usage(usage) if isinstance(usage, Mapping) else usage
-        return usage if isinstance(read, Malformed) else read
+            return print_usage(usage) if issubclass(cls, TokenUsage) else usage
+        read = read_usage(usage) if issubclass(cls, Mapping) else usage
+        return usage if type(read) is Malformed else read
 
 
 def _declared_dialect(guard: Any) -> Dialect | None:

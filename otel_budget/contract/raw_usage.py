@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from otel_budget.sanitize import SHIELDED
+
 _MAX_KEYS: Final = 16
 _KEY_LENGTH: Final = 48
 #: Keys of the entries of a list by kind, such as ``[{"modality": "AUDIO", "tokenCount": 7}]``.
@@ -75,7 +77,7 @@ def description(raw: Any) -> str:
     """What `raw` is, without any of its values: its type and keys."""
     try:
         names = [key[:_KEY_LENGTH] for key in keys(raw) if key.isidentifier()]
-    except Exception:
+    except SHIELDED:
         names = []
     kind = f"of type {type(raw).__name__}"
     if not names:

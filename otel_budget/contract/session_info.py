@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def check_source(source: Any) -> None:
     Raises:
         WrongSessionInfo: It is a class, an async function, or neither a `SessionInfo` nor callable.
     """
-    if source is None or isinstance(source, SessionInfo):
+    if source is None or _is_info(source):
         return
     if isinstance(source, type):
         came = f"the class {source.__name__}"
@@ -121,6 +121,10 @@ def check_source(source: Any) -> None:
     else:
         return
     raise WrongSessionInfo(f"session_info takes {_WANTED}: not {came}")
+
+
+def _is_info(value: Any) -> TypeGuard[SessionInfo]:
+    return issubclass(type(value), SessionInfo)  # its __class__ may lie or raise
 
 
 def _is_async(function: Any) -> bool:
@@ -143,11 +147,11 @@ def resolve(source: SessionInfoSource, session_id: Any) -> SessionInfo:
     """
     if source is None:
         info = UNKNOWN
-    elif isinstance(source, SessionInfo):
+    elif _is_info(source):
         info = source
     else:
-        answer: Any = source(session_id)
-        if answer is not None and not isinstance(answer, SessionInfo):
+        answer: Any = source(session_id)  # type: ignore[operator]
+        if answer is not None and not _is_info(answer):
             if inspect.iscoroutine(answer):
                 answer.close()  # nobody else has it; it would warn that it was never awaited
             raise WrongSessionInfo(

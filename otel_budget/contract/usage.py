@@ -13,6 +13,7 @@ from otel_budget.contract.raw_usage import description, field
 from otel_budget.contract.usage_reading import usage_fields
 from otel_budget.contract.usage_shapes import shape_of
 from otel_budget.log_once import log_once
+from otel_budget.sanitize import SHIELDED
 
 _CACHE = ("cache_read_tokens", "cache_write_tokens")
 #: How the fields end of which the largest stands.
@@ -88,8 +89,8 @@ class TokenUsage(Frozen):
             return None
         try:
             original = getattr(raw, "usage", None) if isinstance(raw, Mapping) else raw
-            if isinstance(original, cls):
-                return original  # also of a printed one, whose dict has no cache accounting
+            if issubclass(type(original), cls):
+                return original  # type: ignore[return-value]  # a printed one has no accounting
             shape = shape_of(raw)
             if shape is not None:
                 return cls.model_validate(usage_fields(raw, shape))
@@ -97,7 +98,7 @@ class TokenUsage(Frozen):
         except ValidationError as error:
             parts = error.errors(include_url=False)
             why = ", ".join(sorted({str(part["loc"][0]) for part in parts})) + " cannot be read"
-        except Exception as error:
+        except SHIELDED as error:
             why = f"it raises {type(error).__name__} when it is read"
         log_once(
             logging.WARNING,

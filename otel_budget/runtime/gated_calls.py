@@ -203,7 +203,7 @@ def _read(usage: object, *, is_first: bool) -> TokenUsage | None:
     read = read_usage(usage)
     if not isinstance(read, Malformed):
         return read
-    if isinstance(usage, TokenUsage):
+    if issubclass(type(usage), TokenUsage):  # its __class__ may raise
         log_once(logging.WARNING, f"A BudgetGate cannot read {read.why}, so it is not recorded.")
         return None
     generated = None if is_first else output_alone(usage)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Observation
 
 from otel_budget import semconv
+from otel_budget.metric import Metric
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.levels import GAUGES
 from otel_budget.version import __version__
@@ -64,7 +65,7 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
     return histogram
 
 
-def _sums(metric: semconv.Metric) -> _Reader:
+def _sums(metric: Metric) -> _Reader:
     def read(hub: Hub, others: list[Hub]) -> list[Observation]:
         tallies = hub.tallies
         for other in others:
@@ -75,7 +76,7 @@ def _sums(metric: semconv.Metric) -> _Reader:
     return read
 
 
-def _levels(gauge: semconv.Metric) -> _Reader:
+def _levels(gauge: Metric) -> _Reader:
     value_of = GAUGES[gauge]
 
     def read(hub: Hub, others: list[Hub]) -> list[Observation]:

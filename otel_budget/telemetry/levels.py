@@ -15,6 +15,7 @@ from otel_budget.contract import BudgetLevel, Hit
 from otel_budget.contract.hit_details import HitDetails
 from otel_budget.contract.interpretation import utilization
 from otel_budget.contract.session_info import SessionInfo
+from otel_budget.metric import Metric
 from otel_budget.sanitize import amount, name, text
 from otel_budget.telemetry.polling import LastAnswer, PolledGuard, Poller
 from otel_budget.telemetry.tallies import Admission, Key, Labels, Pairs, Series, Tallies
@@ -111,7 +112,7 @@ class LevelRow:
 
 
 #: How each gauge reads its value from a row.
-GAUGES: Final[dict[semconv.Metric, Callable[[LevelRow], float | None]]] = {
+GAUGES: Final[dict[Metric, Callable[[LevelRow], float | None]]] = {
     semconv.METRIC_CONSUMED: attrgetter("consumed"),
     semconv.METRIC_LIMIT: attrgetter("limit"),
     semconv.METRIC_UTILIZATION: attrgetter("utilization"),
@@ -159,7 +160,7 @@ class _Snapshot:
 
     rows: dict[Key, LevelRow]
     taken_at: float
-    read_by: set[semconv.Metric] = field(default_factory=set)
+    read_by: set[Metric] = field(default_factory=set)
 
 
 class Levels:
@@ -196,7 +197,7 @@ class Levels:
             if len(self._soft_limits) > MAX_SOFT_LIMITS:
                 self._soft_limits.popitem(last=False)
 
-    def rows_for(self, gauge: semconv.Metric, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
+    def rows_for(self, gauge: Metric, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
         """The rows for `gauge`, read once per collection: it asks for each gauge once.
 
         Args:

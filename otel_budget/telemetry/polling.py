@@ -215,9 +215,10 @@ def _read(answer: Any, report_invalid: FailureReport) -> Levels:
         raise TypeError("budget_levels() must be a plain function, even on an async guard")
     levels = []
     for level in islice(answer, MAX_LEVELS):
-        if isinstance(level, BudgetLevel):
+        cls = type(level)  # not isinstance(): its __class__ may lie or raise
+        if issubclass(cls, BudgetLevel):
             levels.append(level)
-        elif isinstance(level, Mapping):
+        elif issubclass(cls, Mapping):
             try:
                 levels.append(BudgetLevel(**level))
             except ValidationError as error:
@@ -226,5 +227,5 @@ def _read(answer: Any, report_invalid: FailureReport) -> Levels:
             except Exception as error:
                 report_invalid("a level that cannot be read", error)
         else:
-            report_invalid(f"a level of type {type(level).__name__}", None)
+            report_invalid(f"a level of type {cls.__name__}", None)
     return tuple(levels)

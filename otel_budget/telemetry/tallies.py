@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from otel_budget import semconv
+from otel_budget.metric import Metric
 from otel_budget.sanitize import INT64_MAX, MAX_COST
 
 #: Series that one instrument may have. Beyond 2,000 the SDK drops them silently.
@@ -73,7 +74,7 @@ class Series:
         "near_ceiling",
     )
 
-    def __init__(self, metric: semconv.Metric) -> None:
+    def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self.cells: dict[Key, Cell] = {}
         self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
@@ -215,7 +216,7 @@ class Tallies(Admission):
             metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
         }
 
-    def __getitem__(self, counter: semconv.Metric) -> Series:
+    def __getitem__(self, counter: Metric) -> Series:
         return self._series[counter]
 
     def has_room(self, label_sets: int) -> bool:
@@ -248,7 +249,7 @@ class Tallies(Admission):
         return min(amount, max(0, series.ceiling - total))
 
     # -- another hub's ---------------------------------------------------------------------
-    def take_over(self, other: Tallies, counter: semconv.Metric) -> None:
+    def take_over(self, other: Tallies, counter: Metric) -> None:
         """Move the sums of another hub's counter here, where one cap holds for both."""
         series = self[counter]
         moved: list[tuple[Key, float]] = []

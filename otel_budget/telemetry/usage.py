@@ -106,13 +106,14 @@ class UsageRecord(Call):
         self.tally(additions, identity, decision, seconds, error)
 
     def _warn_about_missing_info(self, cost: Price) -> None:
-        info = self.info
-        if info.tenant and info.model and cost.reason != semconv.NO_PRICES:
+        known = self.identity.attributes  # texts; the SessionInfo's own values may raise
+        tenant, model = known.get(semconv.TENANT), known.get(semconv.MODEL)
+        if tenant and model and cost.reason != semconv.NO_PRICES:
             return
         is_missing = {
             "prices": cost.reason == semconv.NO_PRICES,
-            "a model": not info.model,
-            "a tenant": not info.tenant,
+            "a model": not model,
+            "a tenant": not tenant,
         }
         missing = ", ".join(name for name, missed in is_missing.items() if missed)
         log_once(

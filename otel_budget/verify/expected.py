@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from otel_budget import semconv
+from otel_budget.metric import Metric
 
 GUARD_NAME: Final = "otel-budget-verify"
 RESOURCE: Final = "canary_usd"
@@ -25,7 +26,7 @@ _LLM: Final = {semconv.DECISION_POINT: semconv.POINT_LLM}
 _CALL: Final = {semconv.METRIC_MODEL: MODEL, semconv.METRIC_PROVIDER: PROVIDER}
 
 #: Metric, attributes besides the tenant, and the value in each process.
-VALUES: Final[tuple[tuple[semconv.Metric, dict[str, str], float], ...]] = (
+VALUES: Final[tuple[tuple[Metric, dict[str, str], float], ...]] = (
     (semconv.METRIC_DECISIONS, _LLM | {semconv.DECISION: semconv.SOFT_LIMIT}, 1),
     (semconv.METRIC_DECISIONS, _LLM | {semconv.DECISION: semconv.DENY}, 1),
     (semconv.METRIC_THRESHOLD_HITS, _LLM | {semconv.KIND: semconv.KIND_SOFT}, 1),

@@ -7,11 +7,12 @@ import urllib.error
 import urllib.request
 
 from otel_budget import semconv
+from otel_budget.metric import Metric, prometheus_label
 from otel_budget.verify import expected, http
 from otel_budget.verify.hop import Hop, Problem
 
 _NAME = "metrics in Prometheus"
-_TENANT = semconv.prometheus_label(semconv.TENANT)
+_TENANT = prometheus_label(semconv.TENANT)
 _SUFFIXES = "UnderscoreEscapingWithSuffixes"
 
 Series = list[tuple[dict[str, str], float]]
@@ -51,8 +52,8 @@ def _series(url: str, selector: str) -> Series:
     return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
 
 
-def _values(series: Series, metric: semconv.Metric, attributes: dict[str, str]) -> list[float]:
-    labels = {semconv.prometheus_label(name): value for name, value in attributes.items()}
+def _values(series: Series, metric: Metric, attributes: dict[str, str]) -> list[float]:
+    labels = {prometheus_label(name): value for name, value in attributes.items()}
     labels["__name__"] = metric.prometheus_name()
     return [value for found, value in series if labels.items() <= found.items()]
 

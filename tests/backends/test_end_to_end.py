@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from collector.stack import Stack
 from otel_budget import BudgetGate, BudgetLevel, semconv
-from otel_budget.semconv import prometheus_label
+from otel_budget.metric import Metric, prometheus_label
 from otel_budget.telemetry.hubs import poll_levels
 from support import probes
 from support.applications import DELTA, Application, Scripted, deny, soft
@@ -30,7 +30,7 @@ class Levels(Scripted):
         return [
             BudgetLevel(
                 "usd", 4.0, 10.0, window="day", window_length=86400, window_remaining=100,
-                tenant="acme", agent="coder",
+                tenant="acme", agent="coder", uncounted_calls=0,
             )
         ]  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_counters_add_up_over_several_exports(stack: Stack, temporality: object)
             app.flush()
             time.sleep(0.01)
 
-        def total(metric: semconv.Metric, suffix: str = "") -> float | None:
+        def total(metric: Metric, suffix: str = "") -> float | None:
             name = metric.prometheus_name() + suffix
             return probes.total(stack.prometheus, f'{name}{{job="{service}"}}')
 

@@ -14,6 +14,7 @@ import pytest
 from collector.stack import DEFAULT_PORTS
 from otel_budget import semconv
 from otel_budget.cli import verify as verify_command
+from otel_budget.metric import prometheus_label
 from otel_budget.verify import endpoint, expected, prometheus
 from otel_budget.verify.collector import _FAILED, _REFUSED, CollectorMetrics
 from support.otlp_receiver import receiver
@@ -139,7 +140,7 @@ def test_only_exact_values_of_every_process_pass() -> None:
     def series(instance: str, factor: float = 1.0) -> prometheus.Series:
         return [
             (
-                {semconv.prometheus_label(name): label for name, label in attributes.items()}
+                {prometheus_label(name): label for name, label in attributes.items()}
                 | {"__name__": metric.prometheus_name(), "instance": instance},
                 value * factor,
             )

@@ -113,6 +113,74 @@ def test_what_the_runtime_rejects_is_malformed_and_says_why(answer: Any) -> None
     assert read.why
 
 
+class Refusal(Deny):
+    """A host's own denial, with more to say."""
+
+    ticket: str = ""
+
+
+class Warned(SoftLimit):
+    ticket: str = ""
+
+
+class Counting(Warned):
+    """A soft limit whose numbers are computed, and differ each time."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name != "consumed":
+            return super().__getattribute__(name)
+        self.__dict__["consumed"] += 1.0
+        return self.__dict__["consumed"]
+
+
+class Computed(Refusal):
+    """A denial whose reason is computed, and differs each time."""
+
+
+Computed.reason = property(  # type: ignore[assignment]
+    lambda self: str(self.__dict__.setdefault("asked", []).append(1) or len(self.__dict__["asked"]))
+)
+
+
+class Claiming:
+    """No denial, but it says so and has what a denial has."""
+
+    resource, reason = "usd", "spent"
+    __class__ = Deny  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Refusal(resource="usd", reason="spent", ticket="7"),
+        Refusal.model_construct(resource="usd", reason="spent", ticket="7"),
+        Warned(resource="usd", consumed=4, limit=5, ticket="7"),
+    ],
+)
+def test_a_subclass_that_stores_its_fields_is_the_decision_itself(answer: Any) -> None:
+    assert read_decision(answer) is answer
+
+
+def test_a_subclass_keeps_its_own_fields_where_its_numbers_become_floats() -> None:
+    answer = Warned.model_construct(resource="usd", consumed=4, limit=5, message=None, ticket="7")
+    read = read_decision(answer)
+    assert type(read) is Warned
+    assert (read.ticket, type(read.consumed), type(read.limit)) == ("7", float, float)
+
+
+def test_a_subclass_that_computes_a_field_is_read_once() -> None:
+    soft = read_decision(Counting(resource="usd", consumed=1, limit=5))
+    assert type(soft) is SoftLimit
+    assert soft.consumed == soft.consumed == 2
+    denial = read_decision(Computed.model_construct(resource="usd"))
+    assert type(denial) is Deny
+    assert denial.reason == denial.reason == "1"
+
+
+def test_what_only_claims_to_be_a_decision_is_read_as_one() -> None:
+    assert read_decision(Claiming()) == Deny(resource="usd", reason="spent")
+
+
 def test_a_coroutine_is_not_an_answer() -> None:
     coroutine = _coroutine()
     assert type(read_decision(coroutine)) is Malformed

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from otel_budget import semconv as sc
-from otel_budget.semconv import Metric
+from otel_budget.metric import Metric
 
 HOURS = 6
 MINUTE = 60

@@ -16,6 +16,7 @@ from dashboards.builder import queries as q
 from dashboards.builder.__main__ import main
 from dashboards.builder.labels import ENVIRONMENT, JOB
 from otel_budget import semconv as sc
+from otel_budget.metric import Metric, prometheus_label
 from support.paths import ROOT
 
 NAMES = ("overview", "drilldown", "health")
@@ -57,7 +58,7 @@ COLLECTOR = {
 }
 
 
-def series_names(*, suffixes: bool = True) -> dict[str, sc.Metric]:
+def series_names(*, suffixes: bool = True) -> dict[str, Metric]:
     """Every series name the package can cause -> its metric."""
     found = {}
     for metric in sc.METRICS:
@@ -107,13 +108,13 @@ def test_each_query_asks_what_exists_and_honours_its_variables(where: str) -> No
         chosen = set(re.findall(r'=~"\$(\w+)"', matchers))
         assert chosen == HONOURS[metric.name], name
         labels = {JOB, ENVIRONMENT, "le"}
-        labels |= {sc.prometheus_label(a) for a in metric.attributes}
+        labels |= {prometheus_label(a) for a in metric.attributes}
         if metric.labelled:
-            labels |= {sc.prometheus_label(a) for a in sc.LABELS.values()}
+            labels |= {prometheus_label(a) for a in sc.LABELS.values()}
         asked = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", matchers))
         assert asked <= labels, f"{name} has no label {asked - labels}"
     bare = set(re.findall(r"\b(?:otelcol|budget)_\w+\b(?!\{)", re.sub(r'"[^"]*"', "", expr)))
-    labels = {sc.prometheus_label(value) for value in vars(sc).values() if isinstance(value, str)}
+    labels = {prometheus_label(value) for value in vars(sc).values() if isinstance(value, str)}
     assert bare - labels <= COLLECTOR
 
 
@@ -210,7 +211,7 @@ def test_a_renamed_metric_breaks_the_build(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is committed no longer is what would be written, for dashboards and for rules."""
-    renamed = sc.Metric("budget.spend", "counter", "USD", "", sc.METRIC_COST.attributes)
+    renamed = Metric("budget.spend", "counter", "USD", "", sc.METRIC_COST.attributes)
     monkeypatch.setattr(sc, "METRIC_COST", renamed)
     stale = output.differing(output.files(thresholds.load()), ROOT)
     assert any(path.startswith("dashboards/grafana/") for path in stale)

@@ -16,7 +16,7 @@ import pytest
 import scenario
 from collector.stack import PROGRAMS, Stack
 from otel_budget import semconv as sc
-from otel_budget.semconv import prometheus_label
+from otel_budget.metric import prometheus_label
 from panel_queries import ask, last
 from promtool import backend
 from support.probes import eventually, get_json, query

@@ -7,9 +7,21 @@ from typing import Any
 
 import pytest
 
-from otel_budget import Deny, FlatRates, SessionInfo, TokenUsage, call_info
+from otel_budget import (
+    Allow,
+    BudgetGate,
+    BudgetLevel,
+    Deny,
+    FlatRates,
+    SessionInfo,
+    TokenUsage,
+    call_info,
+    for_a3s,
+)  # fmt: skip
+from otel_budget.telemetry.hubs import poll_levels
 from support.backend import Backend
 from support.guards import MAKES, METHODS, Make, SyncScript, outcome
+from support.hostile import ChangingLimit, LyingText, claiming, raising
 
 LONE = "\ud800x\udfff"
 HUGE = "x" * 100_000
@@ -118,24 +130,6 @@ def test_promise_7_sums_saturate_at_int64(backend: Backend) -> None:
     assert backend.value("budget.telemetry.errors") == 0
 
 
-class Lying(str):
-    """Text that answers everything about itself wrongly, or not at all."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, _: Any) -> str:
-        return Lying(str(self))
-
-    def __str__(self) -> str:
-        return self
-
-    def isascii(self) -> bool:
-        raise RuntimeError("no answer")
-
-    encode = isascii  # type: ignore[assignment]
-
-
 class Cancelled(dict[str, Any]):
     def get(self, *_: Any) -> Any:
         raise asyncio.CancelledError
@@ -150,7 +144,7 @@ class NoClass:
 def test_promise_7_a_str_that_lies_about_its_length_is_capped_all_the_same(
     backend: Backend, make: Make
 ) -> None:
-    long = Lying("é" * 5_000)
+    long = LyingText("é" * 5_000)
     info = SessionInfo(long, long, long, long, long, long)
     for answer in (make.deny(long, long), make.soft(long, message=long)):
         guard = backend.instrument(make.guard(answer), session_info=info, name=long)
@@ -194,3 +188,88 @@ def test_promise_7_a_part_that_cannot_be_read_costs_no_call(
     assert len(backend.spans()) == 2
     assert backend.encode()
     assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_promise_7_an_answer_that_changes_is_read_once(backend: Backend) -> None:
+    answer = ChangingLimit.model_construct(resource="usd", consumed=[1.5], limit=2.0, message=None)
+    guard = backend.instrument(SyncScript(answer))
+    assert guard.check_before_llm("s", 1) is answer
+    assert backend.span().attributes["budget.consumed"] == 1.5
+    assert len(backend.logs()) == 1
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_promise_7_an_exception_whose_module_is_no_text_costs_no_call(backend: Backend) -> None:
+    error = type("Strange", (Exception,), {"__module__": ["no", "module"]})("x")
+    guard = backend.instrument(SyncScript(error))
+    with pytest.raises(Exception, match="x") as raised:
+        guard.check_before_llm("s", 1)
+    assert raised.value is error
+    assert backend.span().attributes["error.type"] == "Strange"
+    assert backend.value("budget.decisions", budget__decision="error") == 1
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_promise_7_what_claims_to_be_a_session_info_costs_no_call(backend: Backend) -> None:
+    guard = backend.instrument(SyncScript(), session_info=lambda _: claiming(SessionInfo))
+    guard.check_before_llm("s", 1)
+    guard.record_after_llm("s", MAKES[0].usage())
+    assert backend.value("budget.decisions") == backend.value("budget.calls") == 1
+    assert backend.value("budget.telemetry.errors", budget__component="session_info") == 2
+
+
+def test_promise_7_a_label_without_truth_value_is_no_failure(backend: Backend) -> None:
+    info = SessionInfo(tenant=raising(object, "__bool__", RuntimeError))
+    guard = backend.instrument(SyncScript(), session_info=info)
+    guard.record_after_llm("s", MAKES[0].usage())
+    assert backend.value("budget.calls") == 1
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_promise_7_a_level_that_lies_about_its_class_hides_no_other(backend: Backend) -> None:
+    guard = SyncScript()
+    unreadable = [claiming(BudgetLevel), raising(object, "__class__", RuntimeError)]
+    levels = [*unreadable, BudgetLevel(resource="usd", consumed=1, limit=2)]
+    guard.budget_levels = lambda: levels  # type: ignore[attr-defined]
+    observed = backend.instrument(guard)
+    poll_levels()
+    assert backend.value("budget.consumed") == 1
+    failed = backend.series("budget.telemetry.errors")  # the hub's thread may have asked, too
+    assert {attributes["budget.component"] for attributes, count in failed if count} == {
+        "budget_levels"
+    }
+    del observed
+
+
+@pytest.mark.parametrize("dialect", ["dict", "typed"])
+def test_promise_7_a_bridge_takes_any_usage(backend: Backend, dialect: str) -> None:
+    answer = None if dialect == "dict" else Allow()
+    guard = for_a3s(backend.instrument(SyncScript(answer)))
+    guard.check_before_llm("s", 1)
+    broken = TokenUsage.model_construct(
+        prompt_tokens=[], completion_tokens=1.5, total_tokens=-1, cache_read_tokens=2
+    )
+    for usage in (raising(object, "__class__", RuntimeError), broken):
+        guard.record_after_llm("s", usage)
+    assert backend.value("budget.calls") == 2
+    assert backend.value("budget.unpriced_calls", budget__reason="malformed_usage") == 2
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+@pytest.mark.parametrize("method", ["__class__", "__getattr__", "keys", "get"])
+def test_promise_7_a_gate_takes_any_usage(
+    backend: Backend, method: str, error: type[BaseException]
+) -> None:
+    gate = BudgetGate(backend.instrument(SyncScript()))
+    with gate.llm_call("s", 1) as call:
+        call.usage(raising(dict if method in {"keys", "get"} else object, method, error))
+    assert backend.value("budget.calls_without_usage") == 1
+    assert backend.value("budget.telemetry.errors") == 0
+
+
+def test_promise_7_a_gate_takes_what_claims_to_be_a_usage(backend: Backend) -> None:
+    gate = BudgetGate(backend.instrument(SyncScript()))
+    with gate.llm_call("s", 1) as call:
+        call.usage(claiming(TokenUsage))
+    assert backend.value("budget.calls_without_usage") == 1

@@ -29,6 +29,7 @@ from dashboards.builder.model import (
 from dashboards.builder.scope import RANGE, STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
+from otel_budget.metric import Metric
 
 UID = "otel-budget-health"
 _UNREADABLE = (semconv.MALFORMED, semconv.LATE)
@@ -77,7 +78,7 @@ def _glance(scope: Scope) -> list[Panel]:
         steps = () if step is None else (Step(step, "red"),)
         return stat(key, title, expr, unit, description, steps=steps)
 
-    def errors(metric: semconv.Metric) -> str:
+    def errors(metric: Metric) -> str:
         return queries.or_zero(scope.counted(metric), decisions)
 
     return [

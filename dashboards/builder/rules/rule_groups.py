@@ -22,7 +22,7 @@ from dashboards.builder.rules.budget_alerts import limits, spend
 from dashboards.builder.rules.health_alerts import guard, telemetry
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
-from otel_budget.semconv import Metric
+from otel_budget.metric import Metric
 
 
 def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from dashboards.builder import queries as q
 from dashboards.builder.labels import JOB
 from otel_budget import semconv as sc
-from otel_budget.semconv import Metric, prometheus_label
+from otel_budget.metric import Metric, prometheus_label
 
 NAMES = q.Names()
 Labels = Mapping[str, str]
