@@ -11,7 +11,7 @@ import random
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from otel_budget import semconv as sc
@@ -180,14 +180,11 @@ def _attributes(pairs: Any) -> list[dict[str, Any]]:
     return [{"key": key, "value": {"stringValue": value}} for key, value in pairs]
 
 
-def numbers(
-    values: Iterable[tuple[tuple[str, Any], float]], start: float, now: float
-) -> list[dict[str, Any]]:
-    """OTLP's metrics of one moment: (metric's name, pairs of attributes) -> value."""
+def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
     times = {"timeUnixNano": str(int(now * 1e9))}
     since = {"startTimeUnixNano": str(int(start * 1e9))}
     points: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for (name, pairs), value in values:
+    for (name, pairs), value in [*world.counters.items(), *world.gauges.items()]:
         points[name].append({"attributes": _attributes(pairs), "asDouble": value, **times, **since})
     metrics: list[dict[str, Any]] = []
     for name, found in points.items():
@@ -198,34 +195,6 @@ def numbers(
         else:
             body["sum"] = {"dataPoints": found, "aggregationTemporality": 2, "isMonotonic": True}
         metrics.append(body)
-    return metrics
-
-
-def request(
-    metrics: list[dict[str, Any]], service: str = "agents", instance: str = "history"
-) -> dict[str, Any]:
-    """One OTLP/JSON request of one process."""
-    resource = {
-        "service.name": service,
-        "deployment.environment.name": "production",
-        "service.instance.id": instance,
-    }
-    return {
-        "resourceMetrics": [
-            {
-                "resource": {"attributes": _attributes(resource.items())},
-                "scopeMetrics": [{"scope": {"name": sc.SCOPE_NAME}, "metrics": metrics}],
-            }
-        ]
-    }
-
-
-def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
-    metrics = numbers([*world.counters.items(), *world.gauges.items()], start, now)
-    times = {
-        "timeUnixNano": str(int(now * 1e9)),
-        "startTimeUnixNano": str(int(start * 1e9)),
-    }
     histogram = [
         {
             "attributes": _attributes(pairs),
@@ -234,6 +203,7 @@ def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
             "bucketCounts": [str(count) for count in counts],
             "explicitBounds": list(sc.GUARD_DURATION_BUCKETS),
             **times,
+            **since,
         }
         for pairs, counts in world.buckets.items()
     ]
@@ -245,7 +215,19 @@ def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
             "histogram": {"dataPoints": histogram, "aggregationTemporality": 2},
         }
     )
-    return request(metrics)
+    resource = {
+        "service.name": "agents",
+        "deployment.environment.name": "production",
+        "service.instance.id": "history",
+    }
+    return {
+        "resourceMetrics": [
+            {
+                "resource": {"attributes": _attributes(resource.items())},
+                "scopeMetrics": [{"scope": {"name": sc.SCOPE_NAME}, "metrics": metrics}],
+            }
+        ]
+    }
 
 
 def payloads(end: float) -> Iterator[dict[str, Any]]:
@@ -260,11 +242,9 @@ def payloads(end: float) -> Iterator[dict[str, Any]]:
 def send(otlp_http: str) -> None:
     """Send the six hours up to now to a Collector's OTLP/HTTP endpoint."""
     for payload in payloads(time.time()):
-        post(f"{otlp_http}/v1/metrics", payload)
-
-
-def post(url: str, payload: dict[str, Any]) -> None:
-    """Send one OTLP/JSON request."""
-    body = json.dumps(payload).encode()
-    headers = {"Content-Type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10).close()
+        request = urllib.request.Request(
+            f"{otlp_http}/v1/metrics",
+            json.dumps(payload).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=10).close()

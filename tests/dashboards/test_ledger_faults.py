@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-import history
 from collector.stack import Stack
 from dashboards.builder.labels import TENANT
 from dashboards.builder.rules.alert_model import ENDED, TOLD, WINDOW_END
@@ -19,9 +18,11 @@ from guard_model import Fault, Process, Store, run
 from ledger_scenarios import LEAK, MORE, STILL, UNDER, steady
 from otel_budget import semconv as sc
 from promtool import backend, promtool
+from rule_cases.case import series
 from support.probes import eventually, get_json, query
 
 HOURS = 3
+DATA = "prometheus-data"
 LEDGERS = "llm-budget-ledgers.yml"
 #: Recorded in this order, because each is made of those before it.
 PASSES = ((TOLD, WINDOW_END), (ENDED,))
@@ -61,14 +62,21 @@ def processes(now: int) -> list[Process]:
     return found
 
 
-def write(prometheus: str, now: int) -> None:
-    """What the processes exported in the hours up to now, with its times."""
-    first = now - HOURS * 60
-    for minute, process, points in run(processes(now), range(first, now + 1)):
-        values = [((metric.name, pairs), value) for (metric, pairs), value in points.items()]
-        metrics = history.numbers(values, first * 60, minute * 60)
-        request = history.request(metrics, process.job, process.instance)
-        history.post(f"{prometheus}/api/v1/otlp/v1/metrics", request)
+def write(directory: Path, now: int) -> None:
+    """What the processes exported in the hours up to now, into Prometheus' data.
+
+    As blocks: samples of the past that arrive while it runs are lost when blocks for the same time
+    are added afterwards, as those of the recorded series are.
+    """
+    lines = [
+        f"{series(metric, dict(pairs), instance=process.instance)} {value} {minute * 60}\n"
+        for minute, process, points in run(processes(now), range(now - HOURS * 60, now + 1))
+        for (metric, pairs), value in points.items()
+    ]
+    file = directory / "history.txt"
+    file.write_text("".join(lines) + "# EOF\n")
+    done = promtool("tsdb", "create-blocks-from", "openmetrics", file, directory / DATA)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def impatient(stack: Stack) -> list[dict[str, Any]]:
@@ -92,7 +100,7 @@ def backfill(stack: Stack, rules: list[dict[str, Any]], now: int) -> None:
         done = promtool(
             "tsdb", "create-blocks-from", "rules", f"--url={stack.prometheus}",
             f"--start={(now - HOURS * 60) * 60}", f"--end={now * 60}", "--eval-interval=60s",
-            f"--output-dir={stack.directory / 'prometheus-data'}", file,
+            f"--output-dir={stack.directory / DATA}", file,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         stack.terminate("prometheus")
@@ -106,13 +114,12 @@ def prometheus() -> Iterator[str]:
         backend(program)
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
-        Stack(Path(directory), interval=1, programs=["prometheus"]) as stack,
     ):
-        rules = impatient(stack)
         now = int(time.time() // 60)
-        write(stack.prometheus, now)
-        backfill(stack, rules, now)
-        yield stack.prometheus
+        write(Path(directory), now)
+        with Stack(Path(directory), interval=1, programs=["prometheus"]) as stack:
+            backfill(stack, impatient(stack), now)
+            yield stack.prometheus
 
 
 def firing(prometheus: str) -> dict[str, set[str]]:
