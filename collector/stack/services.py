@@ -139,4 +139,9 @@ class Services(Addresses):
             interval = f"{self.interval}s"
             loaded["global"] |= {"scrape_interval": interval, "evaluation_interval": interval}
             configuration.write_text(yaml.safe_dump(loaded))
+            for file in (folder / "rules").glob("*.yml"):
+                rules: dict[str, Any] = yaml.safe_load(file.read_text())
+                for group in rules["groups"]:
+                    group.pop("interval", None)
+                file.write_text(yaml.safe_dump(rules))
         return configuration

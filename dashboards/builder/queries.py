@@ -58,6 +58,11 @@ def one_of(attribute: str, values: Sequence[str]) -> str:
     return f'{label(attribute)}=~"{"|".join(values)}"'
 
 
+def none_of(attribute: str, values: Sequence[str]) -> str:
+    """A matcher for every other value of an OpenTelemetry attribute, and for none."""
+    return f'{label(attribute)}!~"{"|".join(values)}"'
+
+
 #: Refusals and soft limits, among the threshold hits.
 HARD: Final = equals(semconv.KIND, semconv.KIND_HARD)
 SOFT: Final = equals(semconv.KIND, semconv.KIND_SOFT)
@@ -72,16 +77,21 @@ def by(function: str, labels: Sequence[str], expr: str) -> str:
     return f"{function} by ({', '.join(labels)}) ({expr})" if labels else f"{function}({expr})"
 
 
-def total(counter: str, window: str) -> str:
+def total(counter: str, window: str, *, memory: str = MEMORY) -> str:
     """What a counter counted in the last `window`, exactly, even if it was born in the window.
 
     This is the difference to the last value before the window. Where there is none (a process
     born in the window), or where it is larger (a process restarted under the same instance id),
     it is the whole value. Where a restart lies inside the window, it is ``increase()``, because
     nothing else can see it.
+
+    Args:
+        counter: The counter's selector.
+        window: The time, as Prometheus writes durations.
+        memory: How long a process may be silent and still be recognised as the same one.
     """
     highest = f"max_over_time({counter}[{window}])"
-    before = f"last_over_time({counter}[{MEMORY}] offset {window})"
+    before = f"last_over_time({counter}[{memory}] offset {window})"
     return (
         f"((({highest} - {before}) >= 0 or {highest})"
         f" unless (resets({counter}[{window}]) > 0) or increase({counter}[{window}]))"
@@ -144,6 +154,11 @@ def quantile(
 def level(series: str, labels: Sequence[str] = BUDGET) -> str:
     """One value of a budget's gauge, however many processes report it: the fullest."""
     return by("max", labels, series)
+
+
+def used(consumed: str, reserved: str) -> str:
+    """What of a budget is used or held for calls in progress, for guards that reserve or do not."""
+    return f"({consumed} + {reserved} or {consumed})"
 
 
 def elapsed_share(length: str, remaining: str) -> str:

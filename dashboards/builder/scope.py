@@ -8,6 +8,7 @@ from typing import Final
 from dashboards.builder import queries
 from dashboards.builder.labels import (
     AGENT,
+    BUDGET,
     BUDGET_OF_ONE_SOURCE,
     ENVIRONMENT,
     JOB,
@@ -114,6 +115,19 @@ class Scope:
         counted = self.counted_by((name,), metric)
         zero = queries.marked(self.counted(known), name, "none so far")
         return f"{counted} or (0 * {zero} unless on () {counted})"
+
+    def recorded(self, record: str) -> str:
+        """The selector of a rule's series, which has a budget's labels and no job."""
+        chosen = [v.matcher for v in VARIABLES if v.label in BUDGET]
+        return queries.selector(record, *chosen)
+
+    def held_share(self) -> str:
+        """What share of each budget is used or held, of guards that reserve."""
+        consumed, reserved, limit = (
+            self.select(metric, queries.CAP)
+            for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_RESERVED, semconv.METRIC_LIMIT)
+        )
+        return f"(({consumed} + {reserved}) / {limit})"
 
     def seconds_left(self) -> str:
         """Seconds until each budget is used up, at the pace of its own window."""

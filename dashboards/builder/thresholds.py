@@ -26,6 +26,15 @@ class Thresholds:
     forecast_utilization: float
     spike_factor: float
     spike_floor_usd: float
+    ledger_floor_usd: float
+    ledger_floor_tokens: int
+    ledger_not_counting: float
+    ledger_not_counting_tokens: float
+    ledger_undercounts: float
+    ledger_counts_more: float
+    ledger_refusals: int
+    ledger_refused_below: float
+    reservation_old_seconds: float
     guard_slow_seconds: float
     guard_late_seconds: float
     unpriced_share: float

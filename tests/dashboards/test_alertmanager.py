@@ -100,13 +100,28 @@ def test_denied_silences_near_limit_of_the_same_budget(alertmanager: str) -> Non
         _budget(DENIED, tenant="acme", agent="a", resource="usd"),
         _budget(DENIED, resource="tokens"),  # no tenant label
     ]
+    denials += [
+        _budget(DENIED, tenant="windows", resource="usd", window="day"),
+        _budget(DENIED, tenant="spent", resource="usd", window="day", cause=sc.CAUSE_SPENT),
+        _budget(DENIED, tenant="unpriced", resource="usd", window="day", cause=sc.CAUSE_UNPRICED),
+        _budget(DENIED, tenant="windows", agent="a", principal="ann", resource="usd", window="day"),
+    ]
     silenced = [
+        _budget(NEAR, tenant="windows", resource="usd", window="day"),
+        _budget(NEAR, tenant="windows", resource="usd"),
+        _budget("LLMBudgetSoftLimitCrossed", tenant="windows", agent="a", resource="usd"),
+        _budget(NEAR, tenant="windows", principal="ann", resource="usd", window="day"),
+        _budget(NEAR, tenant="spent", resource="usd", window="day"),
         _budget(NEAR, tenant="acme", resource="usd", window="day"),
         _budget(NEAR, tenant="acme", agent="a", resource="usd"),
         _budget("LLMBudgetSoftLimitCrossed", tenant="acme", agent="a", resource="usd"),
         _budget(NEAR, resource="tokens"),
     ]
     heard = [
+        _budget(NEAR, tenant="windows", resource="usd", window="month"),
+        _budget(NEAR, tenant="windows", agent="a", resource="usd", window="month"),
+        _budget(NEAR, tenant="spent", resource="usd", window="month"),
+        _budget(NEAR, tenant="unpriced", resource="usd", window="day"),
         _budget(NEAR, tenant="acme", resource="tokens"),
         _budget(NEAR, tenant="other", resource="usd"),
         _budget(NEAR, tenant="acme", agent="b", resource="usd"),

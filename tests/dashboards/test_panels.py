@@ -15,6 +15,7 @@ import pytest
 
 import scenario
 from collector.stack import PROGRAMS, Stack
+from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
 from otel_budget.metric import prometheus_label
 from panel_queries import ask, last
@@ -54,7 +55,10 @@ def world() -> Iterator[World]:
             lambda rows: bool(rows) and rows[0][1] == expected,
         )
         assert arrived[0][1] == expected
+        # Rules count what happens after they first see a process, so it goes on for a while.
+        ledger = alert_model.recorded("1h")
         with scenario.kept_alive(process):
+            assert eventually(lambda: query(stack.prometheus, f"count({ledger})"), timeout=60)
             yield World(stack.prometheus, stack.jaeger, books)
 
 
@@ -76,7 +80,7 @@ def legend_labels(panel: dict[str, Any], target: dict[str, Any]) -> set[str]:
 
 #: Labels that only some budgets have (an agent's, a principal's), and those of a guard that tells
 #: neither window nor unit.
-OPTIONAL = {prometheus_label(a) for a in (sc.AGENT, sc.PRINCIPAL, sc.TENANT, sc.WINDOW)}
+OPTIONAL = {prometheus_label(a) for a in (sc.AGENT, sc.CAUSE, sc.PRINCIPAL, sc.TENANT, sc.WINDOW)}
 
 
 @pytest.mark.parametrize("where", PANELS)

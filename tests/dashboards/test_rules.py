@@ -49,6 +49,8 @@ def _expected(alert: alert_model.Alert, fired: cases.Fired) -> dict[str, Any]:
     description = alert.description
     for template in ("{{ $value | humanize }}", "{{ $value }}"):
         description = description.replace(template, f"{fired.value:.4g}")
+    share = "{{ $value | humanizePercentage }}"
+    description = description.replace(share, f"{100 * fired.value:.4g}%")
     return {
         "exp_labels": {"severity": alert.severity, **fired.labels},
         "exp_annotations": {

@@ -61,7 +61,7 @@ def test_gauges_of_reservations_and_whether_a_level_is_shared(backend: Backend) 
 
     guard = instrumented(backend, Guard())
     poll_levels()
-    assert guard.budget_levels()
+    assert guard.check_before_llm("s", 1) is None  # alive until here
     rest = {"budget.guard.name": "daily", "budget.source": "guard", "budget.unit": "USD"}
     shared = labelled(rest, budget__resource="usd", budget__shared="true")
     own = labelled(rest, budget__resource="tokens", budget__shared="false")

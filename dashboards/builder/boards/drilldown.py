@@ -6,6 +6,7 @@ from dashboards.builder import queries
 from dashboards.builder.boards.shared_panels import (
     BUDGET_COLUMNS,
     BUDGET_LEGEND,
+    HIT_COLUMNS,
     ROW_DENIALS,
     legend,
     stat,
@@ -13,19 +14,18 @@ from dashboards.builder.boards.shared_panels import (
 from dashboards.builder.labels import (
     AGENT,
     BUDGET_OF_ONE_SOURCE,
+    CAUSE,
     ENVIRONMENT,
     GUARD,
-    JOB,
     KIND,
     MODEL,
     POINT,
     REASON,
     RESOURCE,
     SOURCE,
-    TENANT,
     TOKEN_TYPE,
-    TOOL,
     UNIT,
+    WINDOW,
 )
 from dashboards.builder.model import (
     COUNT,
@@ -140,13 +140,18 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             title="Budgets over time",
             kind="lines",
             description="Used share of each budget whose guard reports its cap. A fall to 0 is a "
-            "window that was reset; a flat line at 100 % is a tenant whose work stands still.",
+            "window that was reset; a flat line at 100 % is a tenant whose work stands still. "
+            "What is held for calls in progress stands on top of what is used.",
             targets=(
                 Target(
                     expr=queries.level(
                         scope.select(semconv.METRIC_UTILIZATION, queries.CAP), BUDGET_OF_ONE_SOURCE
                     ),
                     legend=BUDGET_LEGEND,
+                ),
+                Target(
+                    expr=queries.level(scope.held_share(), BUDGET_OF_ONE_SOURCE),
+                    legend=f"{BUDGET_LEGEND} with reserved",
                 ),
             ),
             unit=SHARE,
@@ -164,11 +169,21 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             title="Used and limit of each budget",
             kind="table",
             description="In the unit of the budget. For a guard that does not report its cap, "
-            "the limit is the soft limit that was crossed (source soft_limit). Calls not counted: "
-            "those of the window whose usage or price is unknown, so that more was used than is "
-            "shown. Sums over resources are meaningless.",
+            "the limit is the soft limit that was crossed (source soft_limit). Reserved is held "
+            "for calls in progress, beside what is used; held for is the age of the oldest of "
+            "these, and longer than a call takes, one leaked. Calls not counted: those of the "
+            "window whose usage or price is unknown, so that more was used than is shown. Sums "
+            "over resources are meaningless.",
             targets=(
                 Target(expr=queries.level(scope.select(semconv.METRIC_CONSUMED)), header="Used"),
+                Target(
+                    expr=queries.level(scope.select(semconv.METRIC_RESERVED)), header="Reserved"
+                ),
+                Target(
+                    expr=queries.level(scope.select(semconv.METRIC_RESERVATION_AGE)),
+                    header="Held for",
+                    unit=SECONDS,
+                ),
                 Target(expr=queries.level(scope.select(semconv.METRIC_LIMIT)), header="Limit"),
                 Target(
                     expr=queries.level(scope.select(semconv.METRIC_UNCOUNTED_CALLS)),
@@ -255,26 +270,31 @@ def _tokens(scope: Scope) -> list[Panel]:
 
 def _hits(scope: Scope) -> list[Panel]:
     hits = scope.select(semconv.METRIC_THRESHOLD_HITS)
-    over_time = queries.by("sum", (KIND, RESOURCE), queries.total(hits, STEP))
-    labels = (JOB, TENANT, AGENT, KIND, RESOURCE, POINT, TOOL)
+    over_time = queries.by("sum", (KIND, RESOURCE, WINDOW, CAUSE), queries.total(hits, STEP))
+    columns = (*HIT_COLUMNS[:3], (KIND, "Kind"), *HIT_COLUMNS[3:])
+    labels = tuple(label for label, _ in columns)
     return [
         Panel(
             key="hits",
             title="Soft limits and denials by resource",
             kind="bars",
-            description="Hits between two points of the chart. Soft: the call went ahead. Hard: "
-            "it was refused.",
+            description="Hits between two points of the chart, by budget (with its window) and "
+            "cause, where the guard tells them. Soft: the call went ahead. Hard: it was refused.",
             targets=(
-                Target(expr=over_time + " > 0", legend=f"{legend(KIND)}: {legend(RESOURCE)}"),
+                Target(
+                    expr=over_time + " > 0",
+                    legend=f"{legend(KIND)}: {legend(RESOURCE, WINDOW, CAUSE)}",
+                ),
             ),
-            width=10,
+            width=8,
         ),
         Panel(
             key="hit_table",
             title="Soft limits and denials",
             kind="table",
-            description="Hits by resource and tool in the selected time, and how long ago the "
-            "last one was. The tenant's link opens Jaeger's search for its denials.",
+            description="Hits by budget, cause and tool in the selected time, and how long ago "
+            "the last one was. The tenant's link opens Jaeger's search for its denials, which "
+            "have the guard's reason.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(hits, RANGE)) + " > 0",
@@ -287,16 +307,8 @@ def _hits(scope: Scope) -> list[Panel]:
                     unit=SECONDS,
                 ),
             ),
-            columns=(
-                (JOB, "Service"),
-                (TENANT, "Tenant"),
-                (AGENT, "Agent"),
-                (KIND, "Kind"),
-                (RESOURCE, "Resource"),
-                (POINT, "Check"),
-                (TOOL, "Tool"),
-            ),
-            width=14,
+            columns=columns,
+            width=16,
             links=(ROW_DENIALS,),
         ),
     ]

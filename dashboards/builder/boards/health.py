@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboards.builder import collector_metrics, queries
+from dashboards.builder.boards import ledgers
 from dashboards.builder.boards.shared_panels import legend, stat
 from dashboards.builder.labels import (
     COMPONENT,
@@ -45,6 +46,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
         rows=(
             Row(title="At a glance", panels=_glance(scope)),
             Row(title="Guard", panels=_guard(scope, thresholds)),
+            Row(title="The guard's count", panels=ledgers.panels(scope, thresholds)),
             Row(title="Telemetry", panels=_telemetry(scope)),
             Row(title="Collector", panels=_collector(thresholds)),
         ),

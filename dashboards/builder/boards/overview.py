@@ -6,6 +6,7 @@ from dashboards.builder import queries
 from dashboards.builder.boards.shared_panels import (
     BUDGET_COLUMNS,
     BUDGET_LEGEND,
+    HIT_COLUMNS,
     ROW_DENIALS,
     legend,
     stat,
@@ -15,13 +16,9 @@ from dashboards.builder.labels import (
     BUDGET_OF_ONE_SOURCE,
     ENVIRONMENT,
     GUARD,
-    JOB,
     MODEL,
-    POINT,
-    RESOURCE,
     TENANT,
     TOKEN_TYPE,
-    TOOL,
     UNIT,
 )
 from dashboards.builder.model import (
@@ -219,7 +216,7 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 def _decisions(scope: Scope) -> list[Panel]:
     denied = scope.select(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
-    labels = (JOB, TENANT, AGENT, RESOURCE, POINT, TOOL)
+    labels = tuple(label for label, _ in HIT_COLUMNS)
 
     def checks(*outcomes: str) -> str:
         return scope.counted(
@@ -250,8 +247,9 @@ def _decisions(scope: Scope) -> list[Panel]:
             title="Denials",
             kind="table",
             description="What was refused in the selected time, to whom, and how long ago the "
-            "last time was (to the minute). The reason is on the span: the tenant's link opens "
-            "Jaeger's search. Raise the limit, or leave it: a refusal is a guard doing its job.",
+            "last time was (to the minute). Window and cause are the guard's own, where it tells "
+            "them; its reason is on the span: the tenant's link opens Jaeger's search. Raise the "
+            "limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
@@ -260,14 +258,7 @@ def _decisions(scope: Scope) -> list[Panel]:
                 ),
                 Target(expr=seen, header="Last seen", unit=SECONDS),
             ),
-            columns=(
-                (JOB, "Service"),
-                (TENANT, "Tenant"),
-                (AGENT, "Agent"),
-                (RESOURCE, "Resource"),
-                (POINT, "Check"),
-                (TOOL, "Tool"),
-            ),
+            columns=HIT_COLUMNS,
             width=14,
             links=(ROW_DENIALS,),
         ),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.builder.labels import AGENT, PRINCIPAL, RESOURCE, TENANT, WINDOW
+from dashboards.builder.labels import (
+    AGENT,
+    CAUSE,
+    JOB,
+    POINT,
+    PRINCIPAL,
+    RESOURCE,
+    TENANT,
+    TOOL,
+    WINDOW,
+)
 from dashboards.builder.model import Link, Panel, Step, Target, Unit
 from otel_budget import semconv
 
@@ -22,6 +32,18 @@ BUDGET_COLUMNS: Final = (
     (PRINCIPAL, "Principal"),
     (RESOURCE, "Resource"),
     (WINDOW, "Window"),
+)
+
+#: What a table of threshold hits shows: whose, of which budget, why, and where.
+HIT_COLUMNS: Final = (
+    (JOB, "Service"),
+    (TENANT, "Tenant"),
+    (AGENT, "Agent"),
+    (RESOURCE, "Resource"),
+    (WINDOW, "Window"),
+    (CAUSE, "Cause"),
+    (POINT, "Check"),
+    (TOOL, "Tool"),
 )
 
 _TAG = "%22{key}%22%3A%22{value}%22"

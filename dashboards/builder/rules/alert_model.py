@@ -29,6 +29,10 @@ WINDOW_REMAINING: Final = "llm_budget:window_remaining_seconds:max"
 EXHAUSTION: Final = "llm_budget:exhaustion_seconds:forecast"
 COST_1H: Final = "llm_budget:cost_usd:total1h"
 EXPECTED: Final = "llm_budget:expected_service:info"
+TOLD: Final = "llm_budget:consumed:told"
+WINDOW_END: Final = "llm_budget:window_end:told"
+ENDED: Final = "llm_budget:consumed:ended"
+FULLNESS: Final = "llm_budget:fullness:max15m"
 BURN_WINDOWS: Final = {"10m": 600, "30m": 1800, "1h": 3600, "6h": 21600}
 
 CRITICAL: Final = "critical"
@@ -72,15 +76,36 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of rules, evaluated in order."""
+    """A group of rules, evaluated in order, every `interval` (empty: as Prometheus is set up)."""
 
     name: str
     rules: Sequence[Record | Alert]
+    interval: str = ""
 
 
 def burn(window: str) -> str:
     """The recorded burn rate over `window`: at 1, the limit lasts exactly for its window."""
     return f"llm_budget:burn_rate:{window}"
+
+
+def least(window: str) -> str:
+    """What a guard counted in `window` at least, recorded for each budget."""
+    return f"llm_budget:guard_least:{window}"
+
+
+def most(window: str) -> str:
+    """What a guard counted in `window` at most, recorded for each budget."""
+    return f"llm_budget:guard_most:{window}"
+
+
+def recorded(window: str) -> str:
+    """What was recorded in `window` of the spend that a budget is for."""
+    return f"llm_budget:recorded:{window}"
+
+
+def recorded_by_job(window: str) -> str:
+    """What was recorded in `window`, by job and who spent it."""
+    return f"llm_budget:recorded_by_job:{window}"
 
 
 def who(*labels: str) -> str:

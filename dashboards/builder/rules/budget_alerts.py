@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.labels import AGENT, ENVIRONMENT, POINT, PRINCIPAL, RESOURCE, TENANT
+from dashboards.builder.labels import (
+    AGENT,
+    CAUSE,
+    ENVIRONMENT,
+    POINT,
+    PRINCIPAL,
+    RESOURCE,
+    TENANT,
+    WINDOW,
+)
 from dashboards.builder.rules.alert_model import (
     AT_ONCE,
     COST_1H,
@@ -30,9 +39,11 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     """Near the limit, a soft limit crossed, refused."""
     hits = names.of(semconv.METRIC_THRESHOLD_HITS)
     not_gate = queries.differs(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE)
-    hit_labels = (ENVIRONMENT, TENANT, AGENT, PRINCIPAL, RESOURCE)
+    # A refusal by a rule, whatever is left, is a guard doing its job: it is on the dashboards.
+    not_policy = queries.differs(semconv.CAUSE, semconv.CAUSE_POLICY)
+    hit_labels = (ENVIRONMENT, TENANT, AGENT, PRINCIPAL, RESOURCE, WINDOW)
     soft = queries.happened(queries.selector(hits, queries.SOFT, not_gate), RECENT)
-    hard = queries.happened(queries.selector(hits, queries.HARD, not_gate), RECENT)
+    hard = queries.happened(queries.selector(hits, queries.HARD, not_gate, not_policy), RECENT)
     capped = f"{UTILIZATION}{{{queries.CAP}}}"
     return [
         Alert(
@@ -53,7 +64,7 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             expr=f"{queries.by('sum', hit_labels, soft)}\n"
             f"unless on ({ENVIRONMENT}, {TENANT}, {RESOURCE}) {capped}",
             severity=WARNING,
-            summary=f"{WHO}: soft limit of {{{{ $labels.{RESOURCE} }}}} crossed",
+            summary=f"{WHO}: soft limit of {THE_BUDGET} crossed",
             description=f"{{{{ $value | humanize }}}} calls in {RECENT} went ahead above the soft "
             "limit. The guard does not report its cap, so it is not known here how near a "
             "refusal is.",
@@ -61,10 +72,10 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
         ),
         Alert(
             alert="LLMBudgetDenied",
-            expr=queries.by("sum", (*hit_labels, POINT), hard),
+            expr=queries.by("sum", (*hit_labels, POINT, CAUSE), hard),
             severity=CRITICAL,
             summary=f"{WHO}: {{{{ $labels.{POINT} }}}} calls refused, "
-            f"resource {{{{ $labels.{RESOURCE} }}}}",
+            f"resource {THE_BUDGET}{{{{ with $labels.{CAUSE} }}}}, cause {{{{ . }}}}{{{{ end }}}}",
             description=f"Refusals in {RECENT}: {{{{ $value | humanize }}}}. This work stands "
             "still until the budget is raised, its window is reset, or the tool is allowed. The "
             "reason is on the denial's span: search Jaeger for budget.decision=deny.",

@@ -20,6 +20,8 @@ from dashboards.builder.rules.alert_model import (
 )
 from dashboards.builder.rules.budget_alerts import limits, spend
 from dashboards.builder.rules.health_alerts import guard, telemetry
+from dashboards.builder.rules.ledger_alerts import ledger
+from dashboards.builder.rules.ledger_records import ledgers
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 from otel_budget.metric import Metric
@@ -38,6 +40,8 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
         Group("llm-budget-spend", spend(thresholds, names)),
         Group("llm-budget-guard", guard(thresholds, names)),
         Group("llm-budget-telemetry", telemetry(thresholds, names)),
+        # They look back a day: once a minute is often enough, and says enough.
+        Group("llm-budget-ledgers", [*ledgers(names), *ledger(thresholds, names)], interval="1m"),
     )
 
 

@@ -58,7 +58,10 @@ def render(group: Group, runbook_base: str) -> str:
         group: The group.
         runbook_base: What the `runbook` annotation begins with.
     """
-    lines = [_HEADER, "groups:", f"  - name: {group.name}", "    rules:"]
+    lines = [_HEADER, "groups:", f"  - name: {group.name}"]
+    if group.interval:
+        lines.append(f"    interval: {group.interval}")
+    lines.append("    rules:")
     for rule in group.rules:
         comment, entry = _entry(rule, runbook_base)
         lines += [f"      # {line}" for line in comment.splitlines()]

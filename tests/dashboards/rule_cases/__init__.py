@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from rule_cases.case import Case, Fired, Labels, RecordCase, prom
 from rule_cases.guard import GUARD
+from rule_cases.ledgers import LEDGER_RECORDS, LEDGERS
 from rule_cases.limits import LIMITS
-from rule_cases.records import RECORDS
+from rule_cases.records import RECORDS as LEVEL_RECORDS
 from rule_cases.spend import SPEND
 from rule_cases.telemetry import TELEMETRY
 
-CASES = (*LIMITS, *SPEND, *GUARD, *TELEMETRY)
+CASES = (*LIMITS, *SPEND, *GUARD, *TELEMETRY, *LEDGERS)
+RECORDS = (*LEVEL_RECORDS, *LEDGER_RECORDS)
 
 __all__ = ["CASES", "RECORDS", "Case", "Fired", "Labels", "RecordCase", "prom"]

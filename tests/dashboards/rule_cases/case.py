@@ -74,9 +74,16 @@ def hit(
     instance: str = "a",
     who: Labels = ACME,
     point: str = sc.POINT_LLM,
+    more: Labels | None = None,
 ) -> str:
-    """A series of soft limits or denials."""
-    attributes = {**who, sc.DECISION_POINT: point, sc.KIND: kind, sc.RESOURCE: resource}
+    """A series of soft limits or denials, with more attributes (window, cause)."""
+    attributes = {
+        **who,
+        **(more or {}),
+        sc.DECISION_POINT: point,
+        sc.KIND: kind,
+        sc.RESOURCE: resource,
+    }
     return series(sc.METRIC_THRESHOLD_HITS, attributes, instance=instance)
 
 

@@ -20,6 +20,7 @@ from rule_cases.case import (
 )
 
 _NEAR = Fired(labels=prom(DAY), value=0.875, summary=f"{BUDGET_TEXT} is 87.5% used")
+_SPENT = {sc.WINDOW: "day", sc.CAUSE: sc.CAUSE_SPENT}
 _HIT_LABELS = prom({**ACME, sc.RESOURCE: "llm_cost_usd"})
 _DENIED_LABELS = {**_HIT_LABELS, **prom({sc.DECISION_POINT: sc.POINT_LLM})}
 
@@ -255,6 +256,30 @@ LIMITS = (
         alert="LLMBudgetDenied",
         name="a gate's fail-closed answer is no denial",
         series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE): "0x9 1x30"},
+        at="12m",
+    ),
+    Case(
+        alert="LLMBudgetDenied",
+        name="it tells the window and the cause",
+        series={hit(sc.KIND_HARD, more=_SPENT): "0x9 1x30"},
+        at="12m",
+        fires=(
+            Fired(
+                labels={**_DENIED_LABELS, **prom(_SPENT)},
+                value=1,
+                summary="Tenant acme, agent researcher: llm calls refused, resource llm_cost_usd "
+                "(day), cause spent",
+            ),
+        ),
+    ),
+    Case(
+        alert="LLMBudgetDenied",
+        name="refused by policy: no budget is exhausted",
+        series={
+            hit(
+                sc.KIND_HARD, "tools", point=sc.POINT_TOOL, more={sc.CAUSE: sc.CAUSE_POLICY}
+            ): "0x9 1x30"
+        },
         at="12m",
     ),
     Case(alert="LLMBudgetDenied", name="soft limits", series={SOFT: "0x9 5x30"}, at="12m"),
