@@ -30,7 +30,8 @@ class Levels(Scripted):
         return [
             BudgetLevel(
                 "usd", 4.0, 10.0, window="day", window_length=86400, window_remaining=100,
-                tenant="acme", agent="coder", uncounted_calls=0,
+                tenant="acme", agent="coder", reserved=0.5, reserved_age=3.0, shared=True,
+                uncounted_calls=0,
             )
         ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from otel_budget.verify.http import get_json, until
 
-__all__ = ["audit_events", "eventually", "get_json", "query", "spans", "total"]
+__all__ = ["audit_events", "eventually", "get_json", "query", "spans", "total", "traces"]
 
 T = TypeVar("T")
 
@@ -62,18 +62,24 @@ def spans(jaeger: str, service: str, **tags: str) -> list[dict[str, Any]]:
     whole traces.
     """
     wanted = {name.replace("__", "."): value for name, value in tags.items()}
-    parameters = {"service": service, "limit": "20000", "lookback": "custom"}
-    now = time.time()
-    parameters |= {"start": str(int((now - 86400) * 1e6)), "end": str(int((now + 60) * 1e6))}
-    if wanted:
-        parameters["tags"] = json.dumps(wanted)
     found = []
-    for trace in get_json(f"{jaeger}/api/traces", parameters)["data"]:
+    for trace in traces(jaeger, service, wanted):
         for span in trace["spans"]:
             span["tags"] = {tag["key"]: tag["value"] for tag in span["tags"]}
             if all(str(span["tags"].get(name)) == value for name, value in wanted.items()):
                 found.append(span)
     return found
+
+
+def traces(jaeger: str, service: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Jaeger's answer to a search for a service and these tags, of spans or of their events."""
+    now = time.time()
+    parameters = {"service": service, "limit": "20000", "lookback": "custom"}
+    parameters |= {"start": str(int((now - 86400) * 1e6)), "end": str(int((now + 60) * 1e6))}
+    if tags:
+        parameters["tags"] = json.dumps(dict(tags))
+    answer: list[dict[str, Any]] = get_json(f"{jaeger}/api/traces", parameters)["data"]
+    return answer
 
 
 def audit_events(file: Path) -> list[dict[str, Any]]:
