@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from support.missing import skip_or_fail
 from support.paths import ROOT
 
 
@@ -17,10 +15,7 @@ def backend(name: str) -> str:
     built = ROOT / ".backends" / "bin" / name
     found = str(built) if built.is_file() else shutil.which(name)
     if found is None:
-        sentence = f"{name} is missing: run `make backends`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
+        skip_or_fail(f"{name} is missing: run `make backends`")
     return found
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,8 +21,11 @@ from dashboards.builder.rules.alert_model import ENDED, TOLD, WINDOW_END
 from guard_model import Fault, Process, Store, run
 from ledger_scenarios import LEAK, MORE, STILL, UNDER, steady
 from otel_budget import semconv as sc
+from otel_budget.metric import Metric
 from promtool import backend, promtool
 from rule_cases.case import series
+from support.missing import skip_or_fail
+from support.paths import EXAMPLES_PYTHON, ROOT
 from support.probes import eventually, get_json, query
 
 HOURS = 3
@@ -62,16 +69,44 @@ def processes(now: int) -> list[Process]:
     return found
 
 
-def write(directory: Path, now: int) -> None:
-    """What the processes exported in the hours up to now, into Prometheus' data.
+#: Minute, instance, metric, attributes, value.
+Row = tuple[int, str, Metric, dict[str, str], float]
+
+
+def of_the_model(first: int, last: int) -> Iterator[Row]:
+    """What the processes of the guard model exported in these minutes."""
+    for minute, process, points in run(processes(last), range(first, last + 1)):
+        for (metric, pairs), value in points.items():
+            yield minute, process.instance, metric, dict(pairs), value
+
+
+def of_the_redis_guard(first: int, last: int) -> Iterator[Row]:
+    """The same of the Redis guard with the same faults, on a real Redis."""
+    redis = shutil.which("redis-server")
+    if not EXAMPLES_PYTHON.exists() or redis is None:
+        skip_or_fail("the Redis guard's libraries are not installed; run `make examples`")
+    done = subprocess.run(
+        [EXAMPLES_PYTHON, ROOT / "tests/examples/redis_faults.py", str(first), str(last)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = {metric.name: metric for metric in sc.METRICS}
+    for line in done.stdout.splitlines():
+        minute, _, instance, points = json.loads(line)
+        for name, pairs, value in points:
+            yield minute, instance, metrics[name], dict(pairs), value
+
+
+def write(directory: Path, rows: Iterator[Row]) -> None:
+    """What was exported, into Prometheus' data.
 
     As blocks: samples of the past that arrive while it runs are lost when blocks for the same time
     are added afterwards, as those of the recorded series are.
     """
     lines = [
-        f"{series(metric, dict(pairs), instance=process.instance)} {value} {minute * 60}\n"
-        for minute, process, points in run(processes(now), range(now - HOURS * 60, now + 1))
-        for (metric, pairs), value in points.items()
+        f"{series(metric, attributes, instance=instance)} {value} {minute * 60}\n"
+        for minute, instance, metric, attributes, value in rows
     ]
     file = directory / "history.txt"
     file.write_text("".join(lines) + "# EOF\n")
@@ -107,16 +142,14 @@ def backfill(stack: Stack, rules: list[dict[str, Any]], now: int) -> None:
         stack.launch("prometheus")
 
 
-@pytest.fixture(scope="module")
-def prometheus() -> Iterator[str]:
+@pytest.fixture(scope="module", params=[of_the_model, of_the_redis_guard])
+def prometheus(request: pytest.FixtureRequest) -> Iterator[str]:
     """A Prometheus that has seen the guards for hours, and goes on evaluating."""
     for program in ("prometheus", "promtool"):
         backend(program)
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
-    ):
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         now = int(time.time() // 60)
-        write(Path(directory), now)
+        write(Path(directory), request.param(now - HOURS * 60, now))
         with Stack(Path(directory), interval=1, programs=["prometheus"]) as stack:
             backfill(stack, impatient(stack), now)
             yield stack.prometheus
@@ -132,7 +165,7 @@ def firing(prometheus: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_each_fault_fires_its_alert_and_nothing_else(prometheus: str) -> None:
     found = eventually(lambda: firing(prometheus), lambda fired: fired == FIRES)
     assert found == FIRES

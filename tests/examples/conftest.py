@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from environment import missing_libraries, skip_or_fail
+from environment import missing_libraries
+from support.missing import skip_or_fail
 
 
 @pytest.fixture(autouse=True)

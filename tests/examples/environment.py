@@ -1,17 +1,9 @@
-"""What the examples' tests need, and what happens where it is missing."""
+"""The libraries that the examples' tests need."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-from typing import NoReturn
 
-import pytest
-
-from support.paths import ROOT
-
-#: `make examples` puts the libraries here.
-PYTHON = ROOT / ".venv-examples" / "bin" / "python"
 LIBRARIES = (
     "agents",
     "anthropic",
@@ -34,10 +26,3 @@ def _installed(library: str) -> bool:
 
 def missing_libraries() -> list[str]:
     return [library for library in LIBRARIES if not _installed(library)]
-
-
-def skip_or_fail(sentence: str) -> NoReturn:
-    """Skip with a sentence on a developer's machine; fail in CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(sentence, pytrace=False)
-    pytest.skip(sentence)

@@ -18,6 +18,7 @@ import redis
 from examples.redis_guard.redis_guard import AsyncRedisGuard, RedisGuard
 from otel_budget import (
     Allow,
+    BudgetLevel,
     Deny,
     FlatRates,
     SessionInfo,
@@ -110,7 +111,9 @@ async def test_sync_and_async_answer_alike_allow_then_soft_then_deny(
     redis_server: RedisServer,
 ) -> None:
     info = SessionInfo(tenant="alike", model="m")
-    options: dict[str, Any] = {"session_info": info, "output_tokens": 0, "tokens_per_day": 1000}
+    options: dict[str, Any] = {
+        "session_info": info, "output_tokens": 0, "tokens_per_day": 1000, "clock": Clock(NOON),
+    }  # fmt: skip
     asynchronous = AsyncRedisGuard(redis_server.url, prefix="a", **options)
     sync = RedisGuard(redis_server.url, prefix="s", **options)
     for tokens, expected in ((700, Allow), (100, SoftLimit), (201, Deny), (200, SoftLimit)):
@@ -132,14 +135,19 @@ async def test_sync_and_async_answer_alike_allow_then_soft_then_deny(
 def test_a_soft_limit_reports_the_threshold_and_what_counts_towards_it(
     redis_server: RedisServer,
 ) -> None:
-    guard = synchronous(redis_server, "soft", usd_per_day=1.0, tokens_per_day=10_000_000)
+    guard = synchronous(
+        redis_server, "soft", usd_per_day=1.0, tokens_per_day=10_000_000, clock=Clock(NOON)
+    )
     guard.record_after_llm("s", usage_of(700_000))
     answer = guard.check_before_llm("s", 200_000)
     assert answer == SoftLimit(
         resource="llm_cost_usd",
-        consumed=0.9,
+        consumed=0.7,
+        reserved=0.2,
         limit=0.8,
         message="Tenant soft used 0.7 and reserved 0.2 of 1 USD today (UTC).",
+        window="day",
+        resets_in=43_200.0,
     )
 
 
@@ -178,7 +186,254 @@ def test_an_unknown_price_is_refused_and_never_counted_as_zero(
     assert counts(redis_server, "unpriced")["usd"] == 250_000_000
 
 
+def test_a_denial_says_by_which_numbers_it_was_decided(redis_server: RedisServer) -> None:
+    guard = synchronous(redis_server, "details", tokens_per_day=100, clock=Clock(NOON))
+    guard.record_after_llm("s", usage_of(40))
+    guard.check_before_llm("s", 30)
+    for need, cause in ((31, "reserved"), (60, "reserved"), (61, "spent")):
+        answer = guard.check_before_llm("s", need)
+        assert isinstance(answer, Deny)
+        assert answer.model_dump(exclude={"reason"}) == {
+            "resource": "llm_tokens",
+            "consumed": 40.0,
+            "limit": 100.0,
+            "reserved": 30.0,
+            "window": "day",
+            "resets_in": 43_200.0,
+            "cause": cause,
+        }, need
+    guard.record_after_llm("s", usage_of(60))
+    spent = guard.check_before_llm("s", 0)
+    assert isinstance(spent, Deny)
+    assert (spent.consumed, spent.reserved, spent.cause) == (100.0, 0.0, "spent")
+
+
+def test_a_denial_of_a_cap_in_usd_is_in_usd_and_one_without_a_price_says_so(
+    redis_server: RedisServer,
+) -> None:
+    guard = synchronous(
+        redis_server, "usd", prices=FlatRates.by_model({"m": PRICES}), usd_per_day=1.0
+    )
+    guard.record_after_llm("s", usage_of(250_000))
+    answer = guard.check_before_llm("s", 800_000)
+    assert isinstance(answer, Deny)
+    assert (answer.consumed, answer.limit, answer.reserved) == (0.25, 1.0, 0.0)
+    with call_info(model="brand-new"):
+        unknown = guard.check_before_llm("s", 1)
+    assert isinstance(unknown, Deny)
+    assert unknown.model_dump(exclude={"reason"}) == {
+        "resource": "llm_cost_usd",
+        "limit": 1.0,
+        "window": "day",
+        "cause": "unpriced",
+    }, "what is used was not asked for, so it is not said"
+
+
+# -- levels --------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", [RedisGuard, AsyncRedisGuard])
+async def test_levels_tell_reservations_and_never_one_that_has_expired(
+    redis_server: RedisServer, kind: Any
+) -> None:
+    tenant, clock = f"levels-{kind.__name__}", Clock(NOON)
+    guard = kind(
+        redis_server.url,
+        session_info=SessionInfo(tenant=tenant),
+        tokens_per_day=100,
+        output_tokens=0,
+        reservation_seconds=60,
+        clock=clock,
+    )
+
+    async def call(method: str, *args: Any) -> None:
+        answer = getattr(guard, method)(*args)
+        if asyncio.iscoroutine(answer):
+            await answer
+
+    async def level() -> BudgetLevel:
+        # The telemetry asks on a thread of its own.
+        (told,) = await asyncio.to_thread(guard.budget_levels)
+        assert isinstance(told, BudgetLevel)
+        return told
+
+    await call("record_after_llm", "s", usage_of(5))
+    told = await level()
+    assert (told.consumed, told.reserved, told.reserved_age, told.shared) == (5, 0, None, True)
+    await call("check_before_llm", "", 10)
+    clock.now += 20
+    await call("check_before_llm", "", 15)
+    clock.now += 25
+    told = await level()
+    assert (told.consumed, told.reserved, told.reserved_age) == (5, 25, 45)
+    assert told.window_remaining == 43_200 - 45
+    clock.now += 15  # nobody calls, and the first reservation ends
+    told = await level()
+    assert (told.consumed, told.reserved, told.reserved_age) == (5, 15, 40)
+    clock.now += 20
+    told = await level()
+    assert (told.consumed, told.reserved, told.reserved_age) == (5, 0, None)
+    await (guard.aclose() if kind is AsyncRedisGuard else asyncio.to_thread(guard.close))
+
+
+def test_the_age_is_that_of_the_oldest_reservation_however_long_it_lives(
+    redis_server: RedisServer,
+) -> None:
+    clock = Clock(NOON)
+    guard = synchronous(redis_server, "oldest", tokens_per_day=100, clock=clock)
+    guard.reservation_seconds = 3600.0
+    guard.check_before_llm("s", 10)
+    guard.reservation_seconds = 60.0
+    clock.now += 200
+    guard.check_before_llm("s", 10)
+    assert [level.reserved_age for level in guard.budget_levels()] == [200]
+
+
+def test_of_other_processes_only_what_redis_says_is_told(redis_server: RedisServer) -> None:
+    clock = Clock(NOON)
+    mine, other = (
+        synchronous(redis_server, "both", tokens_per_day=100, clock=clock) for _ in range(2)
+    )
+    mine.check_before_llm("s", 10)
+    other.record_after_llm("s", usage_of(7))
+    assert [(level.consumed, level.reserved) for level in mine.budget_levels()] == [(7, 0)]
+
+
+def test_more_tenants_than_one_request_asks_for_have_each_their_level(
+    redis_server: RedisServer,
+) -> None:
+    clock = Clock(NOON)
+    guard = RedisGuard(
+        redis_server.url,
+        session_info=lambda session_id: SessionInfo(tenant=session_id),
+        tokens_per_day=1000,
+        output_tokens=0,
+        reservation_seconds=60,
+        clock=clock,
+    )
+    for number in range(205):
+        guard.check_before_llm(f"many-{number}", number)
+    clock.now += 10
+    assert {
+        level.tenant: (level.reserved, level.reserved_age) for level in guard.budget_levels()
+    } == {f"many-{number}": (number, 10) for number in range(205)}
+    clock.now += 50
+    assert {level.reserved for level in guard.budget_levels()} == {0}
+
+
+def test_with_redis_down_levels_do_not_tell_what_may_have_expired(
+    own_redis_server: RedisServer,
+) -> None:
+    guard, idle = (
+        synchronous(own_redis_server, tenant, tokens_per_day=100, timeout=0.3)
+        for tenant in ("down", "idle")
+    )
+    for one in (guard, idle):
+        one.record_after_llm("s", usage_of(5))
+    guard.check_before_llm("s", 10)
+    own_redis_server.kill()
+    [level] = guard.budget_levels()
+    assert (level.consumed, level.reserved, level.reserved_age) == (5, None, None)
+    [level] = idle.budget_levels()
+    assert (level.consumed, level.reserved) == (5, 0), "nothing was reserved, so nobody is asked"
+
+
+def test_levels_do_not_undo_what_a_call_was_told_meanwhile(redis_server: RedisServer) -> None:
+    clock = Clock(NOON)
+    guard = synchronous(
+        redis_server, "meanwhile", tokens_per_day=100, reservation_seconds=60, clock=clock
+    )
+    guard.check_before_llm("s", 10)
+    clock.now += 60
+
+    def record_first() -> float:
+        guard._now = clock
+        guard.record_after_llm("s", usage_of(7))
+        return clock()
+
+    guard._now = record_first  # asked for once Redis has answered
+    guard.budget_levels()
+    assert [level.consumed for level in guard.budget_levels()] == [7]
+
+
 # -- reservations and windows --------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("held", "used", "left"),
+    [
+        ((10, 30, 20), 15, 40),  # the smallest that covers it
+        ((10, 30, 20), 20, 40),
+        ((10, 30, 20), 35, 50),  # none does: the smallest
+        ((10, 30, 20), 0, 50),
+    ],
+)
+@pytest.mark.parametrize("unit", ["tokens", "usd"])
+def test_a_record_ends_the_smallest_reservation_that_covers_it(
+    redis_server: RedisServer, held: tuple[int, ...], used: int, left: int, unit: str
+) -> None:
+    tenant = f"smallest-{used}-{unit}"
+    cap: dict[str, Any] = {"tokens_per_day": 1000} if unit == "tokens" else {"usd_per_day": 1.0}
+    guard = synchronous(redis_server, tenant, **cap)
+    guard.check_before_llm("other session", 17)
+    for tokens in held:
+        guard.check_before_llm("s", tokens)
+    guard.record_after_llm("s", usage_of(used))
+    assert counts(redis_server, tenant)["reserved_tokens"] == left + 17
+
+
+def test_of_equal_reservations_a_record_ends_the_newest(redis_server: RedisServer) -> None:
+    clock = Clock(NOON)
+    guard = synchronous(redis_server, "equal", tokens_per_day=1000, clock=clock)
+    for _ in range(3):
+        guard.check_before_llm("s", 10)
+        clock.now += 5
+    guard.record_after_llm("s", usage_of(10))
+    guard.record_after_llm("s", usage_of(10))
+    assert [level.reserved_age for level in guard.budget_levels()] == [15]
+
+
+def test_what_has_expired_is_no_session_s_to_end_and_is_forgotten(
+    redis_server: RedisServer,
+) -> None:
+    clock = Clock(NOON)
+    guard = synchronous(
+        redis_server, "forgotten", tokens_per_day=1000, reservation_seconds=60, clock=clock
+    )
+    guard.check_before_llm("s", 10)
+    clock.now += 30
+    guard.check_before_llm("s", 20)
+    clock.now += 30
+    guard.check_before_llm("other session", 1)  # the first has expired
+    clock.now -= 1  # and the clock steps back
+    guard.record_after_llm("s", usage_of(5))
+    assert counts(redis_server, "forgotten")["reserved_tokens"] == 1
+    for _ in range(3):
+        guard.check_before_llm("s", 10)
+        clock.now += 60
+    guard.check_before_llm("s", 5)
+    guard.release_llm("s")
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.zcard("budget:{tenant forgotten}:open:s") == 0
+
+
+@pytest.mark.parametrize("kind", [RedisGuard, AsyncRedisGuard])
+async def test_a_released_call_ends_the_smallest_reservation_and_counts_nothing(
+    redis_server: RedisServer, kind: Any
+) -> None:
+    info = SessionInfo(tenant=f"released-{kind.__name__}")
+    guard = kind(redis_server.url, session_info=info, tokens_per_day=1000, output_tokens=0)
+    for method, *args in (
+        ("check_before_llm", "s", 30),
+        ("check_before_llm", "s", 10),
+        ("release_llm", "s"),
+        ("release_llm", "nobody's"),
+    ):
+        answer = getattr(guard, method)(*args)
+        if asyncio.iscoroutine(answer):
+            await answer
+    if kind is AsyncRedisGuard:
+        await guard.aclose()
+    told = counts(redis_server, str(info.tenant))
+    assert (told["reserved_tokens"], told["tokens"], told["calls"]) == (30, 0, 0)
+
+
 def test_a_reservation_that_is_never_settled_expires(redis_server: RedisServer) -> None:
     clock = Clock(NOON)
     guard = synchronous(

@@ -16,12 +16,12 @@ import redis
 from collector.backends import missing
 from collector.stack import Stack
 from dashboards.builder import queries
-from environment import skip_or_fail
 from examples.redis_guard.redis_guard import RedisGuard
 from otel_budget import SoftLimit
 from redis_server import RedisServer
 from support import probes
 from support.applications import Application
+from support.missing import skip_or_fail
 from support.paths import ROOT
 from support.ports import free_port
 

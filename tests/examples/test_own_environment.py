@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from environment import PYTHON, missing_libraries, skip_or_fail
+from environment import missing_libraries
+from support.missing import skip_or_fail
+from support.paths import EXAMPLES_PYTHON as PYTHON
 from support.paths import ROOT
 
 
