@@ -93,7 +93,7 @@ class Capped(SyncBudgetGuard):
             yield BudgetLevel(
                 "llm_cost_usd", used, cap, window="day", window_length=DAY,
                 window_remaining=DAY / 2, tenant=tenant.strip("-") or None,
-                reserved=cap / 100, reserved_age=4.0, shared=True,
+                reserved=cap / 100, reserved_age=4.0, shared=True, uncounted_calls=0,
             )  # fmt: skip
             yield BudgetLevel(
                 "llm_cost_usd", used, 30 * cap, window="month", window_length=30 * DAY,
