@@ -70,6 +70,8 @@ def read_decision(answer: Any) -> BudgetDecision | Malformed:
 
 
 def _read_typed(answer: Any) -> BudgetDecision | Malformed:
+    if type(answer) is Allow:  # mostly, and faster than isinstance()
+        return answer
     if isinstance(answer, Allow):
         return answer if issubclass(type(answer), Allow) else _ALLOW
     # model_construct() and model_copy() check nothing.
@@ -192,7 +194,7 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
     try:
         if isinstance(usage, PrintedUsage):
             usage = usage.usage
-        if isinstance(usage, TokenUsage):
+        if type(usage) is TokenUsage or isinstance(usage, TokenUsage):  # the former is faster
             counts = (
                 usage.prompt_tokens,
                 usage.completion_tokens,

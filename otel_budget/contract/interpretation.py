@@ -94,13 +94,14 @@ class Measurement(NamedTuple):
         output_tokens: Generated tokens.
         cache_read_tokens: Tokens read from the provider's cache.
         cache_write_tokens: Tokens written to it.
+        cache_write_1h_tokens: This and what follows, up to `processing`, are the details of a
+            `BillableCall`, in its order.
         total_tokens: The provider's own total.
         undecided: True if it is not known whether the prompt count contains the cached tokens; the
             cache counts are then 0.
         malformed: True if the usage could not be read; all counts are then 0.
         upper_bound: Why the counts are an upper bound: ``cache_accounting`` or
             ``reasoning_accounting``; empty if they are exact, or if no upper bound was asked for.
-        cache_write_1h_tokens: This and what follows are the details of a `BillableCall`.
         reported_usd: The cost in USD that the provider or gateway reported, if it did.
     """
 
@@ -108,16 +109,16 @@ class Measurement(NamedTuple):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    total_tokens: int = 0
-    undecided: bool = False
-    malformed: bool = False
-    upper_bound: str = ""
     cache_write_1h_tokens: int = 0
     audio_input_tokens: int = 0
     audio_cache_read_tokens: int | None = 0
     audio_output_tokens: int = 0
     web_searches: int = 0
     processing: str = "standard"
+    total_tokens: int = 0
+    undecided: bool = False
+    malformed: bool = False
+    upper_bound: str = ""
     reported_usd: float | None = None
 
     @property
@@ -162,10 +163,19 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
             cached = written = 0
         elif includes:
             prompt -= cached + written
-    counts = (prompt, completion, cached, written, read.total_tokens)
-    if max(counts) > INT64_MAX:
-        counts = tuple(min(count, INT64_MAX) for count in counts)  # type: ignore[assignment]
-    measurement = Measurement(*counts, includes is None, False, why)
+    total = read.total_tokens
+    if max(prompt, completion, cached, written, total) > INT64_MAX:
+        counts = (prompt, completion, cached, written, total)
+        prompt, completion, cached, written, total = (min(count, INT64_MAX) for count in counts)
+    measurement = Measurement(
+        prompt,
+        completion,
+        cached,
+        written,
+        total_tokens=total,
+        undecided=includes is None,
+        upper_bound=why,
+    )
     if (
         read.cost_usd is not None
         or read.processing not in _STANDARD
@@ -257,31 +267,18 @@ def price(
         return Price(None, semconv.CACHE_ACCOUNTING)
     if prices is None:
         return Price(None, semconv.NO_PRICES)
-    call = BillableCall(
-        model,
-        provider,
-        measurement.input_tokens,
-        measurement.output_tokens,
-        measurement.cache_read_tokens,
-        measurement.cache_write_tokens,
-        measurement.cache_write_1h_tokens,
-        measurement.audio_input_tokens,
-        measurement.audio_cache_read_tokens,
-        measurement.audio_output_tokens,
-        measurement.web_searches,
-        measurement.processing,
-    )
+    call = BillableCall(model, provider, *measurement[:10])
     try:
         usd = prices.cost_usd(call)
     except MissingRate:
         return Price(None, semconv.NO_RATE)
+    if type(usd) is float and 0.0 <= usd < inf:
+        return Price(usd, "", semconv.COST_FROM_PRICES)
     if usd is None:
         return Price(None, semconv.NO_MODEL if model is None else semconv.UNKNOWN_MODEL)
     return _price_of(usd, semconv.COST_FROM_PRICES)
 
 
 def _price_of(usd: object, source: str) -> Price:
-    if type(usd) is float and 0.0 <= usd < inf:
-        return Price(usd, "", source)
     cost = amount(usd)
     return Price(None, semconv.PRICE_ERROR) if cost is None else Price(cost, "", source)

@@ -100,7 +100,7 @@ def join_body(settings: GuardSettings, session_id: str) -> JoinedBody | None:
                 semconv.SESSION_ID: session,
             },
             spans=_SPANS,
-        )
+        ).get_span_context()
         return JoinedBody(root, current, hub) if root.is_valid else None
     except SHIELDED as error:
         hub.report_failure(semconv.COMPONENT_SPAN, error)

@@ -53,6 +53,7 @@ class Call:
         "_args",
         "_attached",
         "_deadline",
+        "_identity",
         "_kwargs",
         "_outer",
         "_started",
@@ -92,6 +93,7 @@ class Call:
         self._attached: Token[Context] | None = None
         self._outer: Token[Call | None] | None = None
         self._deadline: Deadline | None = None
+        self._identity: Identity | None = None
         self._started = 0.0
 
     # -- added by each decision point ------------------------------------------------------
@@ -201,7 +203,7 @@ class Call:
         root = self.hub.sessions.root(
             self.session_key, context, self.destination.tracer, self.identity_attributes
         )
-        return trace.set_span_in_context(trace.NonRecordingSpan(root), context)
+        return trace.set_span_in_context(root, context)
 
     # -- whose call it is ------------------------------------------------------------------
     def identify(self) -> None:
@@ -209,6 +211,7 @@ class Call:
         session_id = self.argument(0, "session_id")
         self.session = text(session_id)
         self.info = self.settings.info_of(session_id, self.hub)
+        self._identity = None
 
     @property
     def session_key(self) -> SessionKey:
@@ -218,7 +221,10 @@ class Call:
     @property
     def identity(self) -> Identity:
         """Labels and attributes of the call's `SessionInfo`."""
-        return self.settings.identity(self.info, self.hub.tallies)
+        identity, tallies = self._identity, self.hub.tallies
+        if identity is None or identity.tallies is not tallies:  # a fork renews the tallies
+            identity = self._identity = self.settings.identity(self.info, tallies)
+        return identity
 
     def identity_attributes(self) -> dict[str, Any]:
         """The attributes of the call's `SessionInfo`, and its session id."""

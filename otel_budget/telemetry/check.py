@@ -52,9 +52,9 @@ class CheckCall(Call):
         if not self.is_counted:
             return
         identity = self.identity
-        tallies, decision = identity.tallies, outcome.decision
+        series, decision = identity.tallies.series, outcome.decision
         key = (identity.labels, self.point, decision)
-        additions: list[Addition] = [(tallies[semconv.METRIC_DECISIONS], key, 1)]
+        additions: list[Addition] = [(series[semconv.METRIC_DECISIONS], key, 1)]
         if decision in semconv.PROCEEDING:
             additions += self.proceeding_additions()
         if hit is not None:
@@ -198,8 +198,8 @@ class LlmCheck(CheckCall):
         estimate, identity = self._estimate(), self.identity
         if not estimate:
             return []
-        key = (identity.labels, identity.model, identity.provider)
-        return [(identity.tallies[semconv.METRIC_ESTIMATED_TOKENS], key, estimate)]
+        series = identity.tallies.series[semconv.METRIC_ESTIMATED_TOKENS]
+        return [(series, identity.call_key, estimate)]
 
     def _estimate(self) -> int | None:
         return count(self.argument(1, "estimated_prompt_tokens"))

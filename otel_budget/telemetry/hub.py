@@ -53,6 +53,7 @@ class Hub:
         self._histogram: Histogram | None = None
         #: Whether somebody can take durations. Once True, it stays.
         self._has_taker = False
+        self._unlooked = _LOOK_EVERY  # the first call looks
         self.sessions = Sessions()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -77,7 +78,9 @@ class Hub:
         """
         waiting = len(self.durations)
         if not self._has_taker:
-            if waiting % _LOOK_EVERY == 0:  # to look costs a fifth of a call without an SDK
+            self._unlooked += 1
+            if self._unlooked >= _LOOK_EVERY:  # to look costs a fifth of a call without an SDK
+                self._unlooked = 0
                 self._has_taker = self.has_meter_provider()
             if not self._has_taker:
                 context = _NO_CONTEXT  # a context would keep its span until somebody collects

@@ -18,7 +18,6 @@ from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
     NonRecordingSpan,
-    SpanContext,
     Tracer,
     get_current_span,
     set_span_in_context,
@@ -79,7 +78,7 @@ class _Session:
     __slots__ = ("born", "cost", "root", "soft_logged", "spans", "tokens")
 
     def __init__(self) -> None:
-        self.root: SpanContext | None = None
+        self.root: NonRecordingSpan | None = None
         self.spans = 0
         self.born = 0.0
         self.cost = 0.0
@@ -115,8 +114,8 @@ class Sessions:
         tracer: Tracer,
         attributes: Callable[[], Attributes],
         spans: int = 1,
-    ) -> SpanContext:
-        """The session's root, for children; started if there is none that is fresh.
+    ) -> NonRecordingSpan:
+        """The session's root, as a parent; started if there is none that is fresh.
 
         Args:
             key: The session.
@@ -134,21 +133,21 @@ class Sessions:
         if last is not None and fresh:
             return last
         # Outside the lock: a span processor of the host may block here, and no other session waits.
-        links = [Link(last)] if last is not None else None
+        links = [Link(last.get_span_context())] if last is not None else None
         # Without a parent: the root of another session may be current.
         alone = set_span_in_context(INVALID_SPAN, current)
         root = tracer.start_span(semconv.SPAN_SESSION, alone, attributes=attributes(), links=links)
-        context = root.get_span_context()
-        if not context.is_valid:
-            return context
+        parent = NonRecordingSpan(root.get_span_context())
+        if not parent.get_span_context().is_valid:
+            return parent
         with self._lock:
             if session.root is not last and session.root is not None:
                 # Another thread has just set one. A root that loses this race is never ended, and
                 # so never exported.
                 return session.root
-            session.root, session.spans, session.born = context, spans, now
+            session.root, session.spans, session.born = parent, spans, now
         root.end()
-        return context
+        return parent
 
     def spend(self, key: SessionKey, cost: float, tokens: int) -> tuple[float, int]:
         """Add to the session's running totals and return them: cost in USD, tokens."""

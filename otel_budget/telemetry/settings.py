@@ -25,7 +25,7 @@ from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.polling import LastAnswer
 from otel_budget.telemetry.sessions import Namespace
-from otel_budget.telemetry.tallies import Labels, Tallies
+from otel_budget.telemetry.tallies import Key, Labels, Tallies
 
 #: The exceptions that the shield around the telemetry catches.
 SHIELDED: Final = sanitize.SHIELDED
@@ -62,6 +62,10 @@ class Identity:
     model: str | None
     provider: str | None
     attributes: dict[str, str]
+    names_tenant_and_model: bool
+    #: The keys of what a record counts: of its call, and of each type of token.
+    call_key: Key
+    token_keys: tuple[Key, ...]
     _duration_attributes: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def duration_attributes(self, point: str, decision: str) -> dict[str, str]:
@@ -165,12 +169,18 @@ class GuardSettings:
             for key in (semconv.LABELS[label] for label in self.metric_labels)
             if key in attributes
         )
+        labels = tallies.labels(pairs)
+        model = tallies.value(semconv.METRIC_MODEL, named[semconv.MODEL])
+        provider = tallies.value(semconv.METRIC_PROVIDER, named[semconv.PROVIDER])
         return Identity(
             tallies,
             info,
-            tallies.labels(pairs),
+            labels,
             tallies.value(semconv.GUARD_NAME, named[semconv.GUARD_NAME]),
-            tallies.value(semconv.METRIC_MODEL, named[semconv.MODEL]),
-            tallies.value(semconv.METRIC_PROVIDER, named[semconv.PROVIDER]),
+            model,
+            provider,
             attributes,
+            semconv.TENANT in attributes and semconv.MODEL in attributes,
+            (labels, model, provider),
+            tuple((labels, kind, model, provider) for kind in semconv.TOKEN_TYPES),
         )

@@ -212,12 +212,12 @@ class Tallies(Admission):
     def __init__(self, max_label_sets: int) -> None:
         super().__init__()
         self.max_label_sets = max_label_sets
-        self._series = {
+        self.series = {
             metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
         }
 
     def __getitem__(self, counter: Metric) -> Series:
-        return self._series[counter]
+        return self.series[counter]
 
     def has_room(self, label_sets: int) -> bool:
         """Whether there may be more than `label_sets` label sets."""

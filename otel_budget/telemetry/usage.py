@@ -42,20 +42,21 @@ class UsageRecord(Call):
             decision = semconv.ERROR if isinstance(error, Exception) else semconv.CANCELLED
         measurement = self._measurement
         cost = self._price(measurement)
-        attributes: dict[str, Any] = {}
+        totals = None
         if self.is_counted:
-            spent, tokens = self.hub.sessions.spend(
-                self.session_key, cost.usd or 0.0, measurement.tokens
-            )
-            attributes = {semconv.SESSION_COST: spent, semconv.SESSION_TOKENS: tokens}
+            totals = self.hub.sessions.spend(self.session_key, cost.usd or 0.0, measurement.tokens)
+        attributes: dict[str, Any] = {}
         if self.records_span:
-            attributes.update(_attributes(measurement, cost))
+            attributes = _attributes(measurement, cost)
+            if totals is not None:
+                attributes[semconv.SESSION_COST], attributes[semconv.SESSION_TOKENS] = totals
         self.end_span(attributes, error)
         if self.answer is not None:
             self.warned_about_awaitable()
         if self.is_counted:
             self._count(measurement, cost, decision, seconds, error)
-            self._warn_about_missing_info(cost)
+            if cost.reason == semconv.NO_PRICES or not self.identity.names_tenant_and_model:
+                self._warn_about_missing_info(cost)
 
     def count_without_usage(self, reason: str) -> None:
         """Count a model call that ended without a usage to record, so that its cost is unknown.
@@ -66,8 +67,8 @@ class UsageRecord(Call):
         try:
             super().identify()  # there is no usage to read
             identity = self.identity
-            key = (identity.labels, identity.model, identity.provider, reason)
-            identity.tallies.add([(identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE], key, 1)])
+            series = identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE]
+            identity.tallies.add([(series, (*identity.call_key, reason), 1)])
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
 
@@ -89,31 +90,26 @@ class UsageRecord(Call):
         error: BaseException | None,
     ) -> None:
         identity = self.identity
-        tallies, labels = identity.tallies, identity.labels
-        model, provider = identity.model, identity.provider
-        key = (labels, model, provider)
-        additions: list[Addition] = [(tallies[semconv.METRIC_CALLS], key, 1)]
+        series, key = identity.tallies.series, identity.call_key
+        additions: list[Addition] = [(series[semconv.METRIC_CALLS], key, 1)]
         if cost.usd is None:
-            additions.append((tallies[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
+            additions.append((series[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
         else:
-            additions.append((tallies[semconv.METRIC_COST], (*key, cost.source), cost.usd))
+            additions.append((series[semconv.METRIC_COST], (*key, cost.source), cost.usd))
         if not measurement.malformed:
-            series = tallies[semconv.METRIC_TOKENS]
-            for token_type, tokens in zip(semconv.TOKEN_TYPES, measurement[:4], strict=True):
-                # Counting one type exports the others as 0.
-                if tokens or token_type == semconv.TOKENS_INPUT:
-                    additions.append((series, (labels, token_type, model, provider), tokens))
+            of_tokens, keys = series[semconv.METRIC_TOKENS], identity.token_keys
+            additions.append((of_tokens, keys[0], measurement.input_tokens))
+            for token_key, tokens in zip(keys[1:], measurement[1:4], strict=True):
+                if tokens:  # counting one type exports the others as 0
+                    additions.append((of_tokens, token_key, tokens))
         self.tally(additions, identity, decision, seconds, error)
 
     def _warn_about_missing_info(self, cost: Price) -> None:
         known = self.identity.attributes  # texts; the SessionInfo's own values may raise
-        tenant, model = known.get(semconv.TENANT), known.get(semconv.MODEL)
-        if tenant and model and cost.reason != semconv.NO_PRICES:
-            return
         is_missing = {
             "prices": cost.reason == semconv.NO_PRICES,
-            "a model": not model,
-            "a tenant": not tenant,
+            "a model": semconv.MODEL not in known,
+            "a tenant": semconv.TENANT not in known,
         }
         missing = ", ".join(name for name, missed in is_missing.items() if missed)
         log_once(

@@ -61,7 +61,9 @@ PARTS: Final = (
     "audio tokens generated",
     "web searches",
 )
-_NO_DETAILS: Final = (0, 0, 0, 0, 0)
+#: The details of most calls: none, in ordinary processing.
+PLAIN: Final = tuple(BillableCall())[6:]
+_NO_DETAILS: Final = PLAIN[:5]
 
 
 def disjoint_parts(call: BillableCall) -> tuple[int, ...]:

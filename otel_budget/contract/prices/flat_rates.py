@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from otel_budget.contract.prices.billable import PARTS, BillableCall, MissingRate, disjoint_parts
+from otel_budget.contract.prices.billable import (
+    PARTS,
+    PLAIN,
+    BillableCall,
+    MissingRate,
+    disjoint_parts,
+)
 
 if TYPE_CHECKING:
     from otel_budget.contract.prices.source import PriceSource
@@ -49,14 +55,18 @@ class FlatRates:
 
     def cost_usd(self, call: BillableCall) -> float | None:
         """The cost of one call in USD. See `PriceSource.cost_usd`."""
+        read = self.input if self.cache_read is None else self.cache_read
+        write = self.input if self.cache_write is None else self.cache_write
+        parts: tuple[int, ...] = call[2:6]
+        cost = parts[0] * self.input + parts[1] * self.output + parts[2] * read + parts[3] * write
+        if call[6:] == PLAIN:
+            return cost / 1_000_000
         factor = 1.0
         if call.processing != "standard":
             try:
                 factor = self.processing[call.processing]
             except KeyError:
                 raise MissingRate(f"FlatRates has no rates for {call.processing}") from None
-        read = self.input if self.cache_read is None else self.cache_read
-        write = self.input if self.cache_write is None else self.cache_write
         parts = disjoint_parts(call)
         cost = parts[0] * self.input + parts[1] * self.output + parts[2] * read + parts[3] * write
         if len(parts) == 4:
