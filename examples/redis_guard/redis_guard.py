@@ -233,7 +233,6 @@ class _Shared:
             full = budgets[counts.refused]
             _, nano_usd, tokens, *_ = step["args"]
             need = nano_usd if counts.refused == "usd" else tokens
-            fits_without_reservations = full.used < full.cap and full.used + need <= full.cap
             return Deny(
                 resource=full.resource,
                 reason=f"{full.in_words(info)}; this call needs {full.told(need):,.6g}.",
@@ -242,7 +241,7 @@ class _Shared:
                 reserved=full.told(full.reserved),
                 window="day",
                 resets_in=resets_in,
-                cause="reserved" if fits_without_reservations else "spent",
+                cause="spent" if full.used >= full.cap else "reserved",
             )
         fullest = max(
             budgets.values(), key=lambda budget: (budget.used + budget.reserved) / budget.cap

@@ -102,9 +102,9 @@ class Deny(_Detailed):
         reserved: How much is held for calls in progress beside `consumed`; same unit.
         window: The budget's window (``hour``, ``day`` …).
         resets_in: Seconds until the window resets.
-        cause: ``spent``, ``reserved`` (what is left is held by calls in progress), ``unpriced``
-            (what a call would cost is not known), ``policy`` (a rule, whatever is left) or
-            ``unavailable`` (the guard could not decide).
+        cause: ``spent``, ``reserved`` (what is left beside what calls in progress hold is too
+            little), ``unpriced`` (what a call would cost is not known), ``policy`` (a rule,
+            whatever is left) or ``unavailable`` (the guard could not decide).
 
     Raises:
         pydantic.ValidationError: A required field is missing or of another type.
