@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any, Literal, Self
 
 from pydantic import (
-    ModelWrapValidatorHandler,
     PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from otel_budget.contract.fields import Finite, Frozen
 from otel_budget.contract.hit_details import DETAILS, Cause, HitDetails, read_details

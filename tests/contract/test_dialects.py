@@ -177,8 +177,12 @@ def test_a_subclass_that_computes_a_field_is_read_once() -> None:
     assert denial.reason == denial.reason == "1"
 
 
-def test_what_only_claims_to_be_a_decision_is_read_as_one() -> None:
-    assert read_decision(Claiming()) == Deny(resource="usd", reason="spent")
+def test_what_only_claims_to_be_a_decision_is_what_isinstance_makes_of_it() -> None:
+    read = read_decision(Claiming())
+    if isinstance(Claiming(), Deny):  # not in older versions of pydantic
+        assert read == Deny(resource="usd", reason="spent")
+    else:
+        assert isinstance(read, Malformed)
 
 
 def test_a_coroutine_is_not_an_answer() -> None:

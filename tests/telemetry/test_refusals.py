@@ -20,6 +20,7 @@ from otel_budget import (
     Deny,
     SessionInfo,
     SoftLimit,
+    for_a3s,
 )
 from otel_budget.contract.dialects import print_decision
 from otel_budget.contract.hit_details import HitDetails
@@ -295,21 +296,26 @@ def test_numbers_are_the_guards_or_those_of_a_level_or_absent(backend: Backend, 
 
 # -- stand-ins, and what listeners receive -----------------------------------------------------
 @pytest.mark.parametrize(("fail", "kind"), [("closed", "hard"), ("open", "soft")])
+@pytest.mark.parametrize("asked_by", ["gate", "bridge"])
 def test_a_stand_in_has_no_numbers_and_says_unavailable(
-    backend: Backend, fail: Any, kind: str
+    backend: Backend, asked_by: str, fail: Any, kind: str
 ) -> None:
     hits: list[BudgetThresholdHit] = []
     guard = instrumented(backend, SyncScript(RuntimeError("down")))
-    gate = BudgetGate(guard, hits, fail=fail)
-    with suppress(BudgetExhausted):
-        gate.check_llm_sync("s", 1)
+    if asked_by == "gate":
+        with suppress(BudgetExhausted):
+            BudgetGate(guard, hits, fail=fail).check_llm_sync("s", 1)
+        assert "0" not in str(hits[0])
+    else:
+        answer = for_a3s(guard, fail=fail).check_before_llm("s", 1)
+        assert answer["resource"] == "guard_unavailable"
+        assert "cause" not in answer
     _, event, log = _seen(backend)
     for attributes in (event, log):
         assert attributes["budget.cause"] == "unavailable"
         assert not set(NUMBERS) & attributes.keys()
     labels = {"budget__cause": "unavailable", "budget__kind": kind}
     assert backend.value("budget.threshold_hits", **labels) == 1
-    assert "0" not in str(hits[0])
 
 
 def test_an_answer_that_cannot_be_read_is_refused_as_unavailable() -> None:
