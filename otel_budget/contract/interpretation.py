@@ -267,7 +267,7 @@ def price(
         return Price(None, semconv.CACHE_ACCOUNTING)
     if prices is None:
         return Price(None, semconv.NO_PRICES)
-    call = BillableCall(model, provider, *measurement[:10])
+    call = BillableCall(model, provider, *measurement[:10])  # the same fields in the same order
     try:
         usd = prices.cost_usd(call)
     except MissingRate:

@@ -88,10 +88,6 @@ class KeptWindows:
                 return kept.accounts
         return _NO_ACCOUNTS
 
-    def all(self) -> list[Accounts]:
-        """The accounts of all windows kept."""
-        return [kept.accounts for kept in list(self._kept.values())]
-
     def _forget(self) -> None:
         """Drop all but the last two windows in use and the one before the clock's last leap."""
         order = [kept.period for kept in list(self._kept.values())]

@@ -35,12 +35,15 @@ class CheckCall(Call):
         """Interpret the answer, end the span, count the decision and its hit."""
         outcome = self.outcome or self._outcome(seconds, error)
         hit, totals, details = outcome.hit, {}, _NO_DETAILS
+        event: dict[str, Any] = {}
         if hit is not None:
             totals, details = self._totals(), self._details(hit)
+            if self.is_counted:
+                event = self._event_attributes(hit, details)
         attributes: dict[str, Any] = {}
         if self.records_span:
             if hit is not None and self.is_counted and self.settings.span_events:
-                self._add_span_event(hit, details)
+                self._add_span_event(event)
             attributes = {**_attributes(outcome, details), **totals}
         self.end_span(attributes, error)
         if outcome.decision == semconv.MALFORMED and not self.warned_about_awaitable():
@@ -61,7 +64,7 @@ class CheckCall(Call):
             additions.append(self._hit_addition(hit, details))
         self.tally(additions, identity, decision, seconds, error)
         if hit is not None:
-            self._log(hit, details, totals)
+            self._log(hit, event, totals)
 
     def _outcome(self, seconds: float, error: BaseException | None) -> Outcome:
         """The outcome of a check that no inquiry has set one for."""
@@ -98,12 +101,10 @@ class CheckCall(Call):
             self.hub.report_failure(semconv.COMPONENT_DECISION, failure)
             return _NO_DETAILS
 
-    def _add_span_event(self, hit: Hit, details: HitDetails) -> None:
+    def _add_span_event(self, event: dict[str, Any]) -> None:
         try:
             if self.span is not None:
-                self.span.add_event(
-                    semconv.SPAN_EVENT_THRESHOLD_HIT, self._hit_attributes(hit, details)
-                )
+                self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, event)
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
@@ -124,7 +125,7 @@ class CheckCall(Call):
             1,
         )
 
-    def _hit_attributes(self, hit: Hit, details: HitDetails) -> dict[str, Any]:
+    def _event_attributes(self, hit: Hit, details: HitDetails) -> dict[str, Any]:
         """The attributes of the runtime's own event, with what is known in the place of zeros."""
         message: str | None
         if isinstance(hit, Deny):
@@ -140,14 +141,14 @@ class CheckCall(Call):
             attributes[semconv.MESSAGE] = text(message, MESSAGE_LENGTH)
         return attributes
 
-    def _log(self, hit: Hit, details: HitDetails, totals: dict[str, Any]) -> None:
+    def _log(self, hit: Hit, event: dict[str, Any], totals: dict[str, Any]) -> None:
         try:
             if self.settings.log_events:
-                self._emit(hit, details, totals)
+                self._emit(hit, event, totals)
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_LOG_EVENT, failure)
 
-    def _emit(self, hit: Hit, details: HitDetails, totals: dict[str, Any]) -> None:
+    def _emit(self, hit: Hit, event: dict[str, Any], totals: dict[str, Any]) -> None:
         logger = self.destination.logger
         severity = SeverityNumber.WARN if isinstance(hit, Deny) else SeverityNumber.INFO
         event_name = semconv.LOG_EVENT_THRESHOLD_HIT
@@ -163,7 +164,7 @@ class CheckCall(Call):
             **self.identity_attributes(),
             semconv.DECISION_POINT: self.point,
             **totals,
-            **self._hit_attributes(hit, details),
+            **event,
         }
         tool = self.tool_name()
         if tool is not None:

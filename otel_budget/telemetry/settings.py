@@ -59,8 +59,6 @@ class Identity:
     info: SessionInfo
     labels: Labels
     guard_name: str | None
-    model: str | None
-    provider: str | None
     attributes: dict[str, str]
     names_tenant_and_model: bool
     #: The keys of what a record counts: of its call, and of each type of token.
@@ -177,8 +175,6 @@ class GuardSettings:
             info,
             labels,
             tallies.value(semconv.GUARD_NAME, named[semconv.GUARD_NAME]),
-            model,
-            provider,
             attributes,
             semconv.TENANT in attributes and semconv.MODEL in attributes,
             (labels, model, provider),

@@ -207,6 +207,9 @@ class Tallies(Admission):
 
     Args:
         max_label_sets: How many distinct label sets are kept.
+
+    Attributes:
+        series: The same by metric, for the call path: a look-up there makes no call.
     """
 
     def __init__(self, max_label_sets: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ import pytest
 
 from collector.backends import missing
 from collector.stack import Stack
+from support.missing import skip_or_fail
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -20,10 +20,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("backend"):
         absent = missing(*marker.args)
         if absent:
-            sentence = f"{', '.join(absent)} is not built; run `make backends`"
-            if os.environ.get("CI") == "true":
-                pytest.fail(sentence, pytrace=False)
-            pytest.skip(sentence)
+            skip_or_fail(f"{', '.join(absent)} is not built; run `make backends`")
 
 
 @pytest.fixture

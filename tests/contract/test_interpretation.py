@@ -9,6 +9,7 @@ import pytest
 
 from otel_budget import Allow, Deny, FlatRates, SoftLimit, TokenUsage
 from otel_budget.contract.interpretation import Measurement, measure, outcome_of, price, utilization
+from otel_budget.contract.prices import BillableCall
 
 SOFT = SoftLimit(resource="r", consumed=4, limit=5)
 SOFT_DICT = {"decision": "soft", "resource": "r", "consumed": 4, "limit": 5}
@@ -314,3 +315,10 @@ def test_a_call_has_a_price_or_a_reason_why_not(
 ) -> None:
     priced = price(measure(usage, None), prices, model, None, given_cost)
     assert (priced.usd, priced.reason) == (usd, reason)
+
+
+def test_a_measurement_begins_with_the_counts_of_a_billable_call() -> None:
+    """A price passes them on by position."""
+    counts = BillableCall._fields[2:]
+    assert BillableCall._fields[:2] == ("model", "provider")
+    assert Measurement._fields[: len(counts)] == counts

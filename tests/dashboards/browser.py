@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -11,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dashboards.web import serve
+from support.missing import skip_or_fail
 from support.paths import ROOT
 
 WEB = ROOT / "dashboards" / "web"
@@ -24,12 +22,11 @@ NAMES = ("overview", "drilldown", "health")
 def needs_browser() -> str:
     """Chromium's path; skips with a sentence, or fails with CI=true."""
     chromium = shutil.which("chromium")
-    if chromium and shutil.which("node") and serve.built():
-        return chromium
-    sentence = "the browser check needs Node.js, Chromium and the page: run dashboards/web/setup.sh"
-    if os.environ.get("CI") == "true":
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    if chromium is None or not shutil.which("node") or not serve.built():
+        skip_or_fail(
+            "the browser check needs Node.js, Chromium and the page: run dashboards/web/setup.sh"
+        )
+    return chromium
 
 
 def view(name: str, tenant: str = "", folder: Path = PERSES, start: str = "1h") -> dict[str, Any]:

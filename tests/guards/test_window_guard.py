@@ -324,7 +324,7 @@ def test_memory_is_bounded_and_the_most_recently_used_are_kept(make: Any) -> Non
     guard.record(9, "s999")
     assert isinstance(guard.check("s999"), Deny)
     books = guard.guard._books
-    assert max(len(accounts) for book in books for accounts in book._windows.all()) <= 50
+    assert max(len(kept.accounts) for book in books for kept in book._windows._kept.values()) <= 50
     assert max(len(book._windows) for book in books) <= 2
 
 

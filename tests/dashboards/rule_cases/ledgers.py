@@ -28,7 +28,6 @@ from rule_cases.case import (
 
 _SHARED = {**DAY, sc.SHARED: "true"}
 _SPEND = {series(sc.METRIC_COST, COST): "0+0.0625x500"}
-_PROCESS = {"job": "agents", "instance": "a"}
 _WHO = "Tenant acme: the guard's count of llm_cost_usd"
 _CAUSED = {sc.WINDOW: "day", sc.CAUSE: sc.CAUSE_SPENT}
 
