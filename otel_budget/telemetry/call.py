@@ -26,9 +26,10 @@ from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
 from otel_budget.telemetry.deadline import Deadline, current_deadline
+from otel_budget.telemetry.metrics.series import NO_LABELS
+from otel_budget.telemetry.metrics.tallies import Addition
 from otel_budget.telemetry.sessions import SessionKey, has_host_span
 from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
-from otel_budget.telemetry.tallies import NO_LABELS, Addition
 
 #: Maximum characters of a recorded stack trace.
 _STACK_LENGTH: Final = 16_384

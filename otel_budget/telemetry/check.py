@@ -16,9 +16,9 @@ from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, out
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import MESSAGE_LENGTH, count, text
 from otel_budget.telemetry.call import Call
-from otel_budget.telemetry.levels import details_of
+from otel_budget.telemetry.metrics.levels import details_of
+from otel_budget.telemetry.metrics.tallies import Addition
 from otel_budget.telemetry.settings import SHIELDED
-from otel_budget.telemetry.tallies import Addition
 
 _FAILED: Final = Outcome(semconv.ERROR)
 _CANCELLED: Final = Outcome(semconv.CANCELLED)

@@ -21,10 +21,11 @@ from opentelemetry.metrics import Histogram, MeterProvider
 from otel_budget import semconv
 from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.log_once import log_once
-from otel_budget.telemetry.levels import Levels
-from otel_budget.telemetry.polling import POLL_INTERVAL, LastAnswer, Poller
+from otel_budget.telemetry.metrics.levels import Levels
+from otel_budget.telemetry.metrics.polling import POLL_INTERVAL, LastAnswer, Poller
+from otel_budget.telemetry.metrics.series import NO_LABELS
+from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import Sessions
-from otel_budget.telemetry.tallies import NO_LABELS, Tallies
 
 #: Durations that can wait for a collection. A half-full queue wakes the hub's thread.
 MAX_DURATIONS: Final = 8_192

@@ -23,7 +23,7 @@ from otel_budget.sanitize import name as clean_name
 from otel_budget.sanitize import text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.hubs import hub_for
-from otel_budget.telemetry.polling import LastAnswer
+from otel_budget.telemetry.metrics.polling import LastAnswer
 from otel_budget.telemetry.sessions import namespace_of
 from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
 from otel_budget.telemetry.wrapper import AsyncInstrumentedGuard, InstrumentedGuard

@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Obs
 from otel_budget import semconv
 from otel_budget.metric import Metric
 from otel_budget.telemetry.hub import Hub
-from otel_budget.telemetry.levels import GAUGES
+from otel_budget.telemetry.metrics.levels import GAUGES
 from otel_budget.version import __version__
 
 #: Reads a hub, and others that are reported together with it.

@@ -23,9 +23,10 @@ from otel_budget.contract.session_info import (
 )
 from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
-from otel_budget.telemetry.polling import LastAnswer
+from otel_budget.telemetry.metrics.polling import LastAnswer
+from otel_budget.telemetry.metrics.series import Key, Labels
+from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import Namespace
-from otel_budget.telemetry.tallies import Key, Labels, Tallies
 
 #: The exceptions that the shield around the telemetry catches.
 SHIELDED: Final = sanitize.SHIELDED

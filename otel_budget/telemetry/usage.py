@@ -10,8 +10,8 @@ from otel_budget.contract.interpretation import Measurement, Price, measure, pri
 from otel_budget.contract.session_info import call_cost
 from otel_budget.log_once import log_once
 from otel_budget.telemetry.call import Call
+from otel_budget.telemetry.metrics.tallies import Addition
 from otel_budget.telemetry.settings import SHIELDED
-from otel_budget.telemetry.tallies import Addition
 
 _UNREAD: Final = Measurement(malformed=True)
 

@@ -332,7 +332,7 @@ def test_promise_3_a_raising_exporter_breaks_no_call(
         "otel_budget.telemetry.call.detach",
         "otel_budget.telemetry.sessions.Sessions.root",
         "otel_budget.telemetry.sessions.Sessions.spend",
-        "otel_budget.telemetry.tallies.Tallies.add",
+        "otel_budget.telemetry.metrics.tallies.Tallies.add",
         "otel_budget.telemetry.hub.Hub.enqueue",
         "otel_budget.log_once._log",
     ],

@@ -277,7 +277,7 @@ def test_promise_8_a_fork_in_the_middle_of_another_threads_tally() -> None:
         """
         tallies = hub.tallies
         from otel_budget import semconv
-        from otel_budget.telemetry.tallies import NO_LABELS
+        from otel_budget.telemetry.metrics.series import NO_LABELS
         within, go_on = threading.Event(), threading.Event()
         def additions():
             key = (NO_LABELS, "llm", "allow")
@@ -305,7 +305,7 @@ def test_promise_8_a_fork_in_the_middle_of_its_own_tally() -> None:
         """
         tallies = hub.tallies
         from otel_budget import semconv
-        from otel_budget.telemetry.tallies import NO_LABELS
+        from otel_budget.telemetry.metrics.series import NO_LABELS
         calls(2)
         pids = []
         def additions():

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from otel_budget.contract.interpretation import outcome_of
-from otel_budget.telemetry import levels as levels_module
-from otel_budget.telemetry import polling
 from otel_budget.telemetry import sessions as sessions_module
-from otel_budget.telemetry.levels import Levels
-from otel_budget.telemetry.polling import Poller
+from otel_budget.telemetry.metrics import levels as levels_module
+from otel_budget.telemetry.metrics import polling
+from otel_budget.telemetry.metrics.levels import Levels
+from otel_budget.telemetry.metrics.polling import Poller
+from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import Sessions
-from otel_budget.telemetry.tallies import Tallies
 from support.backend import Backend
 from support.guards import SyncScript
 

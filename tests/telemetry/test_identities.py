@@ -9,10 +9,10 @@ import pytest
 
 from otel_budget import BudgetGate, SessionInfo, call_info
 from otel_budget.telemetry.call import Call
-from otel_budget.telemetry.levels import Levels
-from otel_budget.telemetry.polling import Poller
+from otel_budget.telemetry.metrics.levels import Levels
+from otel_budget.telemetry.metrics.polling import Poller
+from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import namespace_of
-from otel_budget.telemetry.tallies import Tallies
 from support.backend import Backend
 from support.guards import SyncScript
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from otel_budget import BudgetGuard, BudgetLevel, call_info, semconv
-from otel_budget.telemetry import levels as levels_module
-from otel_budget.telemetry import polling
 from otel_budget.telemetry.hubs import poll_levels
-from otel_budget.telemetry.levels import GAUGES, LevelRow, Levels
-from otel_budget.telemetry.polling import Poller
-from otel_budget.telemetry.tallies import Tallies
+from otel_budget.telemetry.metrics import levels as levels_module
+from otel_budget.telemetry.metrics import polling
+from otel_budget.telemetry.metrics.levels import GAUGES, LevelRow, Levels
+from otel_budget.telemetry.metrics.polling import Poller
+from otel_budget.telemetry.metrics.tallies import Tallies
 from support.backend import Backend
 from support.guards import SyncScript
 

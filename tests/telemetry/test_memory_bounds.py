@@ -12,10 +12,10 @@ from otel_budget import BudgetLevel, SessionInfo
 from otel_budget.telemetry import hub as hub_module
 from otel_budget.telemetry import sessions as sessions_module
 from otel_budget.telemetry import settings as settings_module
-from otel_budget.telemetry.levels import LevelRow, Levels
-from otel_budget.telemetry.polling import Poller
+from otel_budget.telemetry.metrics.levels import LevelRow, Levels
+from otel_budget.telemetry.metrics.polling import Poller
+from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import Sessions
-from otel_budget.telemetry.tallies import Tallies
 from support.backend import Backend
 from support.guards import SyncScript
 

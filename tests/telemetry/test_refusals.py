@@ -25,8 +25,8 @@ from otel_budget import (
 from otel_budget.contract.dialects import print_decision
 from otel_budget.contract.hit_details import HitDetails
 from otel_budget.telemetry.hubs import poll_levels
-from otel_budget.telemetry.levels import details_of
-from otel_budget.telemetry.polling import LastAnswer
+from otel_budget.telemetry.metrics.levels import details_of
+from otel_budget.telemetry.metrics.polling import LastAnswer
 from support.backend import Backend
 from support.guards import Make, SyncScript
 from support.schema import instrumented

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from otel_budget import semconv
-from otel_budget.telemetry.tallies import MAX_SERIES, NO_LABELS, VALUE_CAPS, Series, Tallies
+from otel_budget.telemetry.metrics.admission import MAX_SERIES, VALUE_CAPS
+from otel_budget.telemetry.metrics.series import NO_LABELS, Series
+from otel_budget.telemetry.metrics.tallies import Tallies
 
 INT64 = 2**63 - 1
 COUNTERS = [metric for metric in semconv.METRICS if metric.kind == "counter"]

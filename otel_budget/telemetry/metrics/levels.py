@@ -17,8 +17,10 @@ from otel_budget.contract.interpretation import utilization
 from otel_budget.contract.session_info import SessionInfo
 from otel_budget.metric import Metric
 from otel_budget.sanitize import amount, name, text
-from otel_budget.telemetry.polling import LastAnswer, PolledGuard, Poller
-from otel_budget.telemetry.tallies import Admission, Key, Labels, Pairs, Series, Tallies
+from otel_budget.telemetry.metrics.admission import Admission
+from otel_budget.telemetry.metrics.polling import LastAnswer, PolledGuard, Poller
+from otel_budget.telemetry.metrics.series import Key, Labels, Pairs, Series
+from otel_budget.telemetry.metrics.tallies import Tallies
 
 #: Seconds for which the last SoftLimit is reported.
 SOFT_LIMIT_MEMORY: Final = 300.0

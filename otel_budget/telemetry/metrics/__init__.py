@@ -1,0 +1,1 @@
+"""Metrics: what is counted and measured in the process, read at collection."""
