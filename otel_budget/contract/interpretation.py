@@ -49,6 +49,8 @@ def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> O
         late_after: Seconds after which the caller has given up; None means never, ``"auto"`` the
             runtime's deadline for answers in the dict dialect and never for typed ones.
     """
+    if type(answer) is Allow and (late_after is None or late_after == "auto"):
+        return ALLOWED  # mostly: nothing is to be read
     if late_after == "auto":
         late_after = None if seconds <= RUNTIME_DEADLINE or is_typed(answer) else RUNTIME_DEADLINE
     late = late_after is not None and seconds > float(late_after)
