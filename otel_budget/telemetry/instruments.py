@@ -15,6 +15,7 @@ from otel_budget import semconv
 from otel_budget.metric import Metric
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.metrics.levels import GAUGES
+from otel_budget.telemetry.metrics.series import NO_SPAN
 from otel_budget.version import __version__
 
 #: Reads a hub, and others that are reported together with it.
@@ -70,8 +71,7 @@ def _sums(metric: Metric) -> _Reader:
         tallies = hub.tallies
         for other in others:
             tallies.take_over(other.tallies, metric)
-        sums = tallies.read(tallies[metric])
-        return [Observation(value, attributes) for attributes, value in sums]
+        return tallies.read(tallies[metric])
 
     return read
 
@@ -84,8 +84,9 @@ def _levels(gauge: Metric) -> _Reader:
             reported.ensure_polling()
         levels = hub.levels
         rows = levels.rows_for(gauge, [other.levels for other in others])
+        cells = levels.series.cells
         return [
-            Observation(value, levels.series.attributes(key))
+            Observation(value, cells[key].attributes, NO_SPAN)
             for key, row in rows.items()
             if (value := value_of(row)) is not None
         ]
