@@ -7,7 +7,7 @@ making one waits for a collection in progress.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Observation
 
@@ -19,7 +19,7 @@ from otel_budget.telemetry.metrics.series import NO_SPAN
 from otel_budget.version import __version__
 
 #: Reads a hub, and others that are reported together with it.
-_Reader = Callable[[Hub, list[Hub]], list[Observation]]
+_Reader = Callable[[Hub, list[Hub]], Iterable[Observation]]
 
 
 def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Histogram:
@@ -30,8 +30,8 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
         hubs_to_report: Returns the hubs to report whenever `hub` is reported, `hub` included.
     """
 
-    def callback(read: _Reader) -> Callable[[CallbackOptions], list[Observation]]:
-        def observe(_: CallbackOptions) -> list[Observation]:
+    def callback(read: _Reader) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
             try:
                 others = [other for other in hubs_to_report(hub) if other is not hub]
                 for reported in (hub, *others):
@@ -67,7 +67,7 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
 
 
 def _sums(metric: Metric) -> _Reader:
-    def read(hub: Hub, others: list[Hub]) -> list[Observation]:
+    def read(hub: Hub, others: list[Hub]) -> Iterable[Observation]:
         tallies = hub.tallies
         for other in others:
             tallies.take_over(other.tallies, metric)
@@ -79,16 +79,16 @@ def _sums(metric: Metric) -> _Reader:
 def _levels(gauge: Metric) -> _Reader:
     value_of = GAUGES[gauge]
 
-    def read(hub: Hub, others: list[Hub]) -> list[Observation]:
+    def read(hub: Hub, others: list[Hub]) -> Iterable[Observation]:
         for reported in (hub, *others):
             reported.ensure_polling()
         levels = hub.levels
         rows = levels.rows_for(gauge, [other.levels for other in others])
-        cells = levels.series.cells
-        return [
-            Observation(value, cells[key].attributes, NO_SPAN)
-            for key, row in rows.items()
+        # One at a time: as many at once make Python's garbage collector look through the heap.
+        return (
+            Observation(value, attributes, NO_SPAN)
+            for attributes, row in rows
             if (value := value_of(row)) is not None
-        ]
+        )
 
     return read
