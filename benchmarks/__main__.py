@@ -12,6 +12,8 @@ def main() -> None:
     adapter.prices()
     gate.calls()
     growth.collection()
+    growth.levels()
+    growth.polls()
     growth.guards()
     growth.sessions()
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from otel_budget.contract.fields import Count, Finite, NotNan
 
+#: Levels of one answer that are reported: the fullest.
+MAX_LEVELS: Final = 2_000
+
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class BudgetLevel:
     """How full one budget is, as a guard's ``budget_levels()`` returns it.
+
+    Of more than 2,000 levels the fullest are reported, by what is used and reserved over the limit.
 
     Args:
         resource: The budget's name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -34,19 +35,21 @@ class _Reserved:
 
 
 class Filling(NamedTuple):
-    """How full the fullest account of a tenant is.
+    """How full an account is.
 
     Attributes:
+        tenant: Whose it is; None if all tenants share it.
         used: The amount used in the current window.
         reserved: The amount reserved.
         since: When the oldest of its reservations was made; None if there is none.
-        uncounted: Calls of all the tenant's accounts that could not be counted.
+        uncounted: Calls that could not be counted.
     """
 
-    used: int = 0
-    reserved: int = 0
-    since: float | None = None
-    uncounted: int = 0
+    tenant: str | None
+    used: int
+    reserved: int
+    since: float | None
+    uncounted: int
 
 
 class Standing(NamedTuple):
@@ -146,32 +149,39 @@ class Book:
         """Remember that a call of the tenant or session could not be counted."""
         self._account(now, session_id, info).uncounted += 1
 
-    def levels(self, now: float) -> dict[str | None, Filling]:
-        """How full the fullest account of each tenant is, of the tenants of this window and before.
+    def keys(self, now: float) -> list[Key]:
+        """The accounts to tell of: of this window, with reservations, and of the window before.
 
-        Tenants that only used the previous window have a `Filling` of zeros.
+        An account may be named several times.
         """
+        if self.limit.per == "all":
+            return [None]
+        # dict.keys: in any order, which takes a tenth of the time.
+        keys = list(dict.keys(self._windows.at(now)))
+        keys += list(self._reserved)
+        keys += list(dict.keys(self._windows.before(now)))
+        return keys
+
+    def fillings(self, now: float, keys: Iterable[Key]) -> list[Filling]:
+        """How full these accounts are; nothing of those that were forgotten meanwhile."""
         shared = self.limit.per == "all"
-        levels: dict[str | None, Filling] = {None: Filling()} if shared else {}
-        accounts = dict(self._windows.at(now))
-        reserved = dict(self._reserved)
-        for key in accounts.keys() | reserved.keys():
-            account, held = accounts.get(key), reserved.get(key)
-            owner = account or held
-            tenant = None if shared or owner is None else owner.tenant
-            filling = Filling(
-                0 if account is None else account.used,
-                0 if held is None else held.amount,
-                None if held is None else next(iter(list(held.since.values())), None),
+        current, before = self._windows.at(now), self._windows.before(now)
+        fillings = []
+        for key in keys:
+            account, held = current.get(key), self._reserved.get(key)
+            owner = account or held or before.get(key)
+            if owner is None and not shared:
+                continue
+            fillings.append(
+                Filling(
+                    None if shared or owner is None else owner.tenant,
+                    0 if account is None else account.used,
+                    0 if held is None else held.amount,
+                    None if held is None else next(iter(list(held.since.values())), None),
+                    0 if account is None else account.uncounted,
+                )
             )
-            fullest = levels.get(tenant, Filling())
-            uncounted = fullest.uncounted + (0 if account is None else account.uncounted)
-            if sum(filling[:2]) >= sum(fullest[:2]):
-                fullest = filling
-            levels[tenant] = fullest._replace(uncounted=uncounted)
-        for account in list(self._windows.before(now).values()):
-            levels.setdefault(None if shared else account.tenant, Filling())
-        return levels
+        return fillings
 
     def _account(self, now: float, session_id: str, info: SessionInfo) -> Account:
         accounts = self._windows.in_use(now)

@@ -33,6 +33,7 @@ from otel_budget.contract.session_info import (
 )
 from otel_budget.forks import RenewedLock
 from otel_budget.guards.book import SCALE, Book, Standing
+from otel_budget.guards.levels import levels_of
 from otel_budget.guards.limit import Limit
 from otel_budget.guards.reason_counts import (
     ReasonCounts,
@@ -100,31 +101,9 @@ class _WindowCounts:
         """How full each budget is, against its cap (not the soft threshold), and when it resets.
 
         A limit per session reports the fullest session of each tenant, and the uncounted calls of
-        all its sessions.
+        all its sessions. Of more than 2,000 budgets the fullest are told.
         """
-        now, holds = self._clock(), self._holds
-        with self._lock.current:
-            if holds is not None:
-                holds.expire()
-            snapshot = [(book, book.period(now), book.levels(now)) for book in self._books]
-        return [
-            BudgetLevel(
-                resource=book.limit.name,
-                consumed=filling.used / book.scale,
-                limit=float(book.limit.cap),
-                unit=book.limit.unit,
-                window=book.limit.window if period.resets else None,
-                window_length=period.end - period.start if period.resets else None,
-                window_remaining=max(0.0, period.end - now) if period.resets else None,
-                tenant=tenant,
-                reserved=None if holds is None else filling.reserved / book.scale,
-                reserved_age=None if holds is None else holds.age(filling.since),
-                shared=False,
-                uncounted_calls=filling.uncounted,
-            )
-            for book, period, levels in snapshot
-            for tenant, filling in levels.items()
-        ]
+        return levels_of(self._books, self._holds, self._lock, self._clock())
 
     # -- checks ----------------------------------------------------------------------------
     def _decide_call(self, session_id: str, estimate: Any) -> BudgetDecision:

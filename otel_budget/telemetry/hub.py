@@ -23,7 +23,7 @@ from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.log_once import log_once
 from otel_budget.telemetry.metrics.levels import Levels
 from otel_budget.telemetry.metrics.polling import POLL_INTERVAL, LastAnswer, Poller
-from otel_budget.telemetry.metrics.series import NO_LABELS
+from otel_budget.telemetry.metrics.series import NO_LABELS, NO_SPAN
 from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.offers import Offers
 from otel_budget.telemetry.sessions import Sessions
@@ -32,7 +32,6 @@ from otel_budget.telemetry.sessions import Sessions
 MAX_DURATIONS: Final = 8_192
 #: Waiting durations after which to look again for somebody who can take them.
 _LOOK_EVERY: Final = 64
-_NO_CONTEXT: Final = Context()
 #: Kinds of failures that are logged.
 _MAX_LOGGED: Final = 64
 
@@ -86,7 +85,7 @@ class Hub:
                 self._unlooked = 0
                 self._has_taker = self.has_meter_provider()
             if not self._has_taker:
-                context = _NO_CONTEXT  # a context would keep its span until somebody collects
+                context = NO_SPAN  # a context would keep its span until somebody collects
         if waiting < MAX_DURATIONS:
             self.durations.append((seconds, attributes, context))
             # Not ==: threads that append at the same time may all skip one number.
@@ -146,7 +145,7 @@ class Hub:
                 return
             try:
                 seconds, attributes, context = durations.popleft()
-                histogram.record(seconds, attributes, context=context)
+                histogram.record(seconds, attributes, context=context or NO_SPAN)
             except IndexError:  # another thread was faster
                 return
             except Exception as error:  # the sums must still be read

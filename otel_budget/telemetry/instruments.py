@@ -7,7 +7,7 @@ making one waits for a collection in progress.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Histogram, NoOpHistogram, Observation
 
@@ -15,10 +15,11 @@ from otel_budget import semconv
 from otel_budget.metric import Metric
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.metrics.levels import GAUGES
+from otel_budget.telemetry.metrics.series import NO_SPAN
 from otel_budget.version import __version__
 
 #: Reads a hub, and others that are reported together with it.
-_Reader = Callable[[Hub, list[Hub]], list[Observation]]
+_Reader = Callable[[Hub, list[Hub]], Iterable[Observation]]
 
 
 def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Histogram:
@@ -29,8 +30,8 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
         hubs_to_report: Returns the hubs to report whenever `hub` is reported, `hub` included.
     """
 
-    def callback(read: _Reader) -> Callable[[CallbackOptions], list[Observation]]:
-        def observe(_: CallbackOptions) -> list[Observation]:
+    def callback(read: _Reader) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
             try:
                 others = [other for other in hubs_to_report(hub) if other is not hub]
                 for reported in (hub, *others):
@@ -66,12 +67,11 @@ def make_instruments(hub: Hub, hubs_to_report: Callable[[Hub], list[Hub]]) -> Hi
 
 
 def _sums(metric: Metric) -> _Reader:
-    def read(hub: Hub, others: list[Hub]) -> list[Observation]:
+    def read(hub: Hub, others: list[Hub]) -> Iterable[Observation]:
         tallies = hub.tallies
         for other in others:
             tallies.take_over(other.tallies, metric)
-        sums = tallies.read(tallies[metric])
-        return [Observation(value, attributes) for attributes, value in sums]
+        return tallies.read(tallies[metric])
 
     return read
 
@@ -79,15 +79,16 @@ def _sums(metric: Metric) -> _Reader:
 def _levels(gauge: Metric) -> _Reader:
     value_of = GAUGES[gauge]
 
-    def read(hub: Hub, others: list[Hub]) -> list[Observation]:
+    def read(hub: Hub, others: list[Hub]) -> Iterable[Observation]:
         for reported in (hub, *others):
             reported.ensure_polling()
         levels = hub.levels
         rows = levels.rows_for(gauge, [other.levels for other in others])
-        return [
-            Observation(value, levels.series.attributes(key))
-            for key, row in rows.items()
+        # One at a time: as many at once make Python's garbage collector look through the heap.
+        return (
+            Observation(value, attributes, NO_SPAN)
+            for attributes, row in rows
             if (value := value_of(row)) is not None
-        ]
+        )
 
     return read

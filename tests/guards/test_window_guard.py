@@ -417,7 +417,7 @@ def test_a_finalizer_that_runs_inside_the_guard_may_call_it() -> None:
                 gc.collect()
                 return method(*args)
             return first_collect
-        for method in ("add", "used", "levels"):
+        for method in ("add", "used", "keys", "fillings"):
             setattr(books.Book, method, collecting(getattr(books.Book, method)))
         Session(); guard.record_after_llm("s", usage)
         assert [level.consumed for level in guard.budget_levels()] == [2]

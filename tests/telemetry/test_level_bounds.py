@@ -52,12 +52,41 @@ def test_remembered_soft_limits_do_not_grow_without_bound() -> None:
     assert len(levels._soft_limits) == levels_module.MAX_SOFT_LIMITS <= 2_000
 
 
-@pytest.mark.usefixtures("three")
-def test_of_a_guards_levels_the_first_are_read() -> None:
-    poller = Poller(lambda *_: None)
-    levels = Levels(Tallies(10), poller)
-    guard = SyncScript()
-    endless = ({"resource": f"r{n}", "consumed": 1, "limit": 2} for n in count())
-    poller.add(guard, lambda _: endless, "g", ())
+def _polled(answer: Any) -> Levels:
+    """The levels of a guard with this answer."""
+    poller, guard = Poller(lambda *_: None), SyncScript()
+    _alive.append(guard)
+    poller.add(guard, lambda _: answer, "g", ())
     poller.poll(20, now=True)
-    assert [key[2] for key in levels.rows()] == ["r0", "r1", "r2"]
+    return Levels(Tallies(10), poller)
+
+
+_alive: list[Any] = []
+
+
+@pytest.mark.usefixtures("three")
+def test_of_a_guards_levels_the_fullest_are_reported() -> None:
+    answer = [
+        {"resource": "no limit", "consumed": 1_000, "limit": None},
+        {"resource": "a tenth", "consumed": 10, "limit": 100},
+        {"resource": "half", "consumed": 1, "limit": 2},
+        {"resource": "closed", "consumed": 0, "limit": 0},
+        {"resource": "reserved", "consumed": 1, "limit": 100, "reserved": 98},
+    ]
+    assert [key[2] for key in _polled(answer).rows()] == ["closed", "reserved", "half"]
+    assert [key[2] for key in _polled(answer[:3]).rows()] == ["no limit", "a tenth", "half"]
+
+
+@pytest.mark.usefixtures("three")
+def test_of_an_endless_answer_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "MAX_LOOKED_AT", 5)
+    taken = count()
+    endless = ({"resource": f"r{n}", "consumed": n, "limit": 100} for n in taken)
+    assert [key[2] for key in _polled(endless).rows()] == ["r4", "r3", "r2"]
+    assert next(taken) == 5
+
+
+@pytest.mark.usefixtures("three")
+def test_of_equal_levels_the_first_are_reported() -> None:
+    answer = [{"resource": f"r{n}", "consumed": 1, "limit": 2} for n in range(9)]
+    assert [key[2] for key in _polled(answer).rows()] == ["r0", "r1", "r2"]

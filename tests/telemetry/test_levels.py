@@ -354,6 +354,33 @@ def test_levels_are_read_once_per_collection(
     del guard
 
 
+def test_a_collection_makes_nothing_of_an_answer_that_the_poll_has_not_made(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_on: list[str] = []
+    row_of = LevelRow.of
+
+    def of(level: BudgetLevel) -> LevelRow:
+        made_on.append(threading.current_thread().name)
+        return row_of(level)
+
+    monkeypatch.setattr(LevelRow, "of", of)
+    answers = itertools.count(1)
+    guards = [
+        backend.instrument(LeveledGuard(lambda: [_level("usd", next(answers), 100)]), name=name)
+        for name in ("one", "two")
+    ]
+    poll_levels()
+    backend.collect()  # the first makes the rows itself: who reads them was not known before
+    made_on.clear()
+    before = next(answers)
+    poll_levels()
+    for _ in range(2):
+        assert min(value for _, value in backend.series("budget.consumed")) > before
+    assert set(made_on) == {"otel-budget-levels"}
+    del guards
+
+
 @pytest.mark.parametrize(
     ("invalid", "why"),
     [

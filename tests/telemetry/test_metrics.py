@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 
 from otel_budget import BudgetGate, BudgetLevel, SessionInfo, call_info, semconv
 from otel_budget.telemetry.hubs import poll_levels
@@ -306,6 +307,29 @@ def test_durations_without_tenant_or_agent_and_with_their_exemplars(
         (exemplar,) = data.exemplars
         assert exemplar.span_id == spans[point].context.span_id
         assert exemplar.trace_id == spans[point].context.trace_id
+
+
+def test_a_collection_inside_a_span_makes_it_no_exemplar(backend: Backend) -> None:
+    class Leveled(SyncScript):
+        def budget_levels(self) -> list[BudgetLevel]:
+            return [BudgetLevel("usd", 1, 2)]
+
+    guard = instrumented(backend, Leveled())
+    poll_levels()
+    guard.check_before_llm("s", 1)
+    hub = guard._otel_budget_settings.destination.hub
+    hub.enqueue(0.1, {"budget.decision_point": "llm"}, Context())  # measured in no span
+    with backend.tracer_provider.get_tracer("host").start_as_current_span("host") as host:
+        points = {name: metric.data.data_points for name, metric in backend.collect().items()}
+    assert points.keys() >= {"budget.decisions", "budget.consumed", "budget.guard.duration"}
+    marked = {
+        name
+        for name, series in points.items()
+        for point in series
+        for exemplar in point.exemplars
+        if exemplar.span_id == host.get_span_context().span_id
+    }
+    assert marked == set()
 
 
 def test_guard_errors_are_exceptions_only(backend: Backend, make: Make) -> None:

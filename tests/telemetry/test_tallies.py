@@ -21,8 +21,12 @@ def _add(tallies: Tallies, series: Series, key: tuple[object, ...], amount: floa
     tallies.add([(series.cells[tallies.admit(series, key)], amount)])
 
 
+def _rows(tallies: Tallies, series: Series) -> list[tuple[dict[str, Any], float]]:
+    return [(dict(row.attributes or {}), row.value) for row in tallies.read(series)]
+
+
 def _sums(tallies: Tallies, series: Series) -> dict[frozenset[Any], float]:
-    return {frozenset(attributes.items()): value for attributes, value in tallies.read(series)}
+    return {frozenset(attributes.items()): value for attributes, value in _rows(tallies, series)}
 
 
 def _tenant(tallies: Tallies, tenant: str) -> Any:
@@ -107,7 +111,7 @@ def test_no_combination_makes_more_series_than_promised() -> None:
                 labelled = labels if series.metric.labelled else NO_LABELS
                 _add(tallies, series, (labelled, *key), 1)
                 added += 1
-        rows = tallies.read(series)
+        rows = _rows(tallies, series)
         assert len(rows) <= MAX_SERIES == 1_800, series.metric.name
         if series is not tallies[semconv.METRIC_LABEL_OVERFLOWS]:
             assert sum(value for _, value in rows) == added
@@ -128,7 +132,7 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
             "spent",
         )
         _add(tallies, hits, key, 1)
-    rows = tallies.read(hits)
+    rows = _rows(tallies, hits)
     beyond = [a for a, value in rows if a["budget.tenant"] == "_other_" and value]
     assert beyond == [
         {
@@ -164,7 +168,7 @@ def test_the_other_outcomes_of_a_new_series_are_zero(
     tallies = Tallies(1)
     (series,) = (tallies[counter] for counter in COUNTERS if counter.name == metric)
     _add(tallies, series, (NO_LABELS, *key), 3)
-    values = sorted(value for _, value in tallies.read(series))
+    values = sorted(value for _, value in _rows(tallies, series))
     assert values == [0] * zeros + [3]
 
 
@@ -175,7 +179,7 @@ def test_the_sum_over_all_series_stops_at_int64(amounts: list[int]) -> None:
     for number, amount in enumerate(amounts):
         key = (_tenant(tallies, f"t{number % 3}"), "input", None, None)
         _add(tallies, tokens, key, amount)
-    total = sum(value for _, value in tallies.read(tokens))
+    total = sum(value for _, value in _rows(tallies, tokens))
     assert total == min(sum(amounts), INT64)
     assert isinstance(total, int)
 
@@ -186,7 +190,7 @@ def test_money_never_becomes_infinite() -> None:
         for tenant in ("a", "b"):
             key = (_tenant(tallies, tenant), None, None, "local")
             _add(tallies, tallies[semconv.METRIC_COST], key, 1.7e308)
-    total = sum(value for _, value in tallies.read(tallies[semconv.METRIC_COST]))
+    total = sum(value for _, value in _rows(tallies, tallies[semconv.METRIC_COST]))
     assert 0 < total < float("inf")
 
 
@@ -201,11 +205,24 @@ def test_reading_while_others_add_never_sees_a_sum_fall() -> None:
     threads = [threading.Thread(target=add) for _ in range(3)]
     for thread in threads:
         thread.start()
-    seen = [sum(v for _, v in tallies.read(tallies[semconv.METRIC_DECISIONS])) for _ in range(200)]
+    decisions = tallies[semconv.METRIC_DECISIONS]
+    seen = [sum(row.value for row in tallies.read(decisions)) for _ in range(200)]
     stop.set()
     for thread in threads:
         thread.join()
     assert seen == sorted(seen)
+
+
+def test_an_observation_is_kept_for_as_long_as_its_sum_is_the_same() -> None:
+    tallies = Tallies(1)
+    decisions = tallies[semconv.METRIC_DECISIONS]
+    _add(tallies, decisions, (NO_LABELS, "llm", "allow"), 1)
+    first = tallies.read(decisions)
+    _add(tallies, decisions, (NO_LABELS, "llm", "deny"), 1)
+    second = tallies.read(decisions)
+    anew = [now for before, now in zip(first, second, strict=True) if now is not before]
+    assert [(row.value, (row.attributes or {})["budget.decision"]) for row in anew] == [(1, "deny")]
+    assert sum(row.value for row in first) == 1  # what was read stays as it was
 
 
 def test_every_counter_of_the_schema_is_tallied() -> None:
@@ -213,7 +230,7 @@ def test_every_counter_of_the_schema_is_tallied() -> None:
     for metric in semconv.METRICS:
         if metric.kind == "counter":
             assert tallies[metric].metric is metric
-            assert tallies.read(tallies[metric]) == []
+            assert _rows(tallies, tallies[metric]) == []
         else:
             with pytest.raises(KeyError):
                 _ = tallies[metric]

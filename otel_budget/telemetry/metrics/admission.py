@@ -6,7 +6,7 @@ import threading
 from typing import Final
 
 from otel_budget import semconv
-from otel_budget.telemetry.metrics.series import NO_LABELS, Cell, Key, Labels, Pairs, Series
+from otel_budget.telemetry.metrics.series import NO_LABELS, Key, Labels, Pairs, Series
 
 #: Series that one instrument may have. Beyond 2,000 the SDK drops them silently.
 MAX_SERIES: Final = 1_800
@@ -100,5 +100,5 @@ class Admission:
                 family = series.family(key)
             for member in (key, *family):
                 if member not in cells:
-                    cells[member] = Cell(series)
+                    cells[member] = series.new_cell(member)
             return key

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from otel_budget import semconv
 from otel_budget.contract import BudgetLevel, Hit
@@ -18,7 +19,7 @@ from otel_budget.contract.session_info import SessionInfo
 from otel_budget.metric import Metric
 from otel_budget.sanitize import amount, name, text
 from otel_budget.telemetry.metrics.admission import Admission
-from otel_budget.telemetry.metrics.polling import LastAnswer, PolledGuard, Poller
+from otel_budget.telemetry.metrics.polling import Answer, LastAnswer, PolledGuard, Poller
 from otel_budget.telemetry.metrics.series import Key, Labels, Pairs, Series
 from otel_budget.telemetry.metrics.tallies import Tallies
 
@@ -160,7 +161,7 @@ class _LevelAdmission(Admission):
 class _Snapshot:
     """The rows of one collection, which asks for each gauge in turn."""
 
-    rows: dict[Key, LevelRow]
+    rows: list[tuple[dict[str, str], LevelRow]]
     taken_at: float
     read_by: set[Metric] = field(default_factory=set)
 
@@ -180,6 +181,9 @@ class Levels:
         self._admission = _LevelAdmission(tallies)
         self._poller = poller
         self._snapshot: _Snapshot | None = None
+        #: The rows of each guard's last answer.
+        self._known: WeakKeyDictionary[PolledGuard, tuple[Answer, dict[Key, LevelRow]]]
+        self._known = WeakKeyDictionary()
         self._soft_limits: OrderedDict[Key, tuple[float, float, float]] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -199,11 +203,13 @@ class Levels:
             if len(self._soft_limits) > MAX_SOFT_LIMITS:
                 self._soft_limits.popitem(last=False)
 
-    def rows_for(self, gauge: Metric, others: Iterable[Levels] = ()) -> dict[Key, LevelRow]:
-        """The rows for `gauge`, read once per collection: it asks for each gauge once.
+    def rows_for(
+        self, gauge: Metric, others: Iterable[Levels] = ()
+    ) -> list[tuple[dict[str, str], LevelRow]]:
+        """Attributes and row of each series, for `gauge`; read once per collection.
 
         Args:
-            gauge: One of `GAUGES`.
+            gauge: One of `GAUGES`. A collection asks for each of them once.
             others: Levels of other hubs that are reported together with these.
         """
         snapshot, now = self._snapshot, time.monotonic()
@@ -212,7 +218,9 @@ class Levels:
             or gauge in snapshot.read_by
             or now - snapshot.taken_at > _LONGEST_COLLECTION
         ):
-            snapshot = self._snapshot = _Snapshot(self.rows(others), now)
+            cells = self.series.cells
+            rows = [(cells[key].attributes, row) for key, row in self.rows(others).items()]
+            snapshot = self._snapshot = _Snapshot(rows, now)
         snapshot.read_by.add(gauge)
         if len(snapshot.read_by) == len(GAUGES):
             self._snapshot = None
@@ -226,11 +234,26 @@ class Levels:
         for levels in hubs:
             for key, (consumed, limit, _) in levels._recent_soft_limits():
                 own_key = key if levels is self else self._tallies.own_key(self.series, key)
-                self._add_row(rows, own_key, LevelRow.of_soft_limit(consumed, limit))
+                admitted = self._admission.admit(self.series, own_key)
+                _add_row(rows, admitted, LevelRow.of_soft_limit(consumed, limit))
         for levels in hubs:
             for guard in levels._poller.fresh_answers():
-                for level in guard.last.answer.levels:
-                    self._add_row(rows, self._key_of(guard, level), LevelRow.of(level))
+                for key, row in self._rows_of(guard).items():
+                    _add_row(rows, key, row)
+        return rows
+
+    def _rows_of(self, guard: PolledGuard) -> dict[Key, LevelRow]:
+        """The rows of a guard's last answer: made when it answers, once a collection has asked."""
+        answer = guard.last.answer
+        known = self._known.get(guard)
+        if known is not None and known[0] is answer:
+            return known[1]
+        rows: dict[Key, LevelRow] = {}
+        for level in answer.levels:
+            key = self._admission.admit(self.series, self._key_of(guard, level))
+            _add_row(rows, key, LevelRow.of(level))
+        self._known[guard] = (answer, rows)
+        guard.after_answer = self._rows_of
         return rows
 
     def _recent_soft_limits(self) -> list[tuple[Key, tuple[float, float, float]]]:
@@ -258,17 +281,17 @@ class Levels:
             None if level.shared is None else str(bool(level.shared)).lower(),
         )
 
-    def _add_row(self, rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:
-        key = self._admission.admit(self.series, key)
-        present = rows.get(key)
-        if present is None:
-            rows[key] = row
-            return
-        fullest, other = (row, present) if _fullness(row) > _fullness(present) else (present, row)
-        # What was not counted is told whichever budget it is of.
-        if (other.uncounted_calls or 0.0) > (fullest.uncounted_calls or 0.0):
-            fullest = replace(fullest, uncounted_calls=other.uncounted_calls)
-        rows[key] = fullest
+
+def _add_row(rows: dict[Key, LevelRow], key: Key, row: LevelRow) -> None:
+    present = rows.get(key)
+    if present is None:
+        rows[key] = row
+        return
+    fullest, other = (row, present) if _fullness(row) > _fullness(present) else (present, row)
+    # What was not counted is told whichever budget it is of.
+    if (other.uncounted_calls or 0.0) > (fullest.uncounted_calls or 0.0):
+        fullest = replace(fullest, uncounted_calls=other.uncounted_calls)
+    rows[key] = fullest
 
 
 def _fullness(row: LevelRow) -> tuple[float, float]:

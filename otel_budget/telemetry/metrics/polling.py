@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from heapq import nlargest
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from otel_budget.contract import BudgetLevel
-from otel_budget.sanitize import text
+from otel_budget.contract.levels import MAX_LEVELS
+from otel_budget.sanitize import amount, text
 
 #: Seconds between two polls.
 POLL_INTERVAL: Final = 5.0
@@ -28,8 +30,8 @@ POLL_INTERVAL: Final = 5.0
 POLL_DEADLINE: Final = 2.0
 #: Seconds for which an answer is reported.
 FRESH: Final = 60.0
-#: Levels read from one answer.
-MAX_LEVELS: Final = 2_000
+#: Levels looked at of one answer to find the fullest `MAX_LEVELS`: an answer may be endless.
+MAX_LOOKED_AT: Final = 20_000
 
 #: Receives why a guard gave no levels, and the error if there is one.
 FailureReport = Callable[[str, BaseException | None], None]
@@ -70,7 +72,7 @@ class LastAnswer:
         self.answer = Answer(levels, by_resource, time.monotonic())
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class PolledGuard:
     """A guard that has levels: held weakly, through the wrapper that the host holds."""
 
@@ -81,6 +83,8 @@ class PolledGuard:
     last: LastAnswer
     asked_at: float = float("-inf")
     busy: bool = False
+    #: Called with this guard after each answer, on the thread that asked.
+    after_answer: Callable[[PolledGuard], object] | None = None
 
 
 class Poller:
@@ -199,6 +203,8 @@ class _Worker(threading.Thread):
                 if wrapper is not None:
                     report_invalid = partial(self._report_invalid, guard.guard_name)
                     guard.last.keep(_read(guard.ask(wrapper), report_invalid))
+                    if guard.after_answer is not None:
+                        guard.after_answer(guard)
             except BaseException as error:
                 self._report_failure("budget_levels() failed", error)
             finally:
@@ -214,7 +220,7 @@ def _read(answer: Any, report_invalid: FailureReport) -> Levels:
         answer.close()
         raise TypeError("budget_levels() must be a plain function, even on an async guard")
     levels = []
-    for level in islice(answer, MAX_LEVELS):
+    for level in islice(answer, MAX_LOOKED_AT):
         cls = type(level)  # not isinstance(): its __class__ may lie or raise
         if issubclass(cls, BudgetLevel):
             levels.append(level)
@@ -228,4 +234,15 @@ def _read(answer: Any, report_invalid: FailureReport) -> Levels:
                 report_invalid("a level that cannot be read", error)
         else:
             report_invalid(f"a level of type {cls.__name__}", None)
+    if len(levels) > MAX_LEVELS:
+        levels = nlargest(MAX_LEVELS, levels, key=_fullness)
     return tuple(levels)
+
+
+def _fullness(level: BudgetLevel) -> float:
+    """Used and reserved over the limit; below 0 without a limit. The values may be anything."""
+    limit = amount(level.limit)
+    if limit is None:
+        return -1.0
+    held = (amount(level.consumed) or 0.0) + (amount(level.reserved) or 0.0)
+    return held / limit if limit else 1.0

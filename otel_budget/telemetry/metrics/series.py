@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from opentelemetry.context import Context, create_key, set_value
+from opentelemetry.metrics import Observation
+
 from otel_budget import semconv
 from otel_budget.metric import Metric
 from otel_budget.sanitize import INT64_MAX, MAX_COST
+
+#: Not empty: in place of an empty context the SDK takes the current one, which at a collection can
+#: be that of a span which has nothing to do with what is collected.
+NO_SPAN: Final = set_value(create_key("otel-budget-no-span"), True, Context())
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -27,20 +34,29 @@ Key = tuple[Any, ...]
 
 
 class Cell:
-    """The sum of one series, which stays for as long as its tallies."""
+    """The sum of one series, for as long as its tallies last, and what was read of it last."""
 
-    __slots__ = ("series", "value")
+    __slots__ = ("attributes", "read", "series", "value")
 
-    def __init__(self, series: Series) -> None:
+    def __init__(self, series: Series, attributes: dict[str, str]) -> None:
         self.series = series
+        #: As exported.
+        self.attributes = attributes
         self.value: float = 0
+        #: A sum and its observation, together: most sums are the same at the next collection.
+        self.read: tuple[float, Observation] = (0, Observation(0, attributes, NO_SPAN))
+
+    def observe(self, value: float) -> Observation:
+        """Make the observation of a sum that is not the one read last."""
+        observation = Observation(value, self.attributes, NO_SPAN)
+        self.read = (value, observation)
+        return observation
 
 
 class Series:
     """All series of one metric."""
 
     __slots__ = (
-        "_attributes",
         "_outcomes",
         "ceiling",
         "cells",
@@ -54,7 +70,6 @@ class Series:
         self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
         #: Keys of another hub's, and what they are here.
         self.foreign: dict[Key, Key] = {}
-        self._attributes: dict[Key, dict[str, str]] = {}
         # The key's index of an attribute whose other values are exported as 0, and all its values.
         self._outcomes = next(
             (
@@ -72,15 +87,12 @@ class Series:
         index, values = self._outcomes
         return [(*key[:index], value, *key[index + 1 :]) for value in values]
 
-    def attributes(self, key: Key) -> dict[str, str]:
-        """The attributes of a series, as exported."""
-        attributes = self._attributes.get(key)
-        if attributes is None:
-            attributes = dict(key[0].pairs)
-            named = zip(self.metric.attributes, key[1:], strict=True)
-            attributes.update((name, value) for name, value in named if value is not None)
-            self._attributes[key] = attributes
-        return attributes
+    def new_cell(self, key: Key) -> Cell:
+        """A cell for a series that has none."""
+        attributes = dict(key[0].pairs)
+        named = zip(self.metric.attributes, key[1:], strict=True)
+        attributes.update((name, value) for name, value in named if value is not None)
+        return Cell(self, attributes)
 
 
 #: The attributes whose values are all exported, as 0 at first, once one of them is counted.

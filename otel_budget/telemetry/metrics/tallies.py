@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
+
+from opentelemetry.metrics import Observation
 
 from otel_budget import semconv
 from otel_budget.metric import Metric
@@ -107,8 +109,13 @@ class Tallies(Admission):
         return own
 
     # -- reading ---------------------------------------------------------------------------
-    def read(self, series: Series) -> Sequence[tuple[dict[str, str], float]]:
-        """The attributes and the sum of every series of a metric."""
-        with self._lock:
-            sums = [(key, cell.value) for key, cell in series.cells.items()]
-        return [(series.attributes(key), value) for key, value in sums]
+    def read(self, series: Series) -> list[Observation]:
+        """The sum of every series of a metric, all of one moment."""
+        with self._lock:  # for no longer than this: callers take it, too
+            cells = list(series.cells.values())
+            sums = [cell.value for cell in cells]
+        observations = []
+        for cell, value in zip(cells, sums, strict=True):
+            read, observation = cell.read
+            observations.append(observation if read == value else cell.observe(value))
+        return observations

@@ -1,0 +1,94 @@
+"""What a guard tells of its budgets, without keeping callers waiting while it is put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
+from typing import Final, NamedTuple
+
+from otel_budget.contract import BudgetLevel
+from otel_budget.contract.levels import MAX_LEVELS
+from otel_budget.forks import RenewedLock
+from otel_budget.guards.book import Book, Filling
+from otel_budget.guards.calendar import Period
+from otel_budget.guards.reservations import Holds
+
+#: Accounts read at a time: for so long the guard's lock is held, which calls wait for.
+_AT_A_TIME: Final = 200
+
+
+class _Budget(NamedTuple):
+    """One tenant's budget."""
+
+    book: Book
+    period: Period
+    filling: Filling
+
+    def fullness(self) -> tuple[float, int]:
+        """Used and reserved over the cap; among equals, the calls that could not be counted."""
+        cap, filling = self.book.cap, self.filling
+        return (filling.used + filling.reserved) / cap if cap else 1.0, filling.uncounted
+
+
+def levels_of(
+    books: Sequence[Book], holds: Holds | None, lock: RenewedLock, now: float
+) -> list[BudgetLevel]:
+    """How full each budget of `books` is; of more than are read, the fullest.
+
+    What is told of one account is of one moment; a call may come between two accounts.
+
+    Args:
+        books: The budgets.
+        holds: What is reserved of them.
+        lock: Held while an account is read.
+        now: Seconds since the epoch.
+    """
+    with lock.current:
+        if holds is not None:
+            holds.expire()
+        read = [(book, book.period(now), book.keys(now)) for book in books]
+    budgets: list[_Budget] = []
+    for book, period, named in read:
+        keys, fillings = list(dict.fromkeys(named)), list[Filling]()
+        for start in range(0, len(keys), _AT_A_TIME):
+            with lock.current:
+                fillings += book.fillings(now, keys[start : start + _AT_A_TIME])
+            # Lets in who waits for the lock. Otherwise this thread, which runs already, takes it
+            # again before the other has woken up, until all accounts are read.
+            time.sleep(0)
+        budgets += [_Budget(book, period, filling) for filling in _of_tenants(fillings)]
+    if len(budgets) > MAX_LEVELS:
+        budgets = nlargest(MAX_LEVELS, budgets, key=_Budget.fullness)
+    return [_level(budget, holds, now) for budget in budgets]
+
+
+def _of_tenants(fillings: Iterable[Filling]) -> Iterable[Filling]:
+    """Each tenant's fullest account, with the uncounted calls of all of them."""
+    fullest: dict[str | None, Filling] = {}
+    for filling in fillings:
+        other = fullest.setdefault(filling.tenant, filling)
+        if other is not filling:
+            is_fuller = filling.used + filling.reserved > other.used + other.reserved
+            fullest[filling.tenant] = (filling if is_fuller else other)._replace(
+                uncounted=filling.uncounted + other.uncounted
+            )
+    return fullest.values()
+
+
+def _level(budget: _Budget, holds: Holds | None, now: float) -> BudgetLevel:
+    book, period, filling = budget
+    return BudgetLevel(
+        resource=book.limit.name,
+        consumed=filling.used / book.scale,
+        limit=float(book.limit.cap),
+        unit=book.limit.unit,
+        window=book.limit.window if period.resets else None,
+        window_length=period.end - period.start if period.resets else None,
+        window_remaining=max(0.0, period.end - now) if period.resets else None,
+        tenant=filling.tenant,
+        reserved=None if holds is None else filling.reserved / book.scale,
+        reserved_age=None if holds is None else holds.age(filling.since),
+        shared=False,
+        uncounted_calls=filling.uncounted,
+    )
