@@ -109,10 +109,11 @@ def set_up(report: Report, setup: str) -> Hop:
     if "metrics" in signals:
         parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
     if "sampler" in signals.get("traces", {}):
-        # The root of a parent-based sampler decides how much it keeps.
+        # The root of a parent-based sampler decides how much it keeps, besides hits.
         sampler = signals["traces"]["sampler"]
-        root = re.match(r"ParentBased\{root:([^,]+)", sampler)
-        parts.append(f"sampled by {root[1] if root else sampler}")
+        root = re.match(r"(?:KeepHits\{)?ParentBased\{root:([^,]+)", sampler)
+        kept = " and every hit" if root and sampler.startswith("KeepHits{") else ""
+        parts.append(f"sampled by {root[1] if root else sampler}{kept}")
     return Hop(name, "passed", "; ".join(parts))
 
 

@@ -85,6 +85,7 @@ def test_a_healthy_pipeline_passes_every_hop(stack: Stack, protocol: str) -> Non
     assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
     assert set(hops) >= {*SENT, *ARRIVED, "collector healthy"}
     assert "service otel-budget-verify" in hops["SDK set up"]["detail"]
+    assert "sampled by AlwaysOnSampler and every hit" in hops["SDK set up"]["detail"]
 
 
 def test_a_hop_without_an_address_is_skipped_and_never_passed(stack: Stack) -> None:
