@@ -163,6 +163,21 @@ def test_the_answer_for_everything_else_is_the_samplers_own_object() -> None:
     assert sampler.should_sample(None, UNLUCKY, CHECK, None, DENIED) is not answers[-1]
 
 
+def test_a_sampler_gets_a_tracestate_that_is_given() -> None:
+    class Recording(Sampler):
+        def should_sample(self, *asked: Any) -> SamplingResult:  # type: ignore[override]
+            return SamplingResult(Decision.DROP, trace_state=asked[6])
+
+        def get_description(self) -> str:
+            return "Recording"
+
+    state = TraceState([("x", "y")])
+    result = keep_hits(Recording()).should_sample(
+        None, UNLUCKY, CHECK, attributes=DENIED, trace_state=state
+    )
+    assert (result.decision, result.trace_state) == (Decision.RECORD_AND_SAMPLE, state)
+
+
 def test_a_hit_that_the_sampler_keeps_is_as_the_sampler_has_it() -> None:
     state = "ot=th:c;rv:00000000000001,x=y"
     drawn = Drawn(keep_hits(ParentBased(TraceIdRatioBased(RATIO))))
