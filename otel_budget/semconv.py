@@ -98,6 +98,8 @@ CANCELLED: Final = "cancelled"
 DECISIONS: Final = (ALLOW, SOFT_LIMIT, DENY, MALFORMED, ERROR, LATE, CANCELLED)
 #: The outcomes that let the call proceed.
 PROCEEDING: Final = frozenset({ALLOW, SOFT_LIMIT})
+#: Those whose spans are offered to a sampler once more: refusals, warnings, failures.
+HIT_DECISIONS: Final = frozenset({SOFT_LIMIT, DENY, MALFORMED, ERROR, LATE})
 #: The outcome of a successful usage record, on the duration histogram.
 RECORDED: Final = "recorded"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
@@ -148,12 +149,12 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
             "completion_tokens and total_tokens.",
         )
         return Measurement(malformed=True)
-    cached, written = read.cache_read_tokens or 0, read.cache_write_tokens or 0
-    prompt, completion = read.prompt_tokens, read.completion_tokens
+    prompt, completion, total, cached, written, reasoning, cost, *details = _fields_of(read)
+    cached, written = cached or 0, written or 0
     includes: bool | None = False
     why = ""
-    if upper_bound and read.undecided_reasoning_tokens:
-        completion += read.undecided_reasoning_tokens
+    if upper_bound and reasoning:
+        completion += reasoning
         why = semconv.REASONING_ACCOUNTING
     if cached or written:
         includes = _includes_cache(read, cached + written, provider)
@@ -163,33 +164,48 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
             cached = written = 0
         elif includes:
             prompt -= cached + written
-    total = read.total_tokens
     if max(prompt, completion, cached, written, total) > INT64_MAX:
         counts = (prompt, completion, cached, written, total)
         prompt, completion, cached, written, total = (min(count, INT64_MAX) for count in counts)
-    measurement = Measurement(
-        prompt,
-        completion,
-        cached,
-        written,
-        total_tokens=total,
-        undecided=includes is None,
-        upper_bound=why,
+    counts_and_flags = (total, includes is None, False, why, None)
+    # Not by the class: its constructor takes as long as all the rest.
+    measurement = tuple.__new__(
+        Measurement, (prompt, completion, cached, written, *_NO_DETAILS, *counts_and_flags)
     )
-    if (
-        read.cost_usd is not None
-        or read.processing not in _STANDARD
-        or read.cache_write_1h_tokens
-        or read.audio_input_tokens
-        or read.audio_cache_read_tokens
-        or read.audio_output_tokens
-        or read.web_searches
-    ):
-        return _with_details(measurement, read)
-    return measurement
+    if cost is None and not any(details):
+        return measurement
+    return _with_details(measurement, read)
 
 
-_STANDARD: Final = (None, "standard")
+_NO_DETAILS: Final = Measurement()[4:10]
+_FIELDS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "undecided_reasoning_tokens",
+    # What is billed beside tokens, or at another rate.
+    "cost_usd",
+    "processing",
+    "cache_write_1h_tokens",
+    "audio_input_tokens",
+    "audio_cache_read_tokens",
+    "audio_output_tokens",
+    "web_searches",
+)
+_fields_by_name: Final = itemgetter(*_FIELDS)
+_fields_by_attribute: Final = attrgetter(*_FIELDS)
+
+
+def _fields_of(usage: TokenUsage) -> tuple[Any, ...]:
+    """The fields that are measured; those of a subclass by attribute, as it may compute them."""
+    fields: tuple[Any, ...] = (
+        _fields_by_name(usage.__dict__)
+        if type(usage) is TokenUsage
+        else _fields_by_attribute(usage)
+    )
+    return fields
 
 
 def _with_details(measurement: Measurement, usage: TokenUsage) -> Measurement:
@@ -267,13 +283,14 @@ def price(
         return Price(None, semconv.CACHE_ACCOUNTING)
     if prices is None:
         return Price(None, semconv.NO_PRICES)
-    call = BillableCall(model, provider, *measurement[:10])  # the same fields in the same order
+    # The same fields in the same order; not by the class, see `measure`.
+    call = tuple.__new__(BillableCall, (model, provider, *measurement[:10]))
     try:
         usd = prices.cost_usd(call)
     except MissingRate:
         return Price(None, semconv.NO_RATE)
     if type(usd) is float and 0.0 <= usd < inf:
-        return Price(usd, "", semconv.COST_FROM_PRICES)
+        return tuple.__new__(Price, (usd, "", semconv.COST_FROM_PRICES))
     if usd is None:
         return Price(None, semconv.NO_MODEL if model is None else semconv.UNKNOWN_MODEL)
     return _price_of(usd, semconv.COST_FROM_PRICES)

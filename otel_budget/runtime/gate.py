@@ -30,7 +30,7 @@ from otel_budget.runtime.inquiry import (
     without_record,
 )
 from otel_budget.runtime.joining import JoinedBody, join_body
-from otel_budget.telemetry.call import tracing_is_set_up
+from otel_budget.telemetry.traced_call import tracing_is_set_up
 
 _WITHOUT_USAGE: Final = {
     semconv.NOT_REPORTED: "A model call behind a BudgetGate ended without call.usage(…), or with "

@@ -15,10 +15,10 @@ from opentelemetry.trace import (
 
 from otel_budget import semconv
 from otel_budget.sanitize import text
-from otel_budget.telemetry.call import tracing_was_set_up
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.sessions import SessionRoot, has_host_span
 from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
+from otel_budget.telemetry.traced_call import tracing_was_set_up
 
 #: As how many of a session's spans a body counts: a model call is rarely one span alone.
 _SPANS = 2
@@ -91,17 +91,24 @@ def join_body(settings: GuardSettings, session_id: str) -> JoinedBody | None:
         if has_host_span(current):
             return None
         session = text(session_id)
-        root = hub.sessions.root(
-            (destination.namespace, session),
-            current,
-            destination.tracer,
-            lambda: {
-                **settings.identity(settings.info_of(session_id, hub), hub.tallies).attributes,
-                semconv.SESSION_ID: session,
-            },
-            spans=_SPANS,
-        ).get_span_context()
-        return JoinedBody(root, current, hub) if root.is_valid else None
+        key = (destination.namespace, session)
+        root: Span | None
+        if settings.hits_only:  # only what is drawn starts a root
+            root = hub.sessions.fresh_root(key, _SPANS)
+        else:
+            root = hub.sessions.root(
+                key,
+                current,
+                destination.tracer,
+                lambda: {
+                    **settings.identity(settings.info_of(session_id, hub), hub.tallies).attributes,
+                    semconv.SESSION_ID: session,
+                },
+                spans=_SPANS,
+            )
+        if root is None or not root.get_span_context().is_valid:
+            return None
+        return JoinedBody(root.get_span_context(), current, hub)
     except SHIELDED as error:
         hub.report_failure(semconv.COMPONENT_SPAN, error)
         return None

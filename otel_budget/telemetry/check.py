@@ -9,17 +9,18 @@ from typing import Any, Final
 from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
-from otel_budget.contract import Deny, Hit, SoftLimit
+from otel_budget.contract import Allow, Deny, Hit, SoftLimit
 from otel_budget.contract.dialects import read_decision
 from otel_budget.contract.hit_details import HitDetails
 from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import MESSAGE_LENGTH, count, text
+from otel_budget.sanitize import MESSAGE_LENGTH, count, error_type, text
 from otel_budget.telemetry.call import Call
 from otel_budget.telemetry.metrics.levels import details_of
 from otel_budget.telemetry.metrics.tallies import Addition
-from otel_budget.telemetry.settings import SHIELDED
+from otel_budget.telemetry.settings import SHIELDED, Identity
 
+_ALLOWED: Final = {semconv.DECISION: semconv.ALLOW}
 _FAILED: Final = Outcome(semconv.ERROR)
 _CANCELLED: Final = Outcome(semconv.CANCELLED)
 _LATE: Final = Outcome(semconv.LATE)
@@ -32,42 +33,59 @@ class CheckCall(Call):
     __slots__ = ()
 
     def close(self, seconds: float, error: BaseException | None) -> None:
-        """Interpret the answer, end the span, count the decision and its hit."""
+        """Interpret the answer, end or draw the span, count the decision and its hit."""
         outcome = self.outcome or self._outcome(seconds, error)
-        hit, totals, details = outcome.hit, {}, _NO_DETAILS
-        event: dict[str, Any] = {}
+        if outcome is ALLOWED:
+            self.end_span(_ALLOWED)
+            if self.is_counted:
+                self._count(semconv.ALLOW, [], seconds, None)
+            return
+        hit, decision = outcome.hit, outcome.decision
+        totals, details, event, is_due = {}, _NO_DETAILS, {}, True
         if hit is not None:
             totals, details = self._totals(), self._details(hit)
-            if self.is_counted:
-                event = self._event_attributes(hit, details)
-        attributes: dict[str, Any] = {}
-        if self.records_span:
-            if hit is not None and self.is_counted and self.settings.span_events:
-                self._add_span_event(event)
-            attributes = {**_attributes(outcome, details), **totals}
-        self.end_span(attributes, error)
-        if outcome.decision == semconv.MALFORMED and not self.warned_about_awaitable():
+            event = self._event_attributes(hit, details)
+            is_due = isinstance(hit, Deny) or self._soft_limit_is_due(hit)
+        attributes = {**_attributes(outcome, details), **totals}
+        if error is not None:
+            attributes[semconv.ERROR_TYPE] = error_type(error)
+        has_event = hit is not None and self.is_counted and self.settings.span_events
+        span_event = event if has_event else None
+        self.end_span(attributes, error, span_event)
+        is_offered = self.settings.hits_only or decision in semconv.HIT_DECISIONS
+        if is_offered and (is_due or decision != semconv.SOFT_LIMIT):
+            self.draw_span(attributes, seconds, error, span_event)
+        if decision == semconv.MALFORMED and not self.warned_about_awaitable():
             log_once(
                 logging.WARNING,
                 f"The budget guard {self.settings.guard_name} gave an answer that its runtime "
                 f"rejects and treats as a denial: {outcome.answer}.",
             )
-        if not self.is_counted:
-            return
+        if self.is_counted:
+            hits = [] if hit is None else [self._hit_addition(hit, details)]
+            self._count(decision, hits, seconds, error)
+            if hit is not None and is_due:
+                self._log(hit, event, totals)
+
+    def _count(
+        self,
+        decision: str,
+        additions: list[Addition],
+        seconds: float,
+        error: BaseException | None,
+    ) -> None:
         identity = self.identity
-        series, decision = identity.tallies.series, outcome.decision
-        key = (identity.labels, self.point, decision)
-        additions: list[Addition] = [(series[semconv.METRIC_DECISIONS], key, 1)]
+        additions.append((identity.cell(semconv.METRIC_DECISIONS, self.point, decision), 1))
         if decision in semconv.PROCEEDING:
-            additions += self.proceeding_additions()
-        if hit is not None:
-            additions.append(self._hit_addition(hit, details))
-        self.tally(additions, identity, decision, seconds, error)
-        if hit is not None:
-            self._log(hit, event, totals)
+            self.add_proceeding(additions, identity)
+        self.count(additions, identity, decision, seconds, error)
 
     def _outcome(self, seconds: float, error: BaseException | None) -> Outcome:
         """The outcome of a check that no inquiry has set one for."""
+        if type(self.answer) is Allow and self._deadline is None:  # mostly, and quick
+            late_after = self.settings.late_after
+            if late_after is None or late_after == "auto":
+                return ALLOWED
         if isinstance(error, Exception):
             return _FAILED
         if self.deadline_has_passed:
@@ -77,9 +95,8 @@ class CheckCall(Call):
         late_after = self.settings.late_after if self._deadline is None else None
         return outcome_of(self.answer, seconds, late_after)
 
-    def proceeding_additions(self) -> list[Addition]:
-        """What the decision point counts in addition if the call may proceed."""
-        return []
+    def add_proceeding(self, additions: list[Addition], identity: Identity) -> None:
+        """Add what the decision point counts besides if the call may proceed."""
 
     def tool_name(self) -> str | None:
         """The name of the checked tool; None if the check is not about a tool."""
@@ -101,12 +118,12 @@ class CheckCall(Call):
             self.hub.report_failure(semconv.COMPONENT_DECISION, failure)
             return _NO_DETAILS
 
-    def _add_span_event(self, event: dict[str, Any]) -> None:
-        try:
-            if self.span is not None:
-                self.span.add_event(semconv.SPAN_EVENT_THRESHOLD_HIT, event)
-        except SHIELDED as failure:
-            self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
+    def _soft_limit_is_due(self, hit: Hit) -> bool:
+        """Whether a soft limit is written now: once a minute, unlike its count."""
+        what = text(hit.resource)
+        if not self.is_counted:  # the outer guard's call, which ends later, has its own turn
+            what = f"{what} of {self.settings.guard_name}"
+        return self.hub.sessions.soft_limit_is_due(self.session_key, what)
 
     def _hit_addition(self, hit: Hit, details: HitDetails) -> Addition:
         """What to count for `hit`; remembers a soft limit for the gauges."""
@@ -119,11 +136,17 @@ class CheckCall(Call):
             )
         tool = tallies.value(semconv.TOOL_NAME, self.tool_name())
         window = tallies.value(semconv.WINDOW, details.window)
-        return (
-            tallies[semconv.METRIC_THRESHOLD_HITS],
-            (identity.labels, self.point, kind, resource, tool, window, details.cause),
-            1,
+        hits = tallies.cell(
+            semconv.METRIC_THRESHOLD_HITS,
+            identity.labels,
+            self.point,
+            kind,
+            resource,
+            tool,
+            window,
+            details.cause,
         )
+        return hits, 1
 
     def _event_attributes(self, hit: Hit, details: HitDetails) -> dict[str, Any]:
         """The attributes of the runtime's own event, with what is known in the place of zeros."""
@@ -156,10 +179,6 @@ class CheckCall(Call):
             context=self.context, severity_number=severity, event_name=event_name
         ):
             return
-        if isinstance(hit, SoftLimit) and not self.hub.sessions.may_log_soft(
-            self.session_key, text(hit.resource)
-        ):
-            return
         attributes = {
             **self.identity_attributes(),
             semconv.DECISION_POINT: self.point,
@@ -184,26 +203,28 @@ class CheckCall(Call):
 class LlmCheck(CheckCall):
     """A call of ``check_before_llm``."""
 
-    __slots__ = ()
+    __slots__ = ("_estimate",)
 
     point = semconv.POINT_LLM
     span_name = semconv.SPAN_CHECK_BEFORE_LLM
 
-    def start_attributes(self) -> dict[str, Any]:
-        """The estimated prompt tokens."""
-        estimate = self._estimate()
-        return {} if estimate is None else {semconv.ESTIMATED_PROMPT_TOKENS: estimate}
+    def identify(self) -> None:
+        """Identify the call, and read the estimated prompt tokens."""
+        self._estimate: int | None = None
+        super().identify()
+        self._estimate = count(self.argument(1, "estimated_prompt_tokens"))
 
-    def proceeding_additions(self) -> list[Addition]:
-        """The estimated prompt tokens: comparable with the input tokens if the calls succeed."""
-        estimate, identity = self._estimate(), self.identity
-        if not estimate:
-            return []
-        series = identity.tallies.series[semconv.METRIC_ESTIMATED_TOKENS]
-        return [(series, identity.call_key, estimate)]
+    def add_start_attributes(self, attributes: dict[str, Any]) -> None:
+        """Add the estimated prompt tokens."""
+        if self._estimate is not None:
+            attributes[semconv.ESTIMATED_PROMPT_TOKENS] = self._estimate
 
-    def _estimate(self) -> int | None:
-        return count(self.argument(1, "estimated_prompt_tokens"))
+    def add_proceeding(self, additions: list[Addition], identity: Identity) -> None:
+        """Add the estimated prompt tokens: comparable with the input tokens if calls succeed."""
+        if self._estimate:
+            model, provider = identity.model, identity.provider
+            cell = identity.cell(semconv.METRIC_ESTIMATED_TOKENS, model, provider)
+            additions.append((cell, self._estimate))
 
 
 class ToolCheck(CheckCall):
@@ -214,9 +235,9 @@ class ToolCheck(CheckCall):
     point = semconv.POINT_TOOL
     span_name = semconv.SPAN_CHECK_BEFORE_TOOL
 
-    def start_attributes(self) -> dict[str, Any]:
-        """The tool's name."""
-        return {semconv.TOOL_NAME: self.tool_name()}
+    def add_start_attributes(self, attributes: dict[str, Any]) -> None:
+        """Add the tool's name."""
+        attributes[semconv.TOOL_NAME] = self.tool_name()
 
     def tool_name(self) -> str:
         """The tool's name, which comes from the model and can be any text."""
@@ -225,8 +246,6 @@ class ToolCheck(CheckCall):
 
 def _attributes(outcome: Outcome, details: HitDetails) -> dict[str, Any]:
     attributes: dict[str, Any] = {semconv.DECISION: outcome.decision}
-    if outcome is ALLOWED:
-        return attributes
     hit = outcome.hit
     if outcome.decision == semconv.MALFORMED:
         attributes[semconv.ERROR_TYPE] = semconv.MALFORMED

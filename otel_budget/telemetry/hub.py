@@ -1,6 +1,6 @@
 """The hub: shared by all guards of one meter provider.
 
-It owns tallies, levels, sessions and the queue of durations, and outlives the guards.
+It owns tallies, levels, sessions, offers and the queue of durations, and outlives the guards.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from otel_budget.telemetry.metrics.levels import Levels
 from otel_budget.telemetry.metrics.polling import POLL_INTERVAL, LastAnswer, Poller
 from otel_budget.telemetry.metrics.series import NO_LABELS
 from otel_budget.telemetry.metrics.tallies import Tallies
+from otel_budget.telemetry.offers import Offers
 from otel_budget.telemetry.sessions import Sessions
 
 #: Durations that can wait for a collection. A half-full queue wakes the hub's thread.
@@ -56,6 +57,7 @@ class Hub:
         self._has_taker = False
         self._unlooked = _LOOK_EVERY  # the first call looks
         self.sessions = Sessions()
+        self.offers = Offers()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._logged: set[tuple[str, str, type]] = set()
@@ -110,7 +112,7 @@ class Hub:
         """
         try:
             self.tallies.add(
-                [(self.tallies[semconv.METRIC_TELEMETRY_ERRORS], (NO_LABELS, component), 1)]
+                [(self.tallies.cell(semconv.METRIC_TELEMETRY_ERRORS, NO_LABELS, component), 1)]
             )
             kind = (component, why, type(error))
             if kind in self._logged or len(self._logged) >= _MAX_LOGGED:

@@ -31,6 +31,7 @@ from otel_budget.version import __version__
 
 Guard = TypeVar("Guard")
 Events = Literal["span", "logs", "both"]
+Spans = Literal["all", "hits"]
 
 #: The environment variable read where `instrument` is given no ``events``.
 EVENTS_VARIABLE: Final = "OTEL_PYTHON_BUDGET_EVENTS"
@@ -51,6 +52,7 @@ def instrument(
     metric_labels: Iterable[str] = ("tenant", "agent"),
     max_label_sets: int = 100,
     events: Events | None = None,
+    spans: Spans = "all",
     messages: bool = True,
     late_after: float | Literal["auto"] | None = "auto",
     tracer_provider: TracerProvider | None = None,
@@ -77,6 +79,10 @@ def instrument(
             under ``_other_``. The largest value given to any guard applies to all.
         events: Where threshold hits are written: ``span``, ``logs`` or ``both``; None reads the
             environment variable ``OTEL_PYTHON_BUDGET_EVENTS``, and without it means ``both``.
+        spans: ``all`` puts a short span around each call. ``hits`` makes none for a plain allow and
+            a good record, which are then seen in metrics alone; whatever else happens (soft limits,
+            once a minute for a session and resource, denials, failures) is drawn after the fact,
+            and nothing is current while the guard runs.
         messages: Whether messages, reasons and the texts of exceptions are written; they may hold
             what a host does not want in its telemetry. ``OTEL_PYTHON_BUDGET_MESSAGES=false`` in the
             environment keeps them out, too.
@@ -99,6 +105,7 @@ def instrument(
     _check_numbers(max_label_sets, late_after)
     check_source(session_info)
     event_target = _checked_events(events)
+    _check_spans(spans)
     hub = hub_for(meter_provider)
     last_levels = LastAnswer() if callable(getattr(guard, "budget_levels", None)) else None
     settings = GuardSettings(
@@ -113,6 +120,7 @@ def instrument(
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
         levels=last_levels,
         messages=messages and os.environ.get(MESSAGES_VARIABLE, "").lower() != "false",
+        spans=spans,
         destination=Destination(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),
@@ -178,6 +186,11 @@ def _check_numbers(max_label_sets: int, late_after: float | str | None) -> None:
         raise TypeError(f"late_after must be seconds, 'auto' or None, not {late_after!r}")
     if not late_after > 0:
         raise ValueError(f"late_after must be more than 0 seconds, not {late_after}")
+
+
+def _check_spans(spans: str) -> None:
+    if spans not in {"all", "hits"}:
+        raise ValueError(f"spans must be 'all' or 'hits', not {spans!r}")
 
 
 def _checked_events(events: str | None) -> str:

@@ -33,9 +33,9 @@ MAX_SESSIONS: Final = 10_000
 MAX_SPANS: Final = 1_000
 #: Seconds after which a session gets a new root.
 MAX_AGE: Final = 3_600.0
-#: Minimum seconds between two log events of one session about the same soft limit.
-SOFT_LOG_INTERVAL: Final = 60.0
-#: Resources of one session whose last log event is remembered.
+#: Minimum seconds between two log events, or drawn spans, of one session about one soft limit.
+SOFT_INTERVAL: Final = 60.0
+#: Soft limits of one session whose last writing is remembered.
 _MAX_RESOURCES: Final = 32
 
 
@@ -75,7 +75,7 @@ SessionKey = tuple[Namespace | None, str]
 
 
 class _Session:
-    __slots__ = ("born", "cost", "root", "soft_logged", "spans", "tokens")
+    __slots__ = ("born", "cost", "root", "soft_written", "spans", "tokens")
 
     def __init__(self) -> None:
         self.root: NonRecordingSpan | None = None
@@ -83,7 +83,11 @@ class _Session:
         self.born = 0.0
         self.cost = 0.0
         self.tokens = 0
-        self.soft_logged: dict[str, float] = {}
+        self.soft_written: dict[str, float] = {}
+
+    def takes(self, spans: int) -> bool:
+        """Whether the root may have so many more children."""
+        return self.spans + spans <= MAX_SPANS and time.monotonic() - self.born < MAX_AGE
 
 
 class Sessions:
@@ -124,12 +128,11 @@ class Sessions:
             attributes: Returns the root's attributes; called only if a root is started.
             spans: As how many spans the child counts.
         """
-        now = time.monotonic()
         with self._lock:
             session = self._session(key)
+            fresh = session.takes(spans)
             session.spans += spans
             last = session.root
-            fresh = session.spans <= MAX_SPANS and now - session.born < MAX_AGE
         if last is not None and fresh:
             return last
         # Outside the lock: a span processor of the host may block here, and no other session waits.
@@ -145,28 +148,40 @@ class Sessions:
                 # Another thread has just set one. A root that loses this race is never ended, and
                 # so never exported.
                 return session.root
-            session.root, session.spans, session.born = parent, spans, now
+            session.root, session.spans, session.born = parent, spans, time.monotonic()
         root.end()
         return parent
+
+    def fresh_root(self, key: SessionKey, spans: int) -> NonRecordingSpan | None:
+        """The session's root if there is one that is fresh; the child counts as `spans`."""
+        with self._lock:
+            session = self._sessions.get(key)
+            if session is None or session.root is None or not session.takes(spans):
+                return None
+            session.spans += spans
+            return session.root
 
     def spend(self, key: SessionKey, cost: float, tokens: int) -> tuple[float, int]:
         """Add to the session's running totals and return them: cost in USD, tokens."""
         with self._lock:
             session = self._session(key)
-            session.cost = min(session.cost + cost, MAX_COST)
-            session.tokens = min(session.tokens + tokens, INT64_MAX)
+            session.cost += cost
+            session.tokens += tokens
+            if session.cost > MAX_COST or session.tokens > INT64_MAX:
+                session.cost = min(session.cost, MAX_COST)
+                session.tokens = min(session.tokens, INT64_MAX)
             return session.cost, session.tokens
 
-    def may_log_soft(self, key: SessionKey, resource: str) -> bool:
-        """Whether a soft limit of this session and resource is due for a log event."""
+    def soft_limit_is_due(self, key: SessionKey, what: str) -> bool:
+        """Whether a soft limit of this session is to be written: once a minute for each `what`."""
         now = time.monotonic()
         with self._lock:
-            logged = self._session(key).soft_logged
-            if now - logged.get(resource, float("-inf")) < SOFT_LOG_INTERVAL:
+            written = self._session(key).soft_written
+            if now - written.get(what, float("-inf")) < SOFT_INTERVAL:
                 return False
-            if len(logged) >= _MAX_RESOURCES:
-                logged.clear()
-            logged[resource] = now
+            if len(written) >= _MAX_RESOURCES:
+                written.clear()
+            written[what] = now
             return True
 
     def after_fork(self) -> None:

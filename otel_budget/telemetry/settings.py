@@ -6,7 +6,7 @@ They do not change; the state of one call is in `call.Call`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
@@ -21,10 +21,11 @@ from otel_budget.contract.session_info import (
     resolve,
     with_call_info,
 )
+from otel_budget.metric import Metric
 from otel_budget.sanitize import name, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.metrics.polling import LastAnswer
-from otel_budget.telemetry.metrics.series import Key, Labels
+from otel_budget.telemetry.metrics.series import Cell, Labels
 from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import Namespace
 
@@ -52,29 +53,87 @@ class Destination:
 override: Destination | None = None
 
 
-@dataclass(frozen=True, slots=True)
+class RecordCells(NamedTuple):
+    """The sums that a record adds to.
+
+    Attributes:
+        calls: Of its calls.
+        cost: Of its cost in USD; of its calls without a price if that is unknown.
+        tokens: Of the tokens of each type; empty if the usage cannot be read.
+    """
+
+    calls: Cell
+    cost: Cell
+    tokens: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Identity:
-    """Labels and attributes of one `SessionInfo`, cached for one hub's tallies."""
+    """Labels, attributes and sums of one `SessionInfo`, cached for one hub's tallies.
+
+    Attributes:
+        tallies: What its labels were admitted to.
+        info: The SessionInfo.
+        labels: Its label set.
+        guard_name: The guard's name, as metrics carry it.
+        attributes: What spans and log events carry.
+        model: The model, as metrics carry it.
+        provider: The provider, as metrics carry it.
+    """
 
     tallies: Tallies
     info: SessionInfo
     labels: Labels
     guard_name: str | None
     attributes: dict[str, str]
-    names_tenant_and_model: bool
-    #: The keys of what a record counts: of its call, and of each type of token.
-    call_key: Key
-    token_keys: tuple[Key, ...]
-    _duration_attributes: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    model: str | None
+    provider: str | None
+    _cells: dict[tuple[Metric | str | None, ...], Cell] = field(default_factory=dict)
+    _records: dict[tuple[str, str, bool], RecordCells] = field(default_factory=dict)
+    _durations: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def names_tenant_and_model(self) -> bool:
+        """Whether who pays and for which model is known."""
+        return semconv.TENANT in self.attributes and semconv.MODEL in self.attributes
+
+    def cell(self, counter: Metric, *values: str | None) -> Cell:
+        """As `Tallies.cell` with these labels, for few and known values: it is remembered."""
+        cell = self._cells.get((counter, *values))
+        if cell is None:
+            cell = self._cells[counter, *values] = self.tallies.cell(counter, self.labels, *values)
+        return cell
+
+    def record_cells(self, source: str, reason: str, *, malformed: bool) -> RecordCells:
+        """The sums that a record adds to.
+
+        Args:
+            source: Who told its cost.
+            reason: Why its cost is unknown; empty if it is known.
+            malformed: Whether its usage cannot be read.
+        """
+        cells = self._records.get((source, reason, malformed))
+        if cells is None:
+            call = (self.model, self.provider)
+            cost = (
+                self.cell(semconv.METRIC_UNPRICED_CALLS, *call, reason)
+                if reason
+                else self.cell(semconv.METRIC_COST, *call, source)
+            )
+            kinds = () if malformed else semconv.TOKEN_TYPES
+            tokens = tuple(self.cell(semconv.METRIC_TOKENS, kind, *call) for kind in kinds)
+            cells = RecordCells(self.cell(semconv.METRIC_CALLS, *call), cost, tokens)
+            self._records[source, reason, malformed] = cells
+        return cells
 
     def duration_attributes(self, point: str, decision: str) -> dict[str, str]:
         """The attributes of a duration, without tenant and agent."""
-        attributes = self._duration_attributes.get((point, decision))
+        attributes = self._durations.get((point, decision))
         if attributes is None:
             attributes = {semconv.DECISION_POINT: point, semconv.DECISION: decision}
             if self.guard_name is not None:
                 attributes[semconv.GUARD_NAME] = self.guard_name
-            self._duration_attributes[point, decision] = attributes
+            self._durations[point, decision] = attributes
         return attributes
 
 
@@ -92,6 +151,7 @@ class GuardSettings:
         stacktraces: Whether an exception's stack trace is recorded.
         levels: Keeps what the guard tells of its levels; None if it has no ``budget_levels``.
         messages: Whether messages and exception texts are written.
+        spans: ``all``, or ``hits`` for none around a plain allow and a good record.
         destination: Where telemetry goes unless it is overridden.
     """
 
@@ -108,6 +168,7 @@ class GuardSettings:
         stacktraces: bool,
         levels: LastAnswer | None,
         messages: bool,
+        spans: Literal["all", "hits"],
         destination: Destination,
     ) -> None:
         self.guard_name = guard_name
@@ -120,6 +181,7 @@ class GuardSettings:
         self.stacktraces = stacktraces
         self.levels = levels
         self.messages = messages
+        self.hits_only = spans == "hits"
         self._destination = destination
         self._identities: dict[SessionInfo, Identity] = {}
         self._last: Identity | None = None
@@ -132,6 +194,8 @@ class GuardSettings:
     def info_of(self, session_id: Any, hub: Hub) -> SessionInfo:
         """The `SessionInfo` of `session_id`; if its source raises, only `call_info` counts."""
         try:
+            if type(self.session_info) is SessionInfo:  # mostly: nothing is looked up
+                return with_call_info(self.session_info)
             return resolve(self.session_info, session_id)
         except WrongSessionInfo as error:
             hub.report_failure(semconv.COMPONENT_SESSION_INFO, error, str(error))
@@ -177,7 +241,6 @@ class GuardSettings:
             labels,
             tallies.value(semconv.GUARD_NAME, named[semconv.GUARD_NAME]),
             attributes,
-            semconv.TENANT in attributes and semconv.MODEL in attributes,
-            (labels, model, provider),
-            tuple((labels, kind, model, provider) for kind in semconv.TOKEN_TYPES),
+            model,
+            provider,
         )

@@ -9,9 +9,10 @@ from otel_budget import semconv
 from otel_budget.contract.interpretation import Measurement, Price, measure, price
 from otel_budget.contract.session_info import call_cost
 from otel_budget.log_once import log_once
+from otel_budget.sanitize import error_type
 from otel_budget.telemetry.call import Call
 from otel_budget.telemetry.metrics.tallies import Addition
-from otel_budget.telemetry.settings import SHIELDED
+from otel_budget.telemetry.settings import SHIELDED, Identity
 
 _UNREAD: Final = Measurement(malformed=True)
 
@@ -33,29 +34,39 @@ class UsageRecord(Call):
         self._measurement = measure(self.argument(1, "usage"), provider)
 
     def close(self, seconds: float, error: BaseException | None) -> None:
-        """Price the usage, end the span with it, count it."""
+        """Price the usage, end or draw the span with it, count it."""
         if self.outcome is not None:
             decision = self.outcome.decision
         elif error is None:
             decision = semconv.RECORDED
         else:
             decision = semconv.ERROR if isinstance(error, Exception) else semconv.CANCELLED
-        measurement = self._measurement
-        cost = self._price(measurement)
+        identity, measurement = self.identity, self._measurement
+        cost = self._price(identity, measurement)
         totals = None
         if self.is_counted:
-            totals = self.hub.sessions.spend(self.session_key, cost.usd or 0.0, measurement.tokens)
+            key = (self.destination.namespace, self.session)
+            totals = self.hub.sessions.spend(key, cost.usd or 0.0, measurement.tokens)
+        is_drawn = self.settings.hits_only and (
+            decision != semconv.RECORDED or measurement.malformed
+        )
         attributes: dict[str, Any] = {}
-        if self.records_span:
-            attributes = _attributes(measurement, cost)
-            if totals is not None:
-                attributes[semconv.SESSION_COST], attributes[semconv.SESSION_TOKENS] = totals
+        if is_drawn or self.is_recording:
+            attributes = _attributes(measurement, cost, totals, error)
         self.end_span(attributes, error)
+        if is_drawn:
+            self.draw_span(attributes, seconds, error)
         if self.answer is not None:
             self.warned_about_awaitable()
         if self.is_counted:
-            self._count(measurement, cost, decision, seconds, error)
-            if cost.reason == semconv.NO_PRICES or not self.identity.names_tenant_and_model:
+            cells = identity.record_cells(cost.source, cost.reason, malformed=measurement.malformed)
+            additions: list[Addition] = [
+                (cells.calls, 1),
+                (cells.cost, 1 if cost.usd is None else cost.usd),
+                *zip(cells.tokens, measurement[:4], strict=False),
+            ]
+            self.count(additions, identity, decision, seconds, error)
+            if cost.reason == semconv.NO_PRICES or not identity.names_tenant_and_model:
                 self._warn_about_missing_info(cost)
 
     def count_without_usage(self, reason: str) -> None:
@@ -67,42 +78,20 @@ class UsageRecord(Call):
         try:
             super().identify()  # there is no usage to read
             identity = self.identity
-            series = identity.tallies[semconv.METRIC_CALLS_WITHOUT_USAGE]
-            identity.tallies.add([(series, (*identity.call_key, reason), 1)])
+            model, provider = identity.model, identity.provider
+            calls = identity.cell(semconv.METRIC_CALLS_WITHOUT_USAGE, model, provider, reason)
+            identity.tallies.add([(calls, 1)])
         except SHIELDED as failure:
             self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
 
-    def _price(self, measurement: Measurement) -> Price:
+    def _price(self, identity: Identity, measurement: Measurement) -> Price:
         try:
-            attributes = self.identity.attributes
-            model, provider = attributes.get(semconv.MODEL), attributes.get(semconv.PROVIDER)
+            known = identity.attributes.get
+            model, provider = known(semconv.MODEL), known(semconv.PROVIDER)
             return price(measurement, self.settings.prices, model, provider, call_cost())
         except SHIELDED as error:
             self.hub.report_failure(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)
-
-    def _count(
-        self,
-        measurement: Measurement,
-        cost: Price,
-        decision: str,
-        seconds: float,
-        error: BaseException | None,
-    ) -> None:
-        identity = self.identity
-        series, key = identity.tallies.series, identity.call_key
-        additions: list[Addition] = [(series[semconv.METRIC_CALLS], key, 1)]
-        if cost.usd is None:
-            additions.append((series[semconv.METRIC_UNPRICED_CALLS], (*key, cost.reason), 1))
-        else:
-            additions.append((series[semconv.METRIC_COST], (*key, cost.source), cost.usd))
-        if not measurement.malformed:
-            of_tokens, keys = series[semconv.METRIC_TOKENS], identity.token_keys
-            additions.append((of_tokens, keys[0], measurement.input_tokens))
-            for token_key, tokens in zip(keys[1:], measurement[1:4], strict=True):
-                if tokens:  # counting one type exports the others as 0
-                    additions.append((of_tokens, token_key, tokens))
-        self.tally(additions, identity, decision, seconds, error)
 
     def _warn_about_missing_info(self, cost: Price) -> None:
         known = self.identity.attributes  # texts; the SessionInfo's own values may raise
@@ -120,7 +109,12 @@ class UsageRecord(Call):
         )
 
 
-def _attributes(measurement: Measurement, cost: Price) -> dict[str, Any]:
+def _attributes(
+    measurement: Measurement,
+    cost: Price,
+    totals: tuple[float, int] | None,
+    error: BaseException | None,
+) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
     if measurement.malformed:
         attributes[semconv.ERROR_TYPE] = semconv.MALFORMED_USAGE
@@ -135,4 +129,8 @@ def _attributes(measurement: Measurement, cost: Price) -> dict[str, Any]:
     if cost.usd is not None:
         attributes[semconv.COST] = cost.usd
         attributes[semconv.COST_SOURCE] = cost.source
+    if totals is not None:
+        attributes[semconv.SESSION_COST], attributes[semconv.SESSION_TOKENS] = totals
+    if error is not None:
+        attributes[semconv.ERROR_TYPE] = error_type(error)
     return attributes

@@ -30,8 +30,8 @@ CHANGING = {
 def _dataclasses() -> Iterator[Any]:
     for wing in WINGS:
         package = importlib.import_module(f"otel_budget.{wing}")
-        for listed in pkgutil.iter_modules(package.__path__):
-            module = importlib.import_module(f"{package.__name__}.{listed.name}")
+        for listed in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(listed.name)
             for _, found in inspect.getmembers(module, dataclasses.is_dataclass):
                 if inspect.isclass(found) and found.__module__ == module.__name__:
                     yield found

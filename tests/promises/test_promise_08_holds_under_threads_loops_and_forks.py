@@ -281,9 +281,9 @@ def test_promise_8_a_fork_in_the_middle_of_another_threads_tally() -> None:
         within, go_on = threading.Event(), threading.Event()
         def additions():
             key = (NO_LABELS, "llm", "allow")
-            yield tallies[semconv.METRIC_DECISIONS], key, 1
+            yield tallies.cell(semconv.METRIC_DECISIONS, *key), 1
             within.set(); go_on.wait(30)
-            yield tallies[semconv.METRIC_DECISIONS], key, 1
+            yield tallies.cell(semconv.METRIC_DECISIONS, *key), 1
         thread = threading.Thread(target=tallies.add, args=(additions(),))
         thread.start()
         assert within.wait(10)
@@ -310,9 +310,9 @@ def test_promise_8_a_fork_in_the_middle_of_its_own_tally() -> None:
         pids = []
         def additions():
             key = (NO_LABELS, "llm", "allow")
-            yield tallies[semconv.METRIC_DECISIONS], key, 1
+            yield tallies.cell(semconv.METRIC_DECISIONS, *key), 1
             pids.append(os.fork())
-            yield tallies[semconv.METRIC_DECISIONS], key, 1
+            yield tallies.cell(semconv.METRIC_DECISIONS, *key), 1
         tallies.add(additions())
         if not pids[0]:
             signal.alarm(30)

@@ -38,11 +38,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_soft_limit_is_logged_again_after_exactly_a_minute(clock: Clock) -> None:
     sessions, key = Sessions(), (0, "s")
-    assert sessions.may_log_soft(key, "usd")
+    assert sessions.soft_limit_is_due(key, "usd")
     clock.now += 59.5
-    assert not sessions.may_log_soft(key, "usd")
+    assert not sessions.soft_limit_is_due(key, "usd")
     clock.now += 0.5
-    assert sessions.may_log_soft(key, "usd")
+    assert sessions.soft_limit_is_due(key, "usd")
 
 
 def test_a_session_has_a_new_root_after_exactly_an_hour(backend: Backend, clock: Clock) -> None:

@@ -25,11 +25,11 @@ def test_a_session_remembers_the_log_events_of_a_few_resources(
 ) -> None:
     monkeypatch.setattr(sessions_module, "_MAX_RESOURCES", 2)
     sessions, key = Sessions(), (0, "s")
-    told = [sessions.may_log_soft(key, resource) for resource in ("a", "b", "a", "b")]
+    told = [sessions.soft_limit_is_due(key, resource) for resource in ("a", "b", "a", "b")]
     assert told == [True, True, False, False]
-    assert sessions.may_log_soft(key, "c")  # one too many: the others are forgotten
-    assert not sessions.may_log_soft(key, "c")
-    assert sessions.may_log_soft(key, "a")
+    assert sessions.soft_limit_is_due(key, "c")  # one too many: the others are forgotten
+    assert not sessions.soft_limit_is_due(key, "c")
+    assert sessions.soft_limit_is_due(key, "a")
 
 
 def test_running_totals_stop_where_an_export_would_break() -> None:

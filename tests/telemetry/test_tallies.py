@@ -17,6 +17,10 @@ INT64 = 2**63 - 1
 COUNTERS = [metric for metric in semconv.METRICS if metric.kind == "counter"]
 
 
+def _add(tallies: Tallies, series: Series, key: tuple[object, ...], amount: float) -> None:
+    tallies.add([(series.cells[tallies.admit(series, key)], amount)])
+
+
 def _sums(tallies: Tallies, series: Series) -> dict[frozenset[Any], float]:
     return {frozenset(attributes.items()): value for attributes, value in tallies.read(series)}
 
@@ -101,7 +105,7 @@ def test_no_combination_makes_more_series_than_promised() -> None:
                     for attribute in series.metric.attributes
                 ]
                 labelled = labels if series.metric.labelled else NO_LABELS
-                tallies.add([(series, (labelled, *key), 1)])
+                _add(tallies, series, (labelled, *key), 1)
                 added += 1
         rows = tallies.read(series)
         assert len(rows) <= MAX_SERIES == 1_800, series.metric.name
@@ -123,7 +127,7 @@ def test_a_series_beyond_the_limit_has_other_in_every_capped_attribute() -> None
             "day",
             "spent",
         )
-        tallies.add([(hits, key, 1)])
+        _add(tallies, hits, key, 1)
     rows = tallies.read(hits)
     beyond = [a for a, value in rows if a["budget.tenant"] == "_other_" and value]
     assert beyond == [
@@ -159,7 +163,7 @@ def test_the_other_outcomes_of_a_new_series_are_zero(
 ) -> None:
     tallies = Tallies(1)
     (series,) = (tallies[counter] for counter in COUNTERS if counter.name == metric)
-    tallies.add([(series, (NO_LABELS, *key), 3)])
+    _add(tallies, series, (NO_LABELS, *key), 3)
     values = sorted(value for _, value in tallies.read(series))
     assert values == [0] * zeros + [3]
 
@@ -170,7 +174,7 @@ def test_the_sum_over_all_series_stops_at_int64(amounts: list[int]) -> None:
     tokens = tallies[semconv.METRIC_TOKENS]
     for number, amount in enumerate(amounts):
         key = (_tenant(tallies, f"t{number % 3}"), "input", None, None)
-        tallies.add([(tokens, key, amount)])
+        _add(tallies, tokens, key, amount)
     total = sum(value for _, value in tallies.read(tokens))
     assert total == min(sum(amounts), INT64)
     assert isinstance(total, int)
@@ -181,7 +185,7 @@ def test_money_never_becomes_infinite() -> None:
     for _ in range(3):
         for tenant in ("a", "b"):
             key = (_tenant(tallies, tenant), None, None, "local")
-            tallies.add([(tallies[semconv.METRIC_COST], key, 1.7e308)])
+            _add(tallies, tallies[semconv.METRIC_COST], key, 1.7e308)
     total = sum(value for _, value in tallies.read(tallies[semconv.METRIC_COST]))
     assert 0 < total < float("inf")
 
@@ -192,7 +196,7 @@ def test_reading_while_others_add_never_sees_a_sum_fall() -> None:
 
     def add() -> None:
         while not stop.is_set():
-            tallies.add([(tallies[semconv.METRIC_DECISIONS], key, 1)])
+            _add(tallies, tallies[semconv.METRIC_DECISIONS], key, 1)
 
     threads = [threading.Thread(target=add) for _ in range(3)]
     for thread in threads:

@@ -100,5 +100,5 @@ class Admission:
                 family = series.family(key)
             for member in (key, *family):
                 if member not in cells:
-                    cells[member] = Cell()
+                    cells[member] = Cell(series)
             return key

@@ -27,11 +27,12 @@ Key = tuple[Any, ...]
 
 
 class Cell:
-    """The sum of one series."""
+    """The sum of one series, which stays for as long as its tallies."""
 
-    __slots__ = ("value",)
+    __slots__ = ("series", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, series: Series) -> None:
+        self.series = series
         self.value: float = 0
 
 
@@ -45,15 +46,12 @@ class Series:
         "cells",
         "foreign",
         "metric",
-        "near_ceiling",
     )
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         self.cells: dict[Key, Cell] = {}
         self.ceiling: float = MAX_COST if metric.unit == "USD" else INT64_MAX
-        #: Whether the sum over all series is close to the ceiling.
-        self.near_ceiling = False
         #: Keys of another hub's, and what they are here.
         self.foreign: dict[Key, Key] = {}
         self._attributes: dict[Key, dict[str, str]] = {}

@@ -8,15 +8,15 @@ from typing import Final
 from otel_budget import semconv
 from otel_budget.metric import Metric
 from otel_budget.telemetry.metrics.admission import VALUE_CAPS, Admission
-from otel_budget.telemetry.metrics.series import NO_LABELS, Key, Series
+from otel_budget.telemetry.metrics.series import NO_LABELS, Cell, Key, Labels, Series
 
 #: Keys of another hub's whose translation is remembered: all that it can have at a time.
 _MAX_FOREIGN: Final = 2_000
 #: Amounts up to this need no check: no process lives long enough for their sum to reach int64.
 _LARGE: Final = 2**32
 
-#: A series collection, a key in it, and the amount to add.
-Addition = tuple[Series, Key, float]
+#: A sum, and the amount to add to it.
+Addition = tuple[Cell, float]
 
 
 class Tallies(Admission):
@@ -24,20 +24,19 @@ class Tallies(Admission):
 
     Args:
         max_label_sets: How many distinct label sets are kept.
-
-    Attributes:
-        series: The same by metric, for the call path: a look-up there makes no call.
     """
 
     def __init__(self, max_label_sets: int) -> None:
         super().__init__()
         self.max_label_sets = max_label_sets
-        self.series = {
+        #: Whether the sum over all series of some metric is close to its ceiling.
+        self._near_ceiling = False
+        self._series = {
             metric: Series(metric) for metric in semconv.METRICS if metric.kind == "counter"
         }
 
     def __getitem__(self, counter: Metric) -> Series:
-        return self.series[counter]
+        return self._series[counter]
 
     def has_room(self, label_sets: int) -> bool:
         """Whether there may be more than `label_sets` label sets."""
@@ -45,18 +44,27 @@ class Tallies(Admission):
 
     def count_overflow(self, label: str, value: object) -> None:
         """Count that `value` became ``_other_``; a value that comes again counts again."""
-        self.add([(self[semconv.METRIC_LABEL_OVERFLOWS], (NO_LABELS, label), 1)])
+        self.add([(self.cell(semconv.METRIC_LABEL_OVERFLOWS, NO_LABELS, label), 1)])
 
     # -- counting --------------------------------------------------------------------------
+    def cell(self, counter: Metric, labels: Labels, *values: str | None) -> Cell:
+        """The sum of one series, which is 0 and is exported from now on if it is new.
+
+        Args:
+            counter: The metric.
+            labels: The label set.
+            values: The other attributes' values, in the order of the metric's declaration.
+        """
+        series, key = self._series[counter], (labels, *values)
+        cell = series.cells.get(key)
+        return series.cells[self.admit(series, key)] if cell is None else cell
+
     def add(self, additions: Iterable[Addition]) -> None:
-        """Add to several series at once. The sum over a metric's series stops at its ceiling."""
+        """Add to several sums at once. The sum over a metric's series stops at its ceiling."""
         with self._lock:
-            for series, key, amount in additions:
-                cell = series.cells.get(key)
-                if cell is None:
-                    cell = series.cells[self.admit(series, key)]
-                if amount > _LARGE or series.near_ceiling:
-                    amount = self._fitting_part(series, amount)  # noqa: PLW2901
+            for cell, amount in additions:
+                if amount > _LARGE or self._near_ceiling:
+                    amount = self._fitting_part(cell.series, amount)  # noqa: PLW2901
                 cell.value += amount
 
     def _fitting_part(self, series: Series, amount: float) -> float:
@@ -65,7 +73,7 @@ class Tallies(Admission):
         The ceiling holds for that sum because a view may add series up.
         """
         total = sum(cell.value for cell in series.cells.values())
-        series.near_ceiling = total + amount > series.ceiling / 2
+        self._near_ceiling |= total + amount > series.ceiling / 2
         return min(amount, max(0, series.ceiling - total))
 
     # -- another hub's ---------------------------------------------------------------------
@@ -78,7 +86,9 @@ class Tallies(Admission):
                 if cell.value or key not in series.foreign:
                     moved.append((key, cell.value))
                     cell.value = 0
-        self.add([(series, self.own_key(series, key), amount) for key, amount in moved])
+        self.add(
+            [(self.cell(counter, *self.own_key(series, key)), amount) for key, amount in moved]
+        )
 
     def own_key(self, series: Series, key: Key) -> Key:
         """What a key of another hub's series is in `series`."""
