@@ -37,9 +37,6 @@ _SPANS: Final = frozenset(
         semconv.SPAN_RECORD_AFTER_LLM,
     }
 )
-_KEPT: Final = frozenset(
-    {semconv.SOFT_LIMIT, semconv.DENY, semconv.MALFORMED, semconv.ERROR, semconv.LATE}
-)
 
 
 def keep_hits(sampler: Sampler) -> Sampler:
@@ -114,7 +111,7 @@ class _HitKeeper(Sampler):
 
 def _is_hit(attributes: Attributes) -> bool:
     decision = attributes.get(semconv.DECISION) if attributes else None
-    return isinstance(decision, str) and decision in _KEPT
+    return isinstance(decision, str) and decision in semconv.HIT_DECISIONS
 
 
 def _without_threshold(state: TraceState | None) -> TraceState | None:

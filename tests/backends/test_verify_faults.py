@@ -108,6 +108,12 @@ def test_unsampled_traces_are_skipped(stack: Stack) -> None:
     assert (code, by_status(hops, "skipped")) == (0, {"traces sent", "trace in Jaeger"}), hops
 
 
+def test_denials_are_found_whatever_the_ratio_of_the_sampler(stack: Stack) -> None:
+    variables = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    code, hops = verify(stack, **variables)
+    assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
+
+
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_verify_finds_a_port_where_nothing_listens(stack: Stack, protocol: str) -> None:
     nobody = free_addresses()["OTELCOL_OTLP_HTTP"]
