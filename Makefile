@@ -61,6 +61,29 @@ mutants: $(MUTANTS_VENV)/.installed
 	@nice $(MUTANTS_BIN)/python -m mutants --mutants $(MUTANTS) --seed $(SEED) \
 	  --processes $(PROCESSES) --only '$(ONLY)'
 
+# Its own environment: the packages bring clients and frameworks. One that cannot be installed is
+# named, and tried again the next time.
+PEERS_VENV := .venv-peers
+PEERS_BIN := $(PEERS_VENV)/bin
+PEERS := benchmarks/peers/requirements.txt
+PEERS_INSTALL := $(PEERS_BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(PEERS_VENV)/.installed: pyproject.toml $(PEERS)
+	@test -x $(PEERS_BIN)/python || $(PYTHON) -m venv $(PEERS_VENV)
+	@echo "Installing what otel-budget is compared with into $(PEERS_VENV) (about 200 MB) ..."
+	@if $(PEERS_INSTALL) -e . -r $(PEERS); then touch $@; else \
+	  echo "They cannot be installed together; one by one:"; \
+	  $(PEERS_INSTALL) -e . opentelemetry-sdk -c $(PEERS) || exit 1; \
+	  for package in $$(grep '^[a-z]' $(PEERS)); do \
+	    $(PEERS_INSTALL) -c $(PEERS) $$package || echo "$$package cannot be installed."; \
+	  done; \
+	fi
+
+## make bench-peers  what a recorded decision costs with other packages (for readers, not in CI)
+.PHONY: bench-peers
+bench-peers: $(PEERS_VENV)/.installed
+	@$(PEERS_BIN)/python -m benchmarks.peers
+
 # In CI nothing is skipped: what the tests need beyond `make backends` is installed first.
 ifeq ($(CI),true)
 test: ci-needs

@@ -88,6 +88,7 @@ def test_the_keywords_of_instrument_are_pinned() -> None:
         "prices": "auto",
         "metric_labels": ("tenant", "agent"),
         "max_label_sets": 100,
+        "spans": "all",
         "events": None,
         "messages": True,
         "late_after": "auto",

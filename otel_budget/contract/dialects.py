@@ -195,7 +195,17 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         if isinstance(usage, PrintedUsage):
             usage = usage.usage
         if type(usage) is TokenUsage or isinstance(usage, TokenUsage):  # the former is faster
-            return usage if _has_counts(usage) else _WRONG_COUNTS
+            counts = (
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.total_tokens,
+                usage.cache_read_tokens or 0,
+                usage.cache_write_tokens or 0,
+            )
+            # model_construct() and model_copy() check nothing.
+            if {int}.issuperset(map(type, counts)) and min(counts) >= 0:
+                return usage
+            return Malformed("a usage whose counts are not whole numbers of zero or more")
         if isinstance(usage, Mapping) and _is_dict_dialect(usage):
             return TokenUsage.model_validate({key: usage.get(key) for key in _USAGE_FIELDS})
         shape = None if usage is None else shape_of(usage)
@@ -207,20 +217,6 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         return Malformed(f"a usage {description(usage)}, whose {fields} cannot be read")
     except SHIELDED as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
-
-
-_WRONG_COUNTS: Final = Malformed("a usage whose counts are not whole numbers of zero or more")
-
-
-def _has_counts(usage: TokenUsage) -> bool:
-    """Whether the five counts are such, which model_construct() and model_copy() do not check."""
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if not (type(prompt) is type(completion) is type(total) is int):
-        return False
-    read, write = usage.cache_read_tokens, usage.cache_write_tokens
-    if (read is None and write is None) or {type(read or 0), type(write or 0)} == {int}:
-        return prompt >= 0 <= completion and total >= 0 <= (read or 0) and (write or 0) >= 0
-    return False
 
 
 def _is_dict_dialect(usage: Mapping[Any, Any]) -> bool:

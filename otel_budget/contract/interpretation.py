@@ -49,6 +49,8 @@ def outcome_of(answer: Any, seconds: float, late_after: float | str | None) -> O
         late_after: Seconds after which the caller has given up; None means never, ``"auto"`` the
             runtime's deadline for answers in the dict dialect and never for typed ones.
     """
+    if type(answer) is Allow and (late_after is None or late_after == "auto"):
+        return ALLOWED  # mostly: nothing is to be read
     if late_after == "auto":
         late_after = None if seconds <= RUNTIME_DEADLINE or is_typed(answer) else RUNTIME_DEADLINE
     late = late_after is not None and seconds > float(late_after)
@@ -140,43 +142,59 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
             cached tokens beside the prompt, reasoning on top of the completion. Without it, as in
             the telemetry, the counts are then a lower bound.
     """
-    read = read_usage(usage)
-    if isinstance(read, Malformed):
-        log_once(
-            logging.WARNING,
-            f"A call's tokens and cost are not counted, as otel-budget cannot read {read.why}. "
-            "Report TokenUsage.of(response.usage), or a dict with prompt_tokens, "
-            "completion_tokens and total_tokens.",
-        )
-        return Measurement(malformed=True)
-    prompt, completion, total, cached, written, reasoning, cost, *details = _fields_of(read)
-    cached, written = cached or 0, written or 0
+    # On the path of every call: the counts of a typed usage are looked up at once.
+    fields: tuple[Any, ...]
+    fields = _fields_by_name(usage.__dict__) if type(usage) is TokenUsage else _UNREAD
+    if not _are_counts(*fields[:5]):
+        read = read_usage(usage)
+        if isinstance(read, Malformed):
+            log_once(
+                logging.WARNING,
+                f"A call's tokens and cost are not counted, as otel-budget cannot read {read.why}. "
+                "Report TokenUsage.of(response.usage), or a dict with prompt_tokens, "
+                "completion_tokens and total_tokens.",
+            )
+            return Measurement(malformed=True)
+        usage, fields = read, _fields_by_attribute(read)
+        fields = (*(min(count or 0, INT64_MAX) for count in fields[:5]), *fields[5:])
+    prompt, completion, total, cached, written, reasoning, cost, *details = fields
     includes: bool | None = False
     why = ""
     if upper_bound and reasoning:
-        completion += reasoning
+        completion = min(completion + reasoning, INT64_MAX)
         why = semconv.REASONING_ACCOUNTING
     if cached or written:
-        includes = _includes_cache(read, cached + written, provider)
+        cached, written = cached or 0, written or 0
+        includes = _includes_cache(usage, cached + written, provider)
         if includes is None and upper_bound:
             includes, why = False, semconv.CACHE_ACCOUNTING
         elif includes is None:
             cached = written = 0
         elif includes:
             prompt -= cached + written
-    if max(prompt, completion, cached, written, total) > INT64_MAX:
-        counts = (prompt, completion, cached, written, total)
-        prompt, completion, cached, written, total = (min(count, INT64_MAX) for count in counts)
-    counts_and_flags = (total, includes is None, False, why, None)
+    counts = (prompt, completion, cached or 0, written or 0)
     # Not by the class: its constructor takes as long as all the rest.
     measurement = tuple.__new__(
-        Measurement, (prompt, completion, cached, written, *_NO_DETAILS, *counts_and_flags)
+        Measurement, (*counts, *_NO_DETAILS, total, includes is None, False, why, None)
     )
     if cost is None and not any(details):
         return measurement
-    return _with_details(measurement, read)
+    return _with_details(measurement, usage)
 
 
+def _are_counts(prompt: Any, completion: Any, total: Any, cached: Any, written: Any) -> bool:
+    """Whether these are counts within int64 that need no further look, the last two if any."""
+    return (
+        type(prompt) is type(completion) is type(total) is int
+        and 0 <= prompt <= INT64_MAX
+        and 0 <= completion <= INT64_MAX
+        and 0 <= total <= INT64_MAX
+        and (cached is None or (type(cached) is int and 0 <= cached <= INT64_MAX))
+        and (written is None or (type(written) is int and 0 <= written <= INT64_MAX))
+    )
+
+
+_UNREAD: Final = (None,) * 13
 _NO_DETAILS: Final = Measurement()[4:10]
 _FIELDS: Final = (
     "prompt_tokens",
@@ -195,17 +213,7 @@ _FIELDS: Final = (
     "web_searches",
 )
 _fields_by_name: Final = itemgetter(*_FIELDS)
-_fields_by_attribute: Final = attrgetter(*_FIELDS)
-
-
-def _fields_of(usage: TokenUsage) -> tuple[Any, ...]:
-    """The fields that are measured; those of a subclass by attribute, as it may compute them."""
-    fields: tuple[Any, ...] = (
-        _fields_by_name(usage.__dict__)
-        if type(usage) is TokenUsage
-        else _fields_by_attribute(usage)
-    )
-    return fields
+_fields_by_attribute: Final = attrgetter(*_FIELDS)  # a subclass may compute them
 
 
 def _with_details(measurement: Measurement, usage: TokenUsage) -> Measurement:

@@ -172,18 +172,25 @@ class Call(TracedCall):
         self,
         additions: list[Addition],
         identity: Identity,
-        decision: str,
+        duration: dict[str, str],
         seconds: float,
         error: BaseException | None,
     ) -> None:
-        """Count `additions`, the guard's exception if it raised one, and the duration."""
-        tallies, point = identity.tallies, self.point
+        """Count `additions`, the guard's exception if it raised one, and its time.
+
+        Args:
+            additions: What the decision point counts.
+            identity: Whose call it is.
+            duration: The attributes of the time.
+            seconds: How long the guard took.
+            error: What it raised, or None.
+        """
+        tallies = identity.tallies
         if isinstance(error, Exception):
             kind = tallies.value(semconv.ERROR_TYPE, error_type(error))
             failures = tallies.cell(
-                semconv.METRIC_GUARD_ERRORS, NO_LABELS, point, kind, identity.guard_name
+                semconv.METRIC_GUARD_ERRORS, NO_LABELS, self.point, kind, identity.guard_name
             )
             additions.append((failures, 1))
         tallies.add(additions)
-        attributes = identity.duration_attributes(point, decision)
-        self.hub.enqueue(seconds, attributes, self.context)
+        self.hub.enqueue(seconds, duration, self.context)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry._logs import SeverityNumber
 
 from otel_budget import semconv
-from otel_budget.contract import Allow, Deny, Hit, SoftLimit
+from otel_budget.contract import Deny, Hit, SoftLimit
 from otel_budget.contract.dialects import read_decision
 from otel_budget.contract.hit_details import HitDetails
 from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
@@ -75,25 +75,21 @@ class CheckCall(Call):
         error: BaseException | None,
     ) -> None:
         identity = self.identity
-        additions.append((identity.cell(semconv.METRIC_DECISIONS, self.point, decision), 1))
+        cells = identity.check_cells(self.point, decision)
+        additions.append((cells.decisions, 1))
         if decision in semconv.PROCEEDING:
             self.add_proceeding(additions, identity)
-        self.count(additions, identity, decision, seconds, error)
+        self.count(additions, identity, cells.duration, seconds, error)
 
     def _outcome(self, seconds: float, error: BaseException | None) -> Outcome:
         """The outcome of a check that no inquiry has set one for."""
-        if type(self.answer) is Allow and self._deadline is None:  # mostly, and quick
-            late_after = self.settings.late_after
-            if late_after is None or late_after == "auto":
-                return ALLOWED
+        if error is None and self._deadline is None:
+            return outcome_of(self.answer, seconds, self.settings.late_after)
         if isinstance(error, Exception):
             return _FAILED
         if self.deadline_has_passed:
             return _LATE if error is not None else interpret(read_decision(self.answer), late=True)
-        if error is not None:
-            return _CANCELLED
-        late_after = self.settings.late_after if self._deadline is None else None
-        return outcome_of(self.answer, seconds, late_after)
+        return _CANCELLED if error is not None else outcome_of(self.answer, seconds, None)
 
     def add_proceeding(self, additions: list[Addition], identity: Identity) -> None:
         """Add what the decision point counts besides if the call may proceed."""

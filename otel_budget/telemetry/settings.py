@@ -53,6 +53,18 @@ class Destination:
 override: Destination | None = None
 
 
+class CheckCells(NamedTuple):
+    """What a check with one decision adds to.
+
+    Attributes:
+        decisions: The number of such decisions.
+        duration: The attributes of the time that the guard took.
+    """
+
+    decisions: Cell
+    duration: dict[str, str]
+
+
 class RecordCells(NamedTuple):
     """The sums that a record adds to.
 
@@ -89,6 +101,7 @@ class Identity:
     model: str | None
     provider: str | None
     _cells: dict[tuple[Metric | str | None, ...], Cell] = field(default_factory=dict)
+    _checks: dict[tuple[str, str], CheckCells] = field(default_factory=dict)
     _records: dict[tuple[str, str, bool], RecordCells] = field(default_factory=dict)
     _durations: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
@@ -103,6 +116,16 @@ class Identity:
         if cell is None:
             cell = self._cells[counter, *values] = self.tallies.cell(counter, self.labels, *values)
         return cell
+
+    def check_cells(self, point: str, decision: str) -> CheckCells:
+        """What a check adds to, by its point and its decision."""
+        cells = self._checks.get((point, decision))
+        if cells is None:
+            cells = self._checks[point, decision] = CheckCells(
+                self.cell(semconv.METRIC_DECISIONS, point, decision),
+                self.duration_attributes(point, decision),
+            )
+        return cells
 
     def record_cells(self, source: str, reason: str, *, malformed: bool) -> RecordCells:
         """The sums that a record adds to.

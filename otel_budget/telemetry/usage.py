@@ -65,7 +65,8 @@ class UsageRecord(Call):
                 (cells.cost, 1 if cost.usd is None else cost.usd),
                 *zip(cells.tokens, measurement[:4], strict=False),
             ]
-            self.count(additions, identity, decision, seconds, error)
+            duration = identity.duration_attributes(self.point, decision)
+            self.count(additions, identity, duration, seconds, error)
             if cost.reason == semconv.NO_PRICES or not identity.names_tenant_and_model:
                 self._warn_about_missing_info(cost)
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.internal.conjecture import engine, providers
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
 
 from otel_budget import log_once, semconv
 from otel_budget.telemetry.hubs import poll_levels
@@ -153,10 +154,30 @@ def _check_spans_and_logs(scenario: Scenario, backend: Backend) -> None:
             _check_value(value, 16_384 if is_stack else 1_024)
     assert scenario.stacktraces or not stacks
     events = [event for span in spans for event in span.events]
-    hits = sum(event.name == semconv.SPAN_EVENT_THRESHOLD_HIT for event in events)
-    told = backend.value("budget.threshold_hits")
-    assert hits == (0 if scenario.options["events"] == "logs" else told)
+    kinds = [
+        event.attributes[semconv.KIND]
+        for event in events
+        if event.name == semconv.SPAN_EVENT_THRESHOLD_HIT
+    ]
+    for kind in semconv.KINDS:
+        told = backend.value("budget.threshold_hits", budget__kind=kind)
+        if scenario.options["events"] == "logs":
+            assert kind not in kinds
+        elif kind == semconv.KIND_HARD or scenario.options["spans"] == "all":
+            assert kinds.count(kind) == told
+        else:  # drawn once a minute
+            assert bool(told) <= kinds.count(kind) <= told
+    if scenario.options["spans"] == "hits":
+        assert not [span for span in spans if _is_plain(span)]
     assert scenario.options["events"] != "span" or not backend.logs()
+
+
+def _is_plain(span: ReadableSpan) -> bool:
+    attributes = span.attributes or {}
+    return attributes.get(semconv.DECISION) == semconv.ALLOW or (
+        attributes.get(semconv.DECISION_POINT) == semconv.POINT_USAGE
+        and semconv.ERROR_TYPE not in attributes
+    )
 
 
 def _check_metrics(scenario: Scenario, backend: Backend) -> None:

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.trace import Span
 
 from otel_budget import BudgetGate, FlatRates, SessionInfo
-from otel_budget.telemetry import call
+from otel_budget.telemetry import traced_call
 from support.backend import Backend
 from support.guards import SyncScript
 
@@ -39,7 +39,7 @@ class SessionTraces:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, sampler: Sampler = ALWAYS_ON) -> None:
         self.backend = Backend(sampler)
         monkeypatch.setattr(trace, "_TRACER_PROVIDER", self.backend.tracer_provider)
-        monkeypatch.setattr(call, "_tracing_is_set_up", False)
+        monkeypatch.setattr(traced_call, "_tracing_is_set_up", False)
 
     def guard(self, guard: Any = None, **options: Any) -> Any:
         """A guard that is instrumented with the global tracer provider."""

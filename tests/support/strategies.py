@@ -290,6 +290,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             "max_label_sets": draw(st.integers(1, 4)),
             "name": draw(st.one_of(st.none(), TEXTS)),
             "events": draw(st.sampled_from(["both", "span", "logs"])),
+            "spans": draw(st.sampled_from(["all", "hits"])),
         },
         stacktraces=draw(st.booleans()),
         levels=draw(
