@@ -56,6 +56,7 @@ class Requests:
         self.app = app
         self.inner = Scripted()
         self.guard = app.instrument(self.inner, **options)
+        self.slow = app.instrument(Scripted(), late_after=1e-9, **options)
         self.tracer = app.tracer_provider.get_tracer("host")
         self._ids = ids
         #: The hits that only the wrapper keeps.
@@ -86,10 +87,13 @@ class Requests:
         with self.tracer.start_as_current_span(REQUEST, remote):
             yield
 
-    def ask(self, session: str, answer: Any = None) -> None:
+    def ask(self, session: str, answer: Any = None, *, tool: bool = False) -> None:
         self.inner.answer = answer
         with suppress(RuntimeError):
-            self.guard.check_before_llm(session, 10)
+            if tool:
+                self.guard.check_before_tool(session, "search")
+            else:
+                self.guard.check_before_llm(session, 10)
 
     def work(self, session: str) -> None:
         """A call that is allowed, its record, and a tool."""
@@ -108,7 +112,7 @@ class Requests:
         for number in range(20):
             with self.request():
                 self.work(f"refused-{number}")
-                self.ask(f"refused-{number}", deny())
+                self.ask(f"refused-{number}", deny(), tool=bool(number % 2))
             self.hits[f"refused-{number}", semconv.DENY] += 1
         for number in range(10):
             with self.request_from_elsewhere():
@@ -121,6 +125,8 @@ class Requests:
         with self.request():
             for answer in ("nonsense", RuntimeError("the store is down")):
                 self.ask("failed", answer)
+            self.slow.check_before_llm("failed", 10)
+        self.hits["failed", semconv.LATE] += 1
         self.hits["failed", semconv.MALFORMED] += 1
         self.hits["failed", semconv.ERROR] += 1
 
