@@ -70,7 +70,7 @@ def test_these_are_the_public_names() -> None:
                 "resolve",
             },
         ),
-        (otel_budget.sdk, {"ConfiguredTelemetry", "configure"}),
+        (otel_budget.sdk, {"ConfiguredTelemetry", "configure", "keep_hits"}),
         (otel_budget.testing, {"CapturedTelemetry", "capture_telemetry"}),
     ],
 )

@@ -5,5 +5,6 @@ OpenTelemetry set-up needs none of this. Only this package and `testing` import 
 """
 
 from otel_budget.sdk.configuration import ConfiguredTelemetry, configure
+from otel_budget.sdk.sampling import keep_hits
 
-__all__ = ["ConfiguredTelemetry", "configure"]
+__all__ = ["ConfiguredTelemetry", "configure", "keep_hits"]

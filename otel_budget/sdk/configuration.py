@@ -16,6 +16,7 @@ from otel_budget.log_once import log_once
 from otel_budget.sdk.delivery import Losses, SignalPipeline
 from otel_budget.sdk.exporters import SIGNALS, Protocol, Signal, exporters
 from otel_budget.sdk.providers import is_free, pipeline_of, resource_of
+from otel_budget.sdk.sampling import sampler_from_environment
 from otel_budget.telemetry.hubs import poll_levels
 
 _log = logging.getLogger("otel_budget")
@@ -161,7 +162,8 @@ def configure(
     It reads these variables of the OpenTelemetry specification: ``OTEL_SDK_DISABLED``,
     ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER``
     (``otlp``, ``console``, ``none``, or the name of an installed exporter; default ``otlp``),
-    ``OTEL_EXPORTER_OTLP_*`` (default protocol ``http/protobuf``), ``OTEL_TRACES_SAMPLER``,
+    ``OTEL_EXPORTER_OTLP_*`` (default protocol ``http/protobuf``), ``OTEL_TRACES_SAMPLER`` and its
+    ``_ARG`` (every sampler but the always-off ones also keeps the hits of guards: see `keep_hits`),
     ``OTEL_METRIC_EXPORT_INTERVAL`` and those of the batch processors. Spans and log events are
     exported in batches, never on the caller's path. Existing providers are left alone.
 
@@ -179,7 +181,7 @@ def configure(
         A handle with `shutdown` and `force_flush`; further calls return the same one.
 
     Raises:
-        ValueError: An exporter, protocol or endpoint cannot be used.
+        ValueError: An exporter, protocol, endpoint or sampler cannot be used.
         ModuleNotFoundError: The extra ``otlp`` is not installed.
     """
     with _state.lock:
@@ -196,12 +198,14 @@ def configure(
         if os.environ.get("OTEL_CONFIG_FILE"):
             log_once(logging.WARNING, "OTEL_CONFIG_FILE is set, which configure() does not read.")
         taken = [signal for signal in SIGNALS if not is_free(signal)]
-        # All exporters are made before any provider is set, so an error leaves nothing half done.
+        # Exporters and sampler are made before any provider is set, so that an error leaves nothing
+        # half done.
         makers = {
             signal: exporters(signal, endpoint, protocol)
             for signal in SIGNALS
             if signal not in taken
         }
+        sampler = sampler_from_environment() if makers.get("traces") else None
         if taken:
             log_once(
                 logging.WARNING,
@@ -211,7 +215,7 @@ def configure(
         resource = resource_of(service_name)
         _state.telemetry = ConfiguredTelemetry(
             [
-                pipeline_of(signal, make, resource, log_patience)
+                pipeline_of(signal, make, resource, sampler=sampler, log_patience=log_patience)
                 for signal, make in makers.items()
                 if make
             ],

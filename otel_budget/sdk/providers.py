@@ -21,6 +21,7 @@ try:
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+    from opentelemetry.sdk.trace.sampling import Sampler
 except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
         f"otel_budget.sdk needs the OpenTelemetry SDK, which is not installed; {INSTALL}.",
@@ -102,12 +103,17 @@ def is_free(signal: Signal) -> bool:
 
 
 def pipeline_of(
-    signal: Signal, makers: Iterable[Callable[[], Any]], resource: Resource, log_patience: float
+    signal: Signal,
+    makers: Iterable[Callable[[], Any]],
+    resource: Resource,
+    *,
+    sampler: Sampler | None,
+    log_patience: float,
 ) -> SignalPipeline:
     """Make and set the provider of `signal`, with one delivery for each exporter."""
     if signal == "traces":
         spans = [_SpanDelivery(make) for make in makers]
-        tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        tracer_provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
         for delivery in spans:
             tracer_provider.add_span_processor(_SpanProcessor(delivery))
         trace.set_tracer_provider(tracer_provider)

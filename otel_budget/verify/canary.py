@@ -44,7 +44,6 @@ class CanaryGuard(SyncBudgetGuard):
         self.spans.append(
             {
                 "trace_id": f"{context.trace_id:032x}",
-                "span_id": f"{context.span_id:016x}",
                 "sampled": context.trace_flags.sampled,
             }
         )

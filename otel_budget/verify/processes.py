@@ -19,6 +19,8 @@ Report = dict[str, Any]
 #: Seconds for an application's exporters to finish, and seconds for Python to start.
 FLUSH: Final = 12.0
 _START: Final = 60.0
+#: How the description of a sampler begins that `sdk.keep_hits` wrapped.
+_KEEPS_HITS: Final = "KeepHits{"
 _NAMES: Final = {"traces": "traces sent", "metrics": "metrics sent", "logs": "log events sent"}
 
 
@@ -109,11 +111,20 @@ def set_up(report: Report, setup: str) -> Hop:
     if "metrics" in signals:
         parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
     if "sampler" in signals.get("traces", {}):
-        # The root of a parent-based sampler decides how much it keeps.
+        # The root of a parent-based sampler decides how much it keeps, besides hits.
         sampler = signals["traces"]["sampler"]
-        root = re.match(r"ParentBased\{root:([^,]+)", sampler)
-        parts.append(f"sampled by {root[1] if root else sampler}")
+        keeps_hits = sampler.startswith(_KEEPS_HITS)
+        root = re.match(r"ParentBased\{root:([^,]+)", sampler.removeprefix(_KEEPS_HITS))
+        kept = " and every hit" if root and keeps_hits else ""
+        parts.append(f"sampled by {root[1] if root else sampler}{kept}")
     return Hop(name, "passed", "; ".join(parts))
+
+
+def denial(report: Report) -> dict[str, Any]:
+    """The trace of the canary's denial, and whether its span is sent."""
+    current = report["spans"][-1]
+    sampler = report["signals"].get("traces", {}).get("sampler", "")
+    return {**current, "sampled": current["sampled"] or sampler.startswith(_KEEPS_HITS)}
 
 
 def identity(reports: list[Report]) -> Hop:

@@ -20,7 +20,7 @@ def check_jaeger(url: str | None, denials: list[dict[str, Any]], wait: float) ->
 
     Args:
         url: The base URL of Jaeger.
-        denials: ``trace_id``, ``span_id`` and ``sampled`` of each denial.
+        denials: ``trace_id`` and ``sampled`` of each denial, the only one of its trace.
         wait: Seconds until what has not arrived counts as missing.
     """
     if url is None:
@@ -41,7 +41,7 @@ def check_jaeger(url: str | None, denials: list[dict[str, Any]], wait: float) ->
         return Hop(
             _JAEGER,
             "failed",
-            f"span {sampled[0]['span_id']} of trace {sampled[0]['trace_id']} was not found",
+            f"the denial in trace {sampled[0]['trace_id']} was not found",
             "the collector accepted it but sends traces elsewhere, or a tail sampler dropped it: "
             "a denial that comes after its trace was judged is lost there",
             "look in the collector's log for its traces exporter; with tail sampling, let denials "
@@ -67,7 +67,8 @@ def _span(url: str, wanted: dict[str, Any]) -> dict[str, Any] | None:
         raise
     for trace in answer["data"] or ():
         for span in trace["spans"]:
-            if span["spanID"] == wanted["span_id"]:
+            tags = {tag["key"]: tag["value"] for tag in span["tags"]}
+            if tags.get(semconv.DECISION) == semconv.DENY:
                 found: dict[str, Any] = span
                 return found
     return None
@@ -83,12 +84,12 @@ def _has_event(span: dict[str, Any]) -> bool:
 
 
 def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: float) -> Hop:
-    """Check that the file has each process's denial: its log event, found by its span id."""
+    """Check that the file has each process's denial: its log event, found by its trace."""
     if file is None:
         return Hop(_AUDIT, "skipped", "pass --audit-file PATH")
-    wanted = {denial["span_id"] for denial in denials}
+    wanted = {denial["trace_id"] for denial in denials}
     try:
-        found = http.until(lambda: wanted & _span_ids(file), lambda ids: ids == wanted, wait)
+        found = http.until(lambda: wanted & _denied_traces(file), lambda ids: ids == wanted, wait)
     except OSError as error:
         return Hop(
             _AUDIT,
@@ -110,14 +111,15 @@ def check_audit_file(file: Path | None, denials: list[dict[str, Any]], wait: flo
     return Hop(_AUDIT, "passed", f"{len(wanted)} denials")
 
 
-def _span_ids(file: Path) -> set[str]:
-    """The span ids of the threshold events in the file."""
+def _denied_traces(file: Path) -> set[str]:
+    """The trace ids of the denials in the file."""
     try:
         lines = file.read_text(errors="replace").splitlines()
     except FileNotFoundError:  # it is created with the first event
         if not file.parent.is_dir():
             raise
         return set()
+    hard = {"key": semconv.KIND, "value": {"stringValue": semconv.KIND_HARD}}
     ids: set[str] = set()
     for line in lines:
         if semconv.LOG_EVENT_THRESHOLD_HIT not in line:
@@ -127,9 +129,10 @@ def _span_ids(file: Path) -> set[str]:
         except ValueError:  # in the middle of being written
             continue
         ids.update(
-            log.get("spanId", "")
+            log.get("traceId", "")
             for resource in record.get("resourceLogs", ())
             for scope in resource.get("scopeLogs", ())
             for log in scope.get("logRecords", ())
+            if hard in log.get("attributes", ())
         )
     return ids

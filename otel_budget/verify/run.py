@@ -83,7 +83,7 @@ def _behind_the_endpoint(
     identity: Hop,
     before: collector.CollectorMetrics | None,
 ) -> Iterator[Hop]:
-    denials = [report["spans"][-1] for report in reports]
+    denials = [processes.denial(report) for report in reports]
     delta = "delta" in reports[0]["signals"].get("metrics", {}).get("temporality", ())
     instances = len(reports) if identity.status == "passed" else 1
     wait = pipeline.timeout

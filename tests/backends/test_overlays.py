@@ -122,6 +122,7 @@ def test_tail_sampling_keeps_every_hit_once_and_a_share_of_the_rest(
         spans = Counter(
             span["tags"][semconv.SESSION_ID] for span in probes.spans(stack.jaeger, "sampled")
         )
+        assert probes.sent_spans(stack.collector_metrics) == spans.total()
         root_and_two_checks = 3
         assert all(spans[f"in-time-{n}"] == root_and_two_checks + 1 for n in range(count))
         quiet = Counter(spans[f"quiet-{n}"] for n in range(count))

@@ -85,6 +85,7 @@ def test_a_healthy_pipeline_passes_every_hop(stack: Stack, protocol: str) -> Non
     assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
     assert set(hops) >= {*SENT, *ARRIVED, "collector healthy"}
     assert "service otel-budget-verify" in hops["SDK set up"]["detail"]
+    assert "sampled by AlwaysOnSampler and every hit" in hops["SDK set up"]["detail"]
 
 
 def test_a_hop_without_an_address_is_skipped_and_never_passed(stack: Stack) -> None:
@@ -105,6 +106,12 @@ def test_a_hop_without_an_address_is_skipped_and_never_passed(stack: Stack) -> N
 def test_unsampled_traces_are_skipped(stack: Stack) -> None:
     code, hops = verify(stack, OTEL_TRACES_SAMPLER="always_off")
     assert (code, by_status(hops, "skipped")) == (0, {"traces sent", "trace in Jaeger"}), hops
+
+
+def test_denials_are_found_whatever_the_ratio_of_the_sampler(stack: Stack) -> None:
+    variables = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    code, hops = verify(stack, **variables)
+    assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

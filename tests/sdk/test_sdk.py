@@ -304,6 +304,16 @@ def test_a_disabled_sdk_and_exporters_set_to_none_send_nothing() -> None:
             "OTEL_LOGS_EXPORTER is 'lokki', but no exporter of that name is installed: use otlp, "
             "console or none.",
         ),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidration"},
+            "OTEL_TRACES_SAMPLER is 'parentbased_traceidration', but no sampler of that name is "
+            "installed: use parentbased_traceidratio with a ratio in OTEL_TRACES_SAMPLER_ARG, "
+            "parentbased_always_on or always_off.",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1%"},
+            "OTEL_TRACES_SAMPLER_ARG is '1%', which is not a number from 0 to 1.",
+        ),
     ],
 )
 def test_a_wrong_variable_is_one_sentence(variables: dict[str, str], sentence: str) -> None:
@@ -320,6 +330,48 @@ def test_a_wrong_variable_is_one_sentence(variables: dict[str, str], sentence: s
         **variables,
     )
     assert (result.returncode, result.stdout.strip()) == (0, sentence), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kept"),
+    [
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}, ["deny"]),
+        ({"OTEL_TRACES_SAMPLER": "budget_keep_hits"}, ["deny"]),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, []),
+        ({}, ["allow", "deny"]),
+    ],
+)
+def test_hits_arrive_unless_the_sampler_is_always_off(
+    sampler: dict[str, str], kept: list[str]
+) -> None:
+    with receiver() as store:
+        result = run(
+            """
+            sdk.configure("billing")
+            for decision in ("allow", "deny"):
+                attributes = {"budget.decision": decision}
+                trace.get_tracer("t").start_span(
+                    "budget.check_before_tool", attributes=attributes
+                ).end()
+            """,
+            OTEL_EXPORTER_OTLP_ENDPOINT=store.url,
+            **sampler,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        assert [
+            attribute.value.string_value for span in store.spans() for attribute in span.attributes
+        ] == kept
+
+
+def test_a_sampler_is_not_asked_for_where_there_are_no_traces() -> None:
+    result = run(
+        "sdk.configure()",
+        OTEL_TRACES_SAMPLER="misspelt",
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+    )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it() -> None:

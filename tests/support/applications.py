@@ -28,7 +28,16 @@ PRICES = FlatRates(input=3.0, output=15.0)
 
 
 class Application:
-    """Providers that send to one Collector, and `flush` to make them send now."""
+    """Providers that send to one Collector, and `flush` to make them send now.
+
+    Args:
+        endpoint: The Collector's, for gRPC.
+        service: The service's name.
+        temporality: That of the metrics' exporter.
+        headers: Of every exporter.
+        attributes: Of the resource.
+        traces: Further arguments of the tracer provider.
+    """
 
     def __init__(
         self,
@@ -38,11 +47,12 @@ class Application:
         temporality: Any = None,
         headers: Mapping[str, str] | None = None,
         attributes: Mapping[str, str] | None = None,
+        **traces: Any,
     ) -> None:
         options: Any = {"endpoint": endpoint, "insecure": True, "headers": headers, "timeout": 5}
         resource = Resource.create({"service.name": service, **(attributes or {})})
         self.service = service
-        self.tracer_provider = TracerProvider(resource=resource)
+        self.tracer_provider = TracerProvider(resource=resource, **traces)
         self.tracer_provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(**options)))
         self.reader = PeriodicExportingMetricReader(
             OTLPMetricExporter(**options, preferred_temporality=temporality),

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from otel_budget.verify import collector
 from otel_budget.verify.http import get_json, until
 
-__all__ = ["audit_events", "eventually", "get_json", "query", "spans", "total", "traces"]
+__all__ = [
+    "audit_events", "eventually", "get_json", "query", "sent_spans", "spans", "total", "traces",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -80,6 +83,12 @@ def traces(jaeger: str, service: str, tags: Mapping[str, str]) -> list[dict[str,
         parameters["tags"] = json.dumps(dict(tags))
     answer: list[dict[str, Any]] = get_json(f"{jaeger}/api/traces", parameters)["data"]
     return answer
+
+
+def sent_spans(collector_metrics: str) -> float:
+    """How many spans a Collector has sent; Jaeger keeps one that comes twice only once."""
+    values = collector.metrics(collector_metrics).values
+    return sum(n for (name, _), n in values.items() if name == "otelcol_exporter_sent_spans")
 
 
 def audit_events(file: Path) -> list[dict[str, Any]]:
