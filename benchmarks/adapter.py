@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import attach, detach, get_current
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -34,6 +35,14 @@ from otel_budget.contract.interpretation import measure
 INFO = SessionInfo(tenant="acme", agent="coder", model="claude-sonnet-4-5", provider="anthropic")
 USAGE = TokenUsage(prompt_tokens=4_808, completion_tokens=10, total_tokens=4_818)
 RATES = FlatRates(3.0, 15.0)
+IDENTITY = {
+    semconv.SESSION_ID: "s",
+    semconv.GUARD_NAME: "Guard",
+    semconv.TENANT: INFO.tenant,
+    semconv.AGENT: INFO.agent,
+    semconv.MODEL: INFO.model,
+    semconv.PROVIDER: INFO.provider,
+}
 LABELS = {semconv.TENANT: INFO.tenant, semconv.AGENT: INFO.agent}
 CALL = {**LABELS, semconv.METRIC_MODEL: INFO.model, semconv.METRIC_PROVIDER: INFO.provider}
 
@@ -89,20 +98,12 @@ def by_hand(
         "s",
         explicit_bucket_boundaries_advisory=list(semconv.GUARD_DURATION_BUCKETS),
     )
-    identity = {
-        semconv.SESSION_ID: "s",
-        semconv.GUARD_NAME: "Guard",
-        semconv.TENANT: INFO.tenant,
-        semconv.AGENT: INFO.agent,
-        semconv.MODEL: INFO.model,
-        semconv.PROVIDER: INFO.provider,
-    }
 
     def check() -> None:
         with tracer.start_as_current_span(
             semconv.SPAN_CHECK_BEFORE_LLM,
             attributes={
-                **identity,
+                **IDENTITY,
                 semconv.DECISION_POINT: "llm",
                 semconv.ESTIMATED_PROMPT_TOKENS: 4_808,
             },
@@ -125,26 +126,14 @@ def by_hand(
     def record() -> None:
         with tracer.start_as_current_span(
             semconv.SPAN_RECORD_AFTER_LLM,
-            attributes={**identity, semconv.DECISION_POINT: "usage"},
+            attributes={**IDENTITY, semconv.DECISION_POINT: "usage"},
         ) as span:
             start = time.perf_counter()
             guard.record_after_llm("s", USAGE)
             seconds = time.perf_counter() - start
             sent, generated = USAGE.prompt_tokens, USAGE.completion_tokens
             usd = RATES.cost_usd(BillableCall(INFO.model, INFO.provider, sent, generated))
-            span.set_attributes(
-                {
-                    semconv.USAGE_INPUT_TOKENS: USAGE.prompt_tokens,
-                    semconv.USAGE_OUTPUT_TOKENS: USAGE.completion_tokens,
-                    semconv.USAGE_CACHE_READ_TOKENS: 0,
-                    semconv.USAGE_CACHE_WRITE_TOKENS: 0,
-                    semconv.USAGE_TOTAL_TOKENS: USAGE.total_tokens,
-                    semconv.COST: usd or 0.0,
-                    semconv.COST_SOURCE: semconv.COST_FROM_PRICES,
-                    semconv.SESSION_COST: usd or 0.0,
-                    semconv.SESSION_TOKENS: USAGE.total_tokens,
-                }
-            )
+            span.set_attributes(_of_record(usd or 0.0))
         tokens.add(USAGE.total_tokens, CALL)
         cost.add(usd or 0.0, CALL)
         duration.record(
@@ -157,6 +146,43 @@ def by_hand(
         )
 
     return check, record
+
+
+def _of_record(usd: float) -> dict[str, Any]:
+    """What a record adds to its span."""
+    return {
+        semconv.USAGE_INPUT_TOKENS: USAGE.prompt_tokens,
+        semconv.USAGE_OUTPUT_TOKENS: USAGE.completion_tokens,
+        semconv.USAGE_CACHE_READ_TOKENS: 0,
+        semconv.USAGE_CACHE_WRITE_TOKENS: 0,
+        semconv.USAGE_TOTAL_TOKENS: USAGE.total_tokens,
+        semconv.COST: usd,
+        semconv.COST_SOURCE: semconv.COST_FROM_PRICES,
+        semconv.SESSION_COST: usd,
+        semconv.SESSION_TOKENS: USAGE.total_tokens,
+    }
+
+
+def spans_alone(tracer_provider: Any) -> tuple[Callable[[], None], Callable[[], None]]:
+    """The SDK's share of a check and of a record: no adapter whose span is current can be faster.
+
+    The same span with the same attributes, by the cheapest calls, and nothing else.
+    """
+    tracer = trace.get_tracer("alone", tracer_provider=tracer_provider)
+    start = {**IDENTITY, semconv.DECISION_POINT: "llm"}
+    check_end, record_end = {semconv.DECISION: "allow"}, _of_record(0.01)
+
+    def span(name: str, end: dict[str, Any]) -> None:
+        current = get_current()
+        made = tracer.start_span(name, current, attributes=start)
+        detach(attach(trace.set_span_in_context(made, current)))
+        made.set_attributes(end)
+        made.end()
+
+    return (
+        lambda: span(semconv.SPAN_CHECK_BEFORE_LLM, check_end),
+        lambda: span(semconv.SPAN_RECORD_AFTER_LLM, record_end),
+    )
 
 
 def show(title: str, baseline: float, rows: dict[str, Any], goals: dict[str, float]) -> None:
@@ -203,11 +229,7 @@ def with_sdk(sampled: bool) -> None:
     typed = instrument(Guard(), **options)
     dicts = instrument(DictGuard(), **options)
     hits = instrument(Guard(), spans="hits", **options)
-    tracer = tracer_provider.get_tracer("alone")
-
-    def span_alone() -> None:
-        with tracer.start_as_current_span("span", attributes={semconv.SESSION_ID: "s"}):
-            pass
+    check_span, record_span = spans_alone(tracer_provider)
 
     def between() -> None:
         processor.force_flush()
@@ -216,10 +238,11 @@ def with_sdk(sampled: bool) -> None:
     checks: dict[str, Callable[[], object]] = {
         "check": lambda: typed.check_before_llm("s", 4_808),
         "check, dict guard": lambda: dicts.check_before_llm("s", 4_808),
-        "the SDK's span alone": span_alone,
+        "the SDK's span alone": check_span,
     }
     records: dict[str, Callable[[], object]] = {
-        "record": lambda: typed.record_after_llm("s", USAGE)
+        "record": lambda: typed.record_after_llm("s", USAGE),
+        "the SDK's span alone": record_span,
     }
     if sampled:  # it makes no span for these, so that sampling changes nothing
         checks["check, spans=hits"] = lambda: hits.check_before_llm("s", 4_808)

@@ -91,6 +91,7 @@ class Identity:
         attributes: What spans and log events carry.
         model: The model, as metrics carry it.
         provider: The provider, as metrics carry it.
+        names_tenant_and_model: Whether who pays and for which model is known.
     """
 
     tallies: Tallies
@@ -100,15 +101,11 @@ class Identity:
     attributes: dict[str, str]
     model: str | None
     provider: str | None
+    names_tenant_and_model: bool
     _cells: dict[tuple[Metric | str | None, ...], Cell] = field(default_factory=dict)
     _checks: dict[tuple[str, str], CheckCells] = field(default_factory=dict)
     _records: dict[tuple[str, str, bool], RecordCells] = field(default_factory=dict)
     _durations: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
-
-    @property
-    def names_tenant_and_model(self) -> bool:
-        """Whether who pays and for which model is known."""
-        return semconv.TENANT in self.attributes and semconv.MODEL in self.attributes
 
     def cell(self, counter: Metric, *values: str | None) -> Cell:
         """As `Tallies.cell` with these labels, for few and known values: it is remembered."""
@@ -266,4 +263,5 @@ class GuardSettings:
             attributes,
             model,
             provider,
+            semconv.TENANT in attributes and semconv.MODEL in attributes,
         )
