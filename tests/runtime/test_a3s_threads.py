@@ -218,7 +218,7 @@ def test_a_fork_leaves_parent_and_child_each_with_a_working_bridge(kind: str) ->
         time.sleep(0.2)
         bridge.check_before_llm("s", 1)  # leaves a thread idle
         # As if another thread held the lock at the moment of the fork.
-        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._threads._wake
+        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._threads._lock
         held.acquire()
         child = os.fork()
         if child == 0:
