@@ -86,6 +86,19 @@ async def test_an_answer_that_came_while_the_host_held_up_its_loop_is_used(
         await task
 
 
+@pytest.mark.parametrize("asynchronous", [True, False], ids=["async guard", "sync guard"])
+async def test_a_check_that_is_answered_leaves_no_timer(asynchronous: bool) -> None:
+    loop: Any = asyncio.get_running_loop()
+
+    def timers() -> int:
+        return sum(not timer.cancelled() for timer in loop._scheduled)
+
+    before = timers()
+    gate = BudgetGate(BudgetGuard() if asynchronous else SyncBudgetGuard(), timeout=600)
+    await gate.check_llm("s1", 1)
+    assert timers() == before
+
+
 # -- a task that ends, or a loop that is closed, before the guard has replied --------------
 async def test_a_check_whose_task_is_cancelled_before_it_begins_is_not_waited_for() -> None:
     gate = BudgetGate(BudgetGuard(), timeout=60)
