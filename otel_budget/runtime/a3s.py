@@ -9,7 +9,8 @@ from otel_budget.contract.dialects import print_decision
 from otel_budget.contract.interpretation import RUNTIME_DEADLINE
 from otel_budget.runtime.asking import Asker
 from otel_budget.runtime.background_loop import BackgroundLoop
-from otel_budget.runtime.inquiry import Fail, Question, Verdict, after_llm, before_llm, before_tool
+from otel_budget.runtime.inquiry import Fail
+from otel_budget.runtime.questions import Question, Verdict, after_llm, before_llm, before_tool
 
 #: Half a second below the runtime's own deadline, left for its threads to take turns.
 _TIMEOUT: Final = RUNTIME_DEADLINE - 0.5

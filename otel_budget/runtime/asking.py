@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from otel_budget.contract import Allow, Deny, SoftLimit
@@ -15,10 +17,8 @@ from otel_budget.contract.dialects import Dialect, UsageDialect, read_decision
 from otel_budget.contract.guards import is_async
 from otel_budget.runtime.background_loop import BackgroundLoop
 from otel_budget.runtime.daemon_threads import DaemonThreads
-from otel_budget.runtime.inquiry import (
-    AskedGuard,
-    Fail,
-    Inquiry,
+from otel_budget.runtime.inquiry import AskedGuard, Fail, Inquiry
+from otel_budget.runtime.questions import (
     Question,
     Reply,
     Verdict,
@@ -63,7 +63,7 @@ class Asker:
             reply = inquiry.run()
             if (reply.seconds or 0.0) > self._timeout:
                 self.asked_guard.log(question, f"took longer than {self._timeout:g} s")
-                if reply.failure is None and not question.is_record:
+                if reply.failure is None and not question.kind.is_record:
                     reply = reply._replace(late=True)
             return inquiry.conclude(reply)
 
@@ -74,62 +74,85 @@ class Asker:
         is waited for until its deadline and then left to finish by itself.
         """
         with Inquiry(self.asked_guard, question) as inquiry:
-            future: asyncio.Future[Reply]
-            answer: asyncio.Future[Reply] | Future[Reply]
+            loop = asyncio.get_running_loop()
+            over: asyncio.Future[None] = loop.create_future()  # the waiting, whatever ends it
+            task: asyncio.Task[Reply] | None = None
             if self.is_async:
-                answer = future = asyncio.get_running_loop().create_task(inquiry.run_async())
+                inquiry.pass_reply_to(partial(_end, over))
+                task = loop.create_task(inquiry.run_async())
+                task.add_done_callback(partial(_end, over))  # even if it never began
             else:
+                # Raises if the loop is closed by then: nobody waits, and the thread survives it.
+                inquiry.pass_reply_to(partial(loop.call_soon_threadsafe, _end, over))
                 try:
-                    answer = self._run_on_a_thread(inquiry)
+                    self._run_on_a_thread(inquiry)
                 except RuntimeError as error:
                     return inquiry.conclude(not_asked(error))
-                future = asyncio.wrap_future(answer)
+            timer = loop.call_later(self._timeout, _end, over)
             try:
-                await asyncio.wait({future}, timeout=self._timeout)
+                await over
             except asyncio.CancelledError:
-                self._release_unused(question, answer)
-                await self._caller_cancelled(inquiry, future)
+                await self._caller_cancelled(loop, inquiry, task)
                 raise
             except GeneratorExit:  # the caller's coroutine is closed, which may not wait
-                self._release_unused(question, answer)
+                self._release_unused(inquiry)
                 raise
-            if not future.done():
-                self._leave(question, future)
-                verdict = inquiry.conclude(self.asked_guard.late_reply)
-                if isinstance(verdict.decision, Deny):  # else the call goes on and is recorded
-                    self._release_unused(question, answer)
-                return verdict
-            if future.cancelled():
+            finally:
+                timer.cancel()
+            if inquiry.reply is not None:
+                return inquiry.conclude(inquiry.reply)
+            if task is not None and task.cancelled():
                 return inquiry.conclude(raised(asyncio.CancelledError()))
-            return inquiry.conclude(future.result())
+            self._leave(question, task)
+            verdict = inquiry.conclude(self.asked_guard.late_reply)
+            if isinstance(verdict.decision, Deny):  # else the call goes on and is recorded
+                self._release_unused(inquiry)
+            return verdict
 
-    async def _caller_cancelled(self, inquiry: Inquiry, future: asyncio.Future[Reply]) -> None:
-        is_record = inquiry.question.is_record
+    async def _caller_cancelled(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        inquiry: Inquiry,
+        task: asyncio.Task[Reply] | None,
+    ) -> None:
+        is_record = inquiry.question.kind.is_record
+        if not is_record:
+            self._release_unused(inquiry)
+            if task is None:
+                return
+            task.cancel()
+        over: asyncio.Future[Any]
+        if task is None:
+            over = loop.create_future()
+            inquiry.pass_reply_to(partial(loop.call_soon_threadsafe, _end, over))
+        else:
+            over = task
         try:
-            if self.is_async and not is_record:
-                future.cancel()
-            if self.is_async or is_record:
-                await asyncio.wait({future}, timeout=inquiry.remaining)
+            await asyncio.wait({over}, timeout=inquiry.remaining)
         finally:
-            if not future.done():
-                self._leave(inquiry.question, future)
-        if is_record and future.done() and not future.cancelled():
-            inquiry.conclude(future.result())
+            if not over.done():
+                self._leave(inquiry.question, task)
+        if is_record and inquiry.reply is not None:
+            inquiry.conclude(inquiry.reply)
 
-    def _leave(self, question: Question, future: asyncio.Future[Reply]) -> None:
+    def _leave(self, question: Question, task: asyncio.Task[Reply] | None) -> None:
         """Stop waiting. A record goes on; so does a sync guard, which nothing can stop."""
-        if self.is_async:
-            self._unfinished.add(future)  # the loop holds its tasks only weakly
-            future.add_done_callback(self._unfinished.discard)
-        if not (self.is_async and question.is_record):
-            future.cancel()
+        if task is not None:
+            self._keep(task)
+            if not question.kind.is_record:
+                task.cancel()
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold a task that nobody waits for: the loop does so only weakly."""
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
 
     # -- calls that end without a record ---------------------------------------------------
     def tell(self, question: Question) -> None:
         """Ask without waiting for the answer, from code that must not wait or has no loop."""
         if not self.is_async:
             try:
-                self._threads.submit(copy_context().run, self.ask_here, question)
+                self._threads.start(partial(copy_context().run, self.ask_here, question))
             except RuntimeError:  # no thread can be started
                 self.ask_here(question)
             return
@@ -139,8 +162,7 @@ class Asker:
         except RuntimeError:  # no loop runs here
             self._run_without_a_loop(question, telling)
         else:
-            self._unfinished.add(task)  # the loop holds its tasks only weakly
-            task.add_done_callback(self._unfinished.discard)
+            self._keep(task)
 
     async def _tell(self, question: Question) -> None:
         with Inquiry(self.asked_guard, question) as inquiry:
@@ -156,57 +178,76 @@ class Asker:
             telling.close()
         self.asked_guard.log(question, "was not told that a call ended, as no event loop runs")
 
-    def _release_unused(
-        self, question: Question, answer: asyncio.Future[Reply] | Future[Reply]
-    ) -> None:
+    def _release_unused(self, inquiry: Inquiry) -> None:
         """Once a check has let a call proceed that is not made, tell the guard."""
-        if not (question.may_reserve and self.asked_guard.can_release):
+        question = inquiry.question
+        if not (question.kind.may_reserve and self.asked_guard.can_release):
             return
         release = without_record(question.args[0])
 
-        def answered(done: asyncio.Future[Reply] | Future[Reply]) -> None:
-            if done.cancelled() or done.exception() is not None:
-                return
-            reply = done.result()
+        def replied(reply: Reply) -> None:
             if reply.failure is None and isinstance(read_decision(reply.answer), Allow | SoftLimit):
                 self.tell(release)
 
-        answer.add_done_callback(answered)
+        inquiry.pass_reply_to(replied)
 
     def ask_from_any_thread(self, question: Question, loop: BackgroundLoop) -> Verdict:
         """Ask while this thread waits: an async guard on `loop`, a sync one on another thread."""
         with Inquiry(self.asked_guard, question) as inquiry:
+            replies: SimpleQueue[Reply] = SimpleQueue()
+            inquiry.pass_reply_to(replies.put)
+            future: Future[Reply] | None = None
             try:
-                future = self._run_elsewhere(inquiry, loop)
+                if self.is_async:
+                    future = self._run_on_the_loop(loop, inquiry, replies)
+                else:
+                    self._run_on_a_thread(inquiry)
             except RuntimeError as error:
                 return inquiry.conclude(not_asked(error))
             try:
-                return inquiry.conclude(future.result(inquiry.remaining))
-            except TimeoutError:
-                if not question.is_record:
+                reply = replies.get(timeout=inquiry.remaining)
+            except (
+                BaseException
+            ) as error:  # if not Empty, raised by a signal handler in this thread
+                if future is not None and not question.kind.is_record:
                     future.cancel()
-                return inquiry.conclude(self.asked_guard.late_reply)
-            except CancelledError as error:  # the loop was closed before the call began
-                return inquiry.conclude(not_asked(error))
-            except BaseException:  # raised by a signal handler in this thread
-                if not question.is_record:
-                    future.cancel()
-                raise
+                if not isinstance(error, Empty):
+                    raise
+                reply = self.asked_guard.late_reply
+            return inquiry.conclude(reply)
 
-    def _run_elsewhere(self, inquiry: Inquiry, loop: BackgroundLoop) -> Future[Reply]:
-        if not self.is_async:
-            return self._run_on_a_thread(inquiry)
+    def _run_on_the_loop(
+        self, loop: BackgroundLoop, inquiry: Inquiry, replies: SimpleQueue[Reply]
+    ) -> Future[Reply]:
+        """Call an async guard on `loop`, with the caller's context.
+
+        Raises:
+            RuntimeError: The loop takes no work, or it is the caller's own.
+        """
         if loop.is_this_thread:
             raise RuntimeError("an async guard must not call itself through its bridge")
-        return loop.submit(inquiry.run_async)
+        future = loop.submit(inquiry.run_async)
 
-    def _run_on_a_thread(self, inquiry: Inquiry) -> Future[Reply]:
+        def done(future: Future[Reply]) -> None:
+            if future.cancelled():  # the loop was closed before the call began
+                replies.put(not_asked(CancelledError()))
+
+        future.add_done_callback(done)
+        return future
+
+    def _run_on_a_thread(self, inquiry: Inquiry) -> None:
         """Call a sync guard on a thread of ours, with the caller's context.
 
         Raises:
             RuntimeError: No thread can be started.
         """
-        return self._threads.submit(copy_context().run, inquiry.run)
+        self._threads.start(partial(copy_context().run, inquiry.run))
+
+
+def _end(over: asyncio.Future[None], _: object = None) -> None:
+    """End the waiting for `over`."""
+    if not over.done():
+        over.set_result(None)
 
 
 def _checked_fail(fail: str) -> Fail:

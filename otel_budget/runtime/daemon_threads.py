@@ -7,14 +7,12 @@ the host.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Final
 
 from otel_budget.forks import renew_in_child
-
-Result = TypeVar("Result")
 
 #: Seconds after which an idle thread ends.
 _IDLE: Final = 30.0
@@ -38,61 +36,57 @@ class DaemonThreads:
     def after_fork(self) -> None:
         """Start without threads: they stayed with the parent, one perhaps holding the lock."""
         # Reentrant: the garbage collector may close this very object while the lock is held.
-        self._wake = threading.Condition(threading.RLock())
-        self._jobs: deque[Callable[[], None]] = deque()
+        self._lock = threading.RLock()
+        #: None wakes a thread that may be idle. Not a condition: a wake-up is a call in C.
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._threads = 0
-        self._idle = 0
+        #: Jobs that wait or are being done: with as many threads, none waits behind another.
+        self._unfinished = 0
 
-    def submit(self, work: Callable[..., Result], *args: Any) -> Future[Result]:
-        """Do ``work(*args)`` on one of the threads.
+    def start(self, job: Callable[[], object]) -> None:
+        """Do ``job()`` on one of the threads. What it returns or raises is lost.
 
         Raises:
             RuntimeError: No thread can be started (the interpreter is exiting), or too many calls
                 wait.
         """
-        future: Future[Result] = Future()
-        # Running from the start: a waiter that gives up must not cancel it while a thread works.
-        future.set_running_or_notify_cancel()
-
-        def job() -> None:
-            try:
-                future.set_result(work(*args))
-            except BaseException as error:
-                future.set_exception(error)
-
-        with self._wake:
-            if self._threads >= self._most and len(self._jobs) >= _MAX_WAITING:
-                raise RuntimeError(f"{len(self._jobs):,} calls wait for a thread already")
-            self._jobs.append(job)
-            if self._idle >= len(self._jobs):
-                self._wake.notify()
-            elif self._threads < self._most:
+        with self._lock:
+            if self._threads >= self._most and self._jobs.qsize() >= _MAX_WAITING:
+                raise RuntimeError(f"{self._jobs.qsize():,} calls wait for a thread already")
+            # First: a signal handler that comes between and starts a job finds this one counted.
+            self._unfinished += 1
+            if self._unfinished > self._threads and self._threads < self._most:
                 try:
                     threading.Thread(
                         target=self._serve, name="otel-budget-ask", daemon=True
                     ).start()
-                except RuntimeError:
-                    self._jobs.remove(job)
+                except BaseException:
+                    self._unfinished -= 1
                     raise
                 self._threads += 1
-        return future
+            self._jobs.put(job)
 
     def close(self) -> None:
         """End idle threads now and the others after their work."""
-        with self._wake:
+        with self._lock:
             self._closed = True
-            self._wake.notify_all()
+            for _ in range(self._threads):
+                self._jobs.put(None)
 
     def _serve(self) -> None:
         while True:
-            with self._wake:
-                if not self._jobs and not self._closed:
-                    self._idle += 1
-                    self._wake.wait(_IDLE)
-                    self._idle -= 1
-                if not self._jobs:
-                    self._threads -= 1
-                    return
-                job = self._jobs.popleft()
-            job()
+            try:
+                job = self._jobs.get(timeout=0 if self._closed else _IDLE)
+            except Empty:
+                with self._lock:
+                    if self._jobs.empty():
+                        self._threads -= 1
+                        return
+                continue
+            if job is None:
+                continue
+            with suppress(BaseException):
+                job()
             del job  # while idle, the thread must not keep alive what the job holds
+            with self._lock:
+                self._unfinished -= 1

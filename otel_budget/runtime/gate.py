@@ -20,8 +20,9 @@ from otel_budget.log_once import log_once
 from otel_budget.runtime.asking import Asker
 from otel_budget.runtime.gated_calls import LlmCall, ToolCall
 from otel_budget.runtime.hits import HitSink, hit_sink
-from otel_budget.runtime.inquiry import (
-    Fail,
+from otel_budget.runtime.inquiry import Fail
+from otel_budget.runtime.joining import JoinedBody, join_body
+from otel_budget.runtime.questions import (
     Question,
     Verdict,
     after_llm,
@@ -29,7 +30,6 @@ from otel_budget.runtime.inquiry import (
     before_tool,
     without_record,
 )
-from otel_budget.runtime.joining import JoinedBody, join_body
 from otel_budget.telemetry.traced_call import tracing_is_set_up
 
 _WITHOUT_USAGE: Final = {
@@ -141,7 +141,7 @@ class BudgetGate:
         Raises:
             ValueError: `usage` cannot be read.
         """
-        await self._asker.ask_async(self._record(session_id, usage))
+        await self._record(session_id, usage_of(usage))
 
     async def release_llm(self, session_id: str) -> None:
         """Report that a model call that was allowed ended without a usage to record.
@@ -162,7 +162,7 @@ class BudgetGate:
 
     def record_llm_sync(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> None:
         """`record_llm` for sync loops and guards."""
-        self._ask_here(self._record(session_id, usage))
+        self._record_sync(session_id, usage_of(usage))
 
     def release_llm_sync(self, session_id: str) -> None:
         """`release_llm` for sync loops and guards."""
@@ -194,8 +194,14 @@ class BudgetGate:
             raise BudgetExhausted(decision.resource, decision.reason, decision) from verdict.error
         return decision
 
-    def _record(self, session_id: str, usage: TokenUsage | Mapping[str, Any]) -> Question:
-        return after_llm(session_id, self._asker.asked_guard.dialect.usage(usage_of(usage)))
+    async def _record(self, session_id: str, usage: TokenUsage) -> None:
+        """`record_llm` of a usage that has been read."""
+        dialect = self._asker.asked_guard.dialect
+        await self._asker.ask_async(after_llm(session_id, dialect.usage(usage)))
+
+    def _record_sync(self, session_id: str, usage: TokenUsage) -> None:
+        """`record_llm_sync` of a usage that has been read."""
+        self._ask_here(after_llm(session_id, self._asker.asked_guard.dialect.usage(usage)))
 
     def _release_soon(self, session_id: str) -> None:
         """`release_llm` for a caller that is being ended and must not wait."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from otel_budget import semconv
 from otel_budget.contract import Proceeds, SoftLimit, TokenUsage
@@ -12,8 +12,11 @@ from otel_budget.contract.dialects import Malformed, read_usage
 from otel_budget.contract.session_info import call_info
 from otel_budget.contract.usage_reading import output_alone
 from otel_budget.log_once import log_once
-from otel_budget.runtime.inquiry import Question
 from otel_budget.runtime.joining import JoinedBody
+from otel_budget.runtime.questions import Question
+
+#: Made once: it holds nothing, and may be entered any number of times.
+_NO_INFO: Final = nullcontext()
 
 
 class _Gate(Protocol):
@@ -21,8 +24,8 @@ class _Gate(Protocol):
 
     async def _check(self, question: Question) -> Proceeds: ...
     def _check_sync(self, question: Question) -> Proceeds: ...
-    async def record_llm(self, session_id: str, usage: TokenUsage) -> None: ...
-    def record_llm_sync(self, session_id: str, usage: TokenUsage) -> None: ...
+    async def _record(self, session_id: str, usage: TokenUsage) -> None: ...
+    def _record_sync(self, session_id: str, usage: TokenUsage) -> None: ...
     async def release_llm(self, session_id: str) -> None: ...
     def release_llm_sync(self, session_id: str) -> None: ...
     def _release_soon(self, session_id: str) -> None: ...
@@ -67,7 +70,7 @@ class _GatedCall:
         usage = self._end(error)
         if usage is not None:
             with self._info():
-                self._gate.record_llm_sync(self._session_id, usage)
+                self._gate._record_sync(self._session_id, usage)
         elif self._may_be_reserved:
             with self._info():
                 self._gate.release_llm_sync(self._session_id)
@@ -78,7 +81,7 @@ class _GatedCall:
         usage = self._end(error)
         if usage is not None:
             with self._info():
-                await self._gate.record_llm(self._session_id, usage)
+                await self._gate._record(self._session_id, usage)
         elif self._may_be_reserved:
             with self._info():
                 if error is None or isinstance(error, Exception):
@@ -105,7 +108,7 @@ class _GatedCall:
     # -- what a model call adds ------------------------------------------------------------
     def _info(self) -> AbstractContextManager[None]:
         """The `call_info` that holds whenever the guard is asked."""
-        return nullcontext()
+        return _NO_INFO
 
     def _end(self, error: BaseException | None) -> TokenUsage | None:
         """The usage to record, if any; where it is missing, that is counted."""
@@ -176,7 +179,7 @@ class LlmCall(_GatedCall):
 
     def _info(self) -> AbstractContextManager[None]:
         if self._model is None and self._provider is None and self._cost_usd is None:
-            return nullcontext()
+            return _NO_INFO
         return call_info(model=self._model, provider=self._provider, cost_usd=self._cost_usd)
 
     def _end(self, error: BaseException | None) -> TokenUsage | None:

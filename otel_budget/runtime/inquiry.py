@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from contextvars import Token
 from dataclasses import replace
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, Self
 
 from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit
@@ -19,92 +19,16 @@ from otel_budget.contract.dialects import Malformed, UsageDialect, read_decision
 from otel_budget.contract.guards import RELEASE
 from otel_budget.contract.interpretation import Outcome, interpret
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import error_type
-from otel_budget.telemetry.call import Call
-from otel_budget.telemetry.check import LlmCheck, ToolCheck
+from otel_budget.runtime.questions import Question, Reply, Verdict, raised
 from otel_budget.telemetry.deadline import Deadline, current_deadline
 from otel_budget.telemetry.usage import UsageRecord
 from otel_budget.telemetry.wrapper import parts_of
 
 Fail = Literal["closed", "open"]
 
-_ALLOW: Final = Allow()
-
-
-# -- questions, replies, verdicts ----------------------------------------------------------
-class Question(NamedTuple):
-    """One call of the guard.
-
-    Attributes:
-        method: The method's name.
-        recorded_as: The class that records the call if the guard is instrumented; None for a
-            release, which is no call of the contract.
-        args: The positional arguments.
-    """
-
-    method: str
-    recorded_as: type[Call] | None
-    args: tuple[Any, ...]
-
-    @property
-    def is_record(self) -> bool:
-        """Whether this tells how a call ended, so must reach the guard: money spent, or none."""
-        return self.recorded_as is None or issubclass(self.recorded_as, UsageRecord)
-
-    @property
-    def may_reserve(self) -> bool:
-        """Whether a guard that lets the call proceed may hold a reservation for it."""
-        return self.recorded_as is LlmCheck
-
-
-def before_llm(session_id: str, estimated_prompt_tokens: int) -> Question:
-    """Ask whether the session may call the model."""
-    return Question("check_before_llm", LlmCheck, (session_id, estimated_prompt_tokens))
-
-
-def before_tool(session_id: str, tool_name: str) -> Question:
-    """Ask whether the session may call the tool."""
-    return Question("check_before_tool", ToolCheck, (session_id, tool_name))
-
-
-def after_llm(session_id: str, usage: Any) -> Question:
-    """Report what the session has used."""
-    return Question("record_after_llm", UsageRecord, (session_id, usage))
-
-
-def without_record(session_id: str) -> Question:
-    """Tell that a call of the session ended without a record."""
-    return Question(RELEASE, None, (session_id,))
-
-
-class Reply(NamedTuple):
-    """What came of asking.
-
-    Attributes:
-        answer: What the guard returned.
-        failure: Why there is no answer, for people; None if the guard answered.
-        error: The exception behind the failure, if any.
-        seconds: The guard's own time; None if it was not waited for.
-        late: The answer came, or would have come, after the deadline.
-    """
-
-    answer: Any = None
-    failure: str | None = None
-    error: BaseException | None = None
-    seconds: float | None = None
-    late: bool = False
-
-
-class Verdict(NamedTuple):
-    """What the runtime acts on.
-
-    Attributes:
-        decision: The guard's decision, or the one that stands in for it.
-        error: What the guard raised, if the decision stands in for that.
-    """
-
-    decision: BudgetDecision
-    error: BaseException | None = None
+_INTERRUPTS: Final = (KeyboardInterrupt, SystemExit)
+_PROCEED: Final = Verdict(Allow())
+_RECORDED: Final = Outcome(semconv.RECORDED)
 
 
 # -- the guard that is asked ---------------------------------------------------------------
@@ -158,7 +82,7 @@ class AskedGuard:
 
     def log(self, question: Question, what: str, error: BaseException | None = None) -> None:
         """Log what is wrong with the guard, each message once."""
-        log_once(logging.WARNING, f"{self.name}.{question.method}: {what}.", error)
+        log_once(logging.WARNING, f"{self.name}.{question.kind.method}: {what}.", error)
 
     def call_without_usage(self, session_id: str, reason: str) -> None:
         """Count a model call that ended without usage to record."""
@@ -168,22 +92,39 @@ class AskedGuard:
 
 # -- one question --------------------------------------------------------------------------
 class Inquiry:
-    """One question to the guard: put at most once, recorded exactly once."""
+    """One question to the guard: put at most once, recorded exactly once.
 
-    __slots__ = ("_call", "_conclusion", "_deadline", "_given_up", "_guard", "_token", "question")
+    Attributes:
+        question: What is asked.
+        reply: What the guard replied; None until then, on whatever thread it is called.
+    """
+
+    __slots__ = (
+        "_call",
+        "_conclusion",
+        "_deadline",
+        "_given_up",
+        "_guard",
+        "_receivers",
+        "_token",
+        "question",
+        "reply",
+    )
 
     def __init__(self, guard: AskedGuard, question: Question) -> None:
         self.question = question
         self._guard = guard
         self._call = (
             None
-            if guard.settings is None or question.recorded_as is None
-            else question.recorded_as(guard.settings, question.args, {})
+            if guard.settings is None or question.kind.recorded_as is None
+            else question.kind.recorded_as(guard.settings, question.args, {})
         )
         self._deadline = Deadline(time.monotonic() + guard.timeout)
         self._given_up = False
         self._token: Token[Deadline | None] | None = None
         self._conclusion: tuple[Outcome, Reply] | None = None
+        self.reply: Reply | None = None
+        self._receivers: list[Callable[[Reply], object]] = []
 
     def __enter__(self) -> Self:
         if self._call is not None:
@@ -195,9 +136,10 @@ class Inquiry:
     def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
         self._given_up = True
         if self._token is not None:
-            # A coroutine may be closed in another context, which has nothing to reset.
-            with suppress(ValueError):
+            try:
                 current_deadline.reset(self._token)
+            except ValueError:  # a coroutine closed in another context, which has nothing to reset
+                self._token = None
         if self._call is None:
             return
         if self._conclusion is None:
@@ -215,41 +157,74 @@ class Inquiry:
     def run(self) -> Reply:
         """Call a sync guard."""
         if self._is_pointless():
-            return self._guard.late_reply
+            return self._pass_on(self._guard.late_reply)
         start = time.perf_counter()
         try:
-            method = getattr(self._guard.inner, self.question.method, None)
-            answer = None if method is None else method(*self.question.args)
+            method = getattr(self._guard.inner, self.question.kind.method, None)
+            if method is None:
+                return self._replied(start, None)
+            answer = method(*self.question.args)
         except BaseException as error:
-            return self._reply(start, None, error)
-        return self._reply(start, answer, None)
+            return self._replied(start, None, error)
+        return self._replied(start, answer, has_answered=True)
 
     async def run_async(self) -> Reply:
         """Call an async guard."""
         if self._is_pointless():
-            return self._guard.late_reply
+            return self._pass_on(self._guard.late_reply)
         start = time.perf_counter()
         try:
-            method = getattr(self._guard.inner, self.question.method, None)
-            answer = None if method is None else await method(*self.question.args)
+            method = getattr(self._guard.inner, self.question.kind.method, None)
+            if method is None:
+                return self._replied(start, None)
+            answer = await method(*self.question.args)
         except BaseException as error:
-            return self._reply(start, None, error)
-        return self._reply(start, answer, None)
+            return self._replied(start, None, error)
+        return self._replied(start, answer, has_answered=True)
 
     def _is_pointless(self) -> bool:
         """Whether this is a check that nobody waits for any more."""
-        if self.question.is_record:
+        if self.question.kind.is_record:
             return False
         return self._given_up or time.monotonic() > self._deadline.at
 
-    def _reply(self, start: float, answer: Any, error: BaseException | None) -> Reply:
+    def _replied(
+        self,
+        start: float,
+        answer: Any,
+        error: BaseException | None = None,
+        *,
+        has_answered: bool = False,
+    ) -> Reply:
         seconds = time.perf_counter() - start
         self._deadline.in_progress = False
         if self._call is not None:
             self._call.in_progress = False
         if error is not None:
-            return raised(error, seconds)
-        return Reply(answer=answer, seconds=seconds)
+            return self._pass_on(raised(error, seconds))
+        return self._pass_on(Reply(answer, None, None, seconds, False, has_answered))
+
+    # -- passing the reply on --------------------------------------------------------------
+    def pass_reply_to(self, receiver: Callable[[Reply], object]) -> None:
+        """Call ``receiver(reply)`` when the guard replies, or now if it has; on whatever thread.
+
+        It replaces an earlier receiver. The reply may come on another thread at this very moment:
+        each side first leaves what it has, then takes what the other has left, which only one can.
+        """
+        self._receivers = [receiver]
+        if self.reply is not None:
+            self._pass_on(self.reply)
+
+    def _pass_on(self, reply: Reply) -> Reply:
+        self.reply = reply
+        receivers = self._receivers
+        if receivers:
+            try:
+                receiver = receivers.pop()
+            except IndexError:  # the other side has just taken it
+                return reply
+            receiver(reply)
+        return reply
 
     # -- acting on the reply ---------------------------------------------------------------
     def conclude(self, reply: Reply) -> Verdict:
@@ -260,20 +235,20 @@ class Inquiry:
             SystemExit: Likewise.
         """
         guard, error = self._guard, reply.error
-        if guard.reraises_interrupts and isinstance(error, KeyboardInterrupt | SystemExit):
+        if guard.reraises_interrupts and isinstance(error, _INTERRUPTS):
             raise error
         if reply.failure is not None:
             guard.log(self.question, reply.failure, error)
-        if self.question.is_record:
-            self._conclusion = (_outcome_without_answer(reply, semconv.RECORDED), reply)
-            return Verdict(_ALLOW)
+        if self.question.kind.is_record:
+            self._conclusion = (_outcome_of_record(reply), reply)
+            return _PROCEED
         decision: BudgetDecision
         if reply.failure is not None:
-            outcome = _outcome_without_answer(reply, semconv.ERROR)
+            outcome = Outcome(_word_of_failure(reply, semconv.LATE))
             decision = guard.stand_in(reply.failure)
         else:
             read = read_decision(reply.answer)
-            if getattr(guard.inner, self.question.method, None) is not None:  # it has answered
+            if reply.has_answered:
                 guard.dialect.learn(reply.answer)
             outcome = interpret(read, late=reply.late)
             if isinstance(read, Malformed):
@@ -287,22 +262,14 @@ class Inquiry:
         return Verdict(decision, error)
 
 
-def _outcome_without_answer(reply: Reply, otherwise: str) -> Outcome:
-    """The outcome of a reply that is not an answer to a check."""
+def _outcome_of_record(reply: Reply) -> Outcome:
+    if reply.failure is None:
+        return _RECORDED
+    return Outcome(_word_of_failure(reply, semconv.CANCELLED))
+
+
+def _word_of_failure(reply: Reply, late: str) -> str:
+    """The outcome of a reply without answer; `late` if that is why."""
     if reply.late:
-        return Outcome(semconv.CANCELLED if otherwise == semconv.RECORDED else semconv.LATE)
-    if isinstance(reply.error, Exception):
-        return Outcome(semconv.ERROR)
-    return Outcome(otherwise if reply.error is None else semconv.CANCELLED)
-
-
-def raised(error: BaseException, seconds: float | None = None) -> Reply:
-    """The reply of a guard that raised. Its message stays out: it may carry secrets."""
-    return Reply(
-        failure=f"the budget guard raised {error_type(error)}", error=error, seconds=seconds
-    )
-
-
-def not_asked(error: BaseException) -> Reply:
-    """The reply where no thread or loop was available to ask the guard."""
-    return Reply(failure=f"the budget guard could not be asked: {error}", error=error)
+        return late
+    return semconv.ERROR if isinstance(reply.error, Exception) else semconv.CANCELLED

@@ -82,6 +82,20 @@ def test_a_call_that_is_cut_off_counts_once_as_late(backend: Backend, kind: type
     assert len(backend.spans()) == count + 1
 
 
+def test_an_async_record_goes_on_when_its_caller_has_gone() -> None:
+    recorded = threading.Event()
+
+    class Slow(BudgetGuard):
+        async def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
+            await asyncio.sleep(0.2)
+            recorded.set()
+
+    with for_a3s(Slow(), timeout=0.02) as bridge:
+        bridge.record_after_llm("s1", dict(USAGE))
+        assert not recorded.is_set()
+        assert recorded.wait(20)
+
+
 @pytest.mark.parametrize("kind", [SyncSlow, BlocksItsLoop])
 def test_a_record_that_is_cut_off_still_counts_its_usage_once(
     backend: Backend, kind: type[Any]

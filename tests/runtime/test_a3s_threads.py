@@ -121,6 +121,34 @@ def test_closing_answers_calls_in_progress_and_later_ones(backend: Backend) -> N
     assert backend.value("budget.threshold_hits") == 2
 
 
+def test_closing_answers_a_call_that_the_loop_has_not_begun() -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    class BlocksItsLoop(BudgetGuard):
+        async def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> Any:
+            begun.set()
+            release.wait(20)
+            return Allow()
+
+    bridge = for_a3s(BlocksItsLoop(), timeout=20)
+
+    def waits() -> dict[str, Any]:
+        begun.wait(20)
+        return bridge.check_before_llm("s1", 1)
+
+    def closes() -> None:
+        begun.wait(20)
+        while not bridge._loop._loop._ready:  # the call that waits  # type: ignore[union-attr]
+            time.sleep(0.001)
+        threading.Timer(0.05, release.set).start()
+        bridge.close()
+
+    start = time.monotonic()
+    answers = on_bare_threads(lambda: ask(bridge), waits, closes)
+    assert answers[:2] == [ALLOW, denied(" could not be asked: ")]
+    assert time.monotonic() - start < 20
+
+
 def test_a_bridge_that_is_no_longer_referenced_closes_its_loop() -> None:
     threads: list[threading.Thread] = []
 
@@ -218,7 +246,7 @@ def test_a_fork_leaves_parent_and_child_each_with_a_working_bridge(kind: str) ->
         time.sleep(0.2)
         bridge.check_before_llm("s", 1)  # leaves a thread idle
         # As if another thread held the lock at the moment of the fork.
-        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._threads._wake
+        held = bridge._loop._lock if sys.argv[1] == "Async" else bridge._asker._threads._lock
         held.acquire()
         child = os.fork()
         if child == 0:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from otel_budget import BudgetExhausted, BudgetGate, BudgetGuard, SyncBudgetGuard
-from otel_budget.runtime.inquiry import Inquiry, before_llm
+from otel_budget.runtime.inquiry import Inquiry
+from otel_budget.runtime.questions import before_llm
 from support.gate_guards import USAGE
 
 
-async def test_a_late_record_is_held_until_it_is_done_and_then_let_go() -> None:
+@pytest.mark.parametrize("cancelled", [True, False], ids=["caller cancelled", "caller waits"])
+async def test_a_late_record_is_held_until_it_is_done_and_then_let_go(cancelled: bool) -> None:
     release = asyncio.Event()
     recorded: list[Any] = []
 
@@ -22,7 +24,12 @@ async def test_a_late_record_is_held_until_it_is_done_and_then_let_go() -> None:
             recorded.append(usage)
 
     gate = BudgetGate(Slow(), timeout=0.01)
-    await gate.record_llm("s1", USAGE)
+    task = asyncio.create_task(gate.record_llm("s1", USAGE))
+    if cancelled:
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled() == cancelled
     (left,) = gate._asker._unfinished
     assert not left.cancelled()
     release.set()

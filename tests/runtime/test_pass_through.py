@@ -58,7 +58,9 @@ def test_before_its_first_answer_a_guard_speaks_its_runtimes_dialect() -> None:
 
     with for_a3s(Undeclared()) as bridge:
         bridge.record_after_llm("s1", dict(PRINTED))
-    BudgetGate(Undeclared()).record_llm_sync("s1", USAGE)
+    gate = BudgetGate(Undeclared())
+    gate.check_llm_sync("s1", 1)  # proceeds, and is no answer
+    gate.record_llm_sync("s1", USAGE)
     BudgetGate(Undeclared()).record_llm_sync("s1", dict(PRINTED))
     assert told == [PRINTED, USAGE, USAGE]
     assert [isinstance(usage, TokenUsage) for usage in told] == [False, True, True]
