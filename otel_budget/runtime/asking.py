@@ -206,9 +206,7 @@ class Asker:
                 return inquiry.conclude(not_asked(error))
             try:
                 reply = replies.get(timeout=inquiry.remaining)
-            except (
-                BaseException
-            ) as error:  # if not Empty, raised by a signal handler in this thread
+            except BaseException as error:  # Empty, or raised by a signal handler in this thread
                 if future is not None and not question.kind.is_record:
                     future.cancel()
                 if not isinstance(error, Empty):
