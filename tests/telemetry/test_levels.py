@@ -194,6 +194,25 @@ def test_of_several_levels_on_one_series_the_fullest_is_reported_whole(backend: 
     del guard
 
 
+@pytest.mark.parametrize("split", range(4))
+def test_uncounted_calls_are_told_whichever_level_of_a_series_has_them(
+    backend: Backend, split: int
+) -> None:
+    levels = [
+        _level("usd", 2, 10, tenant="a", uncounted_calls=7),
+        _level("usd", 9, 10, tenant="b"),
+        _level("usd", 1, 10, tenant="c", uncounted_calls=3),
+    ]
+    guards = [  # one series, whether one guard reports it or two
+        backend.instrument(LeveledGuard(lambda part=part: part), name="g", metric_labels=())
+        for part in (levels[:split], levels[split:])
+    ]
+    poll_levels()
+    assert _resources(backend) == {"usd": 9}
+    assert _resources(backend, "budget.uncounted_calls") == {"usd": 7}
+    del guards
+
+
 def test_two_windows_of_one_resource_are_two_series(backend: Backend) -> None:
     guard = backend.instrument(
         LeveledGuard(
