@@ -144,7 +144,10 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
     """
     # On the path of every call: the counts of a typed usage are looked up at once.
     fields: tuple[Any, ...]
-    fields = _fields_by_name(usage.__dict__) if type(usage) is TokenUsage else _UNREAD
+    try:
+        fields = _fields_by_name(usage.__dict__) if type(usage) is TokenUsage else _UNREAD
+    except KeyError:  # made by `model_construct`, without all fields
+        fields = _UNREAD
     if not _are_counts(*fields[:5]):
         read = read_usage(usage)
         if isinstance(read, Malformed):
