@@ -22,9 +22,9 @@ class Ratio:
     microseconds: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.median:5.2f}  ({self.low:.2f} to {self.high:.2f}; {self.microseconds:.1f} us)"
-        )
+        taken = self.microseconds
+        shown = f"{taken:.1f} us" if taken < 1_000 else f"{taken / 1_000:.1f} ms"
+        return f"{self.median:5.2f}  ({self.low:.2f} to {self.high:.2f}; {shown})"
 
 
 def seconds(call: Callable[[], object], calls: int) -> float:

@@ -91,7 +91,13 @@ class Call(TracedCall):
     # -- around the guard ------------------------------------------------------------------
     def __enter__(self) -> Self:
         try:
-            self._open()
+            # First: whatever fails below, the call is counted.
+            outer = _outermost.get()
+            if outer is None or not outer.in_progress:
+                self.is_counted = True
+                self._outer = _outermost.set(self)
+            self.identify()
+            self.start_span()
         except SHIELDED as error:
             self.hub.report_failure(semconv.COMPONENT_SPAN, error)
         except BaseException:  # raised by a signal handler; there will be no __exit__
@@ -141,15 +147,6 @@ class Call(TracedCall):
         """Whether the caller of the guard around this one has stopped waiting."""
         deadline = self._deadline
         return deadline is not None and deadline.in_progress and time.monotonic() > deadline.at
-
-    def _open(self) -> None:
-        # First: whatever fails below, the call is counted.
-        outer = _outermost.get()
-        if outer is None or not outer.in_progress:
-            self.is_counted = True
-            self._outer = _outermost.set(self)
-        self.identify()
-        self.start_span()
 
     # -- closing ---------------------------------------------------------------------------
     def warned_about_awaitable(self) -> bool:
