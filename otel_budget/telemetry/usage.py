@@ -47,14 +47,14 @@ class UsageRecord(Call):
         if self.is_counted:
             key = (self.destination.namespace, self.session)
             totals = self.hub.sessions.spend(key, cost.usd or 0.0, measurement.tokens)
-        is_drawn = self.settings.hits_only and (
-            decision != semconv.RECORDED or measurement.malformed
-        )
+        is_good = decision == semconv.RECORDED and not measurement.malformed
         attributes: dict[str, Any] = {}
-        if is_drawn or self.is_recording:
+        if not is_good or self.is_recording:
             attributes = _attributes(measurement, cost, totals, error)
+        if decision != semconv.RECORDED:
+            attributes[semconv.DECISION] = decision
         self.end_span(attributes, error)
-        if is_drawn:
+        if decision in semconv.HIT_DECISIONS or (self.settings.hits_only and not is_good):
             self.draw_span(attributes, seconds, error)
         if self.answer is not None:
             self.warned_about_awaitable()

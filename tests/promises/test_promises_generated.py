@@ -174,10 +174,9 @@ def _check_spans_and_logs(scenario: Scenario, backend: Backend) -> None:
 
 def _is_plain(span: ReadableSpan) -> bool:
     attributes = span.attributes or {}
-    return attributes.get(semconv.DECISION) == semconv.ALLOW or (
-        attributes.get(semconv.DECISION_POINT) == semconv.POINT_USAGE
-        and semconv.ERROR_TYPE not in attributes
-    )
+    if attributes.get(semconv.DECISION_POINT) != semconv.POINT_USAGE:
+        return attributes.get(semconv.DECISION) == semconv.ALLOW
+    return not {semconv.DECISION, semconv.ERROR_TYPE} & attributes.keys()
 
 
 def _check_metrics(scenario: Scenario, backend: Backend) -> None:

@@ -312,6 +312,18 @@ def test_a_hit_that_is_not_sampled_is_offered_once_more(spans: str, decision: st
 
 
 @pytest.mark.parametrize("spans", ["all", "hits"])
+def test_a_record_that_the_guard_failed_to_make_is_offered_once_more(spans: str) -> None:
+    backend = Backend(KeepHits())
+    guard = backend.instrument(SyncScript(ValueError("full disk")), spans=spans)
+    _in_span_of_host(backend, lambda: guard.record_after_llm("s1", USAGE), sampled=False)
+    span = backend.span("budget.record_after_llm")
+    assert span.attributes["budget.decision"] == "error"
+    assert span.attributes["budget.usage.input_tokens"] == 10
+    assert backend.value("budget.tokens") == 11
+    backend.shutdown()
+
+
+@pytest.mark.parametrize("spans", ["all", "hits"])
 def test_a_call_given_up_on_is_no_hit(spans: str) -> None:
     backend = _unsampled("cancelled", spans=spans)
     assert backend.spans() == []
