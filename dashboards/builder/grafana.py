@@ -57,7 +57,8 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
         "version": 1,
         "editable": False,
         "graphTooltip": 1,
-        "timezone": "browser",
+        # Budgets reset, and days begin, at midnight UTC.
+        "timezone": "utc",
         "refresh": "1m",
         "time": {"from": "now-6h", "to": "now"},
         "links": [
@@ -127,6 +128,8 @@ def _panel(panel: Panel) -> dict[str, Any]:
         for link in panel.links
         if not link.column
     ]
+    if panel.today:
+        common["timeFrom"] = "now/d"
     return common | {
         "datasource": _DATASOURCE,
         "interval": MIN_INTERVAL,

@@ -53,6 +53,8 @@ class Target:
         unit: In a table, the unit of that column (else the panel's).
         exemplar: Whether to ask for exemplars, which link to traces.
         color: The fixed colour of its series; the legend names them, too.
+        timeless: The query that says the same whatever time is selected, for a renderer whose
+            panels have no time of their own (`Panel.today`).
     """
 
     expr: str
@@ -61,6 +63,7 @@ class Target:
     unit: Unit | None = None
     exemplar: bool = False
     color: Color | None = None
+    timeless: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Panel:
         legend_right: Whether the legend is on the right, where more series have room.
         steps: Thresholds, ascending.
         top: Largest value of the scale, if fixed.
+        today: Whether it shows the time since midnight, whatever time is selected.
     """
 
     key: str
@@ -104,6 +108,7 @@ class Panel:
     legend_right: bool = False
     steps: tuple[Step, ...] = ()
     top: float | None = None
+    today: bool = False
     links: tuple[Link, ...] = ()
     text: str = ""
 

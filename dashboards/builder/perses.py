@@ -100,7 +100,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def _query(target: Target) -> dict[str, Any]:
-    spec: dict[str, Any] = {"query": target.expr, "minStep": MIN_INTERVAL}
+    spec: dict[str, Any] = {"query": target.timeless or target.expr, "minStep": MIN_INTERVAL}
     if target.legend:
         spec["seriesNameFormat"] = target.legend
     plugin = {"kind": "PrometheusTimeSeriesQuery", "spec": spec}

@@ -15,8 +15,10 @@ from dashboards.builder.labels import BUDGET, label
 from otel_budget import semconv
 from otel_budget.metric import Metric
 
-#: How long a process may be silent and still be recognised as the same one.
-MEMORY: Final = "1h"
+#: How long a process may be silent and still be recognised as the same one: a laptop that sleeps at
+#: night, a frozen container, a Collector that is away. With an hour, the whole life of a process
+#: counted again after each.
+MEMORY: Final = "1d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ def total(counter: str, window: str, *, memory: str = MEMORY) -> str:
     """What a counter counted in the last `window`, exactly, even if it was born in the window.
 
     This is the difference to the last value before the window. Where there is none (a process
-    born in the window), or where it is larger (a process restarted under the same instance id),
-    it is the whole value. Where a restart lies inside the window, it is ``increase()``, because
-    nothing else can see it.
+    born in the window), or where the window began lower (a process restarted under the same
+    instance id since), it is the whole value. Where a restart lies inside the window, it is
+    ``increase()``, an estimate, because nothing else can see it.
 
     Args:
         counter: The counter's selector.
@@ -91,52 +93,70 @@ def total(counter: str, window: str, *, memory: str = MEMORY) -> str:
         memory: How long a process may be silent and still be recognised as the same one.
     """
     highest = f"max_over_time({counter}[{window}])"
+    lowest = f"min_over_time({counter}[{window}])"
     before = f"last_over_time({counter}[{memory}] offset {window})"
     return (
-        f"((({highest} - {before}) >= 0 or {highest})"
+        f"(({highest} - ({before} <= {lowest}) or {highest})"
         f" unless (resets({counter}[{window}]) > 0) or increase({counter}[{window}]))"
     )
 
 
 def happened(counter: str, window: str) -> str:
-    """How often a counter counted in the last `window`; only series where it did.
+    """How often a counter counted in the last `window`; only series where it did."""
+    return f"({total(counter, window)} > 0)"
 
-    First the exact difference, then a series born in the window, then ``increase()`` for a
-    process restarted under the same instance id.
+
+def last_seen(counter: str, labels: Sequence[str], window: str, step: str = "1m") -> str:
+    """When (Unix time in seconds, to the step) a counter last rose within `window`.
+
+    A counter that is back after a gap has not risen by that, and one that was born or restarted
+    has.
+
+    Args:
+        counter: The counter's selector.
+        labels: What to tell it by.
+        window: How far back.
+        step: How exactly; the shorter, the dearer.
     """
-    last = f"last_over_time({counter}[{window}])"
-    before = f"last_over_time({counter}[{MEMORY}] offset {window})"
-    return (
-        f"((({last} - {before}) > 0) or (({last} unless {before}) > 0)"
-        f" or (increase({counter}[{window}]) > 0))"
-    )
+    last = f"last_over_time({counter}[{step}])"
+    before = f"last_over_time({counter}[{MEMORY}] offset {step})"
+    rose = f"((({last} != {before}) > 0 or ({last} unless {before}) > 0) * 0 + time())"
+    # The subquery's steps are aligned to the epoch; the first part sees what rose since the last.
+    return by("max", labels, f"{rose} or max_over_time({rose}[{window}:{step}])")
 
 
-def last_seen(counter: str, labels: Sequence[str], window: str) -> str:
-    """When (Unix time in seconds, to the minute) a counter last rose within `window`."""
-    rose = f"(({counter} - {counter} offset 1m) > 0 or ({counter} unless {counter} offset 1m) > 0)"
-    now = f"({rose} * 0 + time())"
-    # The subquery's steps are whole minutes; `now` sees what rose since the last one.
-    return by("max", labels, f"{now} or max_over_time({now}[{window}:1m])")
+def last_sample(
+    series: str, labels: Sequence[str], window: str, *, before: str = "", step: str = "1m"
+) -> str:
+    """When (Unix time in seconds) a series last had a sample within `window`.
 
-
-def last_sample(series: str, labels: Sequence[str], window: str) -> str:
-    """When (Unix time in seconds) a series last had a sample within `window`."""
-    stamps = f"timestamp({series})"
-    return by("max", labels, f"{stamps} or max_over_time({stamps}[{window}:1m])")
+    Args:
+        series: The selector.
+        labels: What to tell it by.
+        window: How far back; it is shown as long after the last sample.
+        before: The selector of what was seen before the last five minutes, if that is to be
+            cheaper than `series`.
+        step: Up to five minutes, at which no sample is overlooked.
+    """
+    older = f"max_over_time(timestamp({before or series})[{window}:{step}])"
+    return by("max", labels, f"timestamp({series}) or {older}")
 
 
 def today(counter: str) -> str:
-    """What a counter counted since midnight UTC, even if it was born since then or has ended.
+    """What a counter counted since midnight UTC, as one number, whatever the time selected.
 
-    The highest value of the last day, of series seen since midnight, less the value at midnight.
-    Five-minute steps hit midnight exactly, because Prometheus aligns them to the epoch.
+    Of each series seen since midnight the last value, less the value at midnight; five-minute
+    steps hit midnight exactly, because Prometheus aligns them to the epoch. Where a process
+    restarted under the same instance id during the day, the number is not known and absent.
     """
     stamps = f"(timestamp({counter}) or max_over_time(timestamp({counter})[1d:5m]))"
     seen = f"({stamps} > scalar(vector(time() - time() % 86400)))"
-    midnight = f"last_over_time(({counter} and on () (vector(time() % 86400) == 0))[1d:5m])"
-    highest = f"(max_over_time({counter}[1d]) and {seen})"
-    return f"((({highest} - {midnight}) >= 0) or {highest})"
+    at_midnight = f"last_over_time({counter}[{MEMORY}]) and on () (vector(time() % 86400) == 0)"
+    midnight = f"last_over_time(({at_midnight})[1d:5m])"
+    latest = f"(last_over_time({counter}[1d]) and {seen})"
+    spent = by("sum", (), f"{latest} - ({midnight} <= {latest}) or {latest}")
+    restarted = by("count", (), f"resets({counter}[1d]) > 0")
+    return f"({spent} unless on () {restarted})"
 
 
 def rate(counter: str, labels: Sequence[str] = (), window: str = "$__rate_interval") -> str:

@@ -149,6 +149,10 @@ def test_perses_shows_what_grafana_shows(name: str) -> None:
         other = drawn[panel["title"]]
         assert other["display"]["description"] == panel["description"]
         asked = [query["spec"]["plugin"]["spec"] for query in other.get("queries", ())]
+        if panel.get("timeFrom"):  # a panel of Perses has no time of its own
+            (query,) = asked
+            assert "$__range" not in query["query"]
+            continue
         assert [a["query"] for a in asked] == [t["expr"] for t in panel.get("targets", ())]
         for ask, target in zip(asked, panel.get("targets", ()), strict=True):
             assert ask.get("seriesNameFormat", "__auto") == target["legendFormat"]
@@ -165,6 +169,16 @@ def test_perses_shows_what_grafana_shows(name: str) -> None:
         query = f"label_values({spec['matchers'][0]}, {spec['labelName']})"
         assert (other["name"], query) == (variable["name"], variable["query"]["query"])
         assert other["customAllValue"] == variable["allValue"] == ".*"
+
+
+def test_spend_today_is_from_midnight_whatever_is_selected() -> None:
+    (panel,) = (p for p in panels(GRAFANA["overview"]) if p["title"] == "Spend today (UTC)")
+    assert panel["timeFrom"] == "now/d"
+    assert GRAFANA["overview"]["timezone"] == "utc"
+    assert "$__range" in panel["targets"][0]["expr"]
+    cost = scope.Scope(q.Names()).select(sc.METRIC_COST)
+    query = PERSES["overview"]["spec"]["panels"]["spend_today"]["spec"]["queries"][0]
+    assert query["spec"]["plugin"]["spec"]["query"] == q.today(cost)
 
 
 UNITS = {"currencyUSD": "usd", "percentunit": "percent-decimal", "s": "seconds"}

@@ -302,7 +302,7 @@ def _hits(scope: Scope) -> list[Panel]:
                     unit=WHOLE,
                 ),
                 Target(
-                    expr=f"time() - {queries.last_seen(hits, labels, RANGE)}",
+                    expr=f"time() - {queries.last_seen(hits, labels, RANGE, STEP)}",
                     header="Last seen",
                     unit=SECONDS,
                 ),

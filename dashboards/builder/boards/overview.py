@@ -85,11 +85,24 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             scope.counted(semconv.METRIC_COST, window="1h"),
             f"USD in the last hour. If far above the usual, find the agent below. {spent}",
         ),
-        number(
-            "spend_today",
-            "Spend today (UTC)",
-            queries.by("sum", (), queries.today(scope.select(semconv.METRIC_COST))),
-            f"USD since midnight UTC, whatever time is selected. {spent}",
+        Panel(
+            key="spend_today",
+            title="Spend today (UTC)",
+            kind="stat",
+            description="USD since midnight UTC, whatever time is selected. In Perses there is no "
+            "data on a day on which a process restarted under the same instance id: choose the "
+            f"time since midnight and read the next panel. {spent}",
+            targets=(
+                Target(
+                    expr=scope.counted(semconv.METRIC_COST),
+                    legend="Spend today (UTC)",
+                    timeless=queries.today(scope.select(semconv.METRIC_COST)),
+                ),
+            ),
+            unit=USD,
+            width=4,
+            height=4,
+            today=True,
         ),
         number(
             "spend_range",
@@ -223,7 +236,7 @@ def _decisions(scope: Scope) -> list[Panel]:
             semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, outcomes), window=STEP
         )
 
-    seen = f"time() - {queries.last_seen(denied, labels, RANGE)}"
+    seen = f"time() - {queries.last_seen(denied, labels, RANGE, STEP)}"
     return [
         Panel(
             key="decisions",
@@ -247,9 +260,9 @@ def _decisions(scope: Scope) -> list[Panel]:
             title="Denials",
             kind="table",
             description="What was refused in the selected time, to whom, and how long ago the "
-            "last time was (to the minute). Window and cause are the guard's own, where it tells "
-            "them; its reason is on the span: the tenant's link opens Jaeger's search. Raise the "
-            "limit, or leave it: a refusal is a guard doing its job.",
+            "last time was (to a chart's point). Window and cause are the guard's own, "
+            "where it tells them; its reason is on the span: the tenant's link opens Jaeger's "
+            "search. Raise the limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
