@@ -64,6 +64,8 @@ PROGRAMS = (
     Program("jaeger", "jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger"),
     Program("alertmanager", "alertmanager", "github.com/prometheus/alertmanager/cmd/alertmanager"),
     Program("amtool", "alertmanager", "github.com/prometheus/alertmanager/cmd/amtool"),
+    # Not part of the pipeline: it checks the written rules.
+    Program("pint", "pint", "github.com/cloudflare/pint/cmd/pint"),
 )
 
 

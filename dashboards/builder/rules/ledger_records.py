@@ -134,7 +134,7 @@ def _grown(window: str) -> list[Record]:
     counted_least = Record(
         record=least(window),
         expr=f"{queries.by('sum', _BUDGET, sure(_IS_KNOWN))}\n"
-        f"or {one_budget} {queries.by('max', _BUDGET, sure(_IS_UNKNOWN))}",
+        f"or {one_budget} {queries.by('max', BUDGET, sure(_IS_UNKNOWN))}",
         because=f"What the guard counted in {window} at least: of processes and budgets that "
         "were told just\nbefore, or else since their first level. What was counted during a "
         "long silence is of no known time.",

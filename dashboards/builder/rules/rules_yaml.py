@@ -39,7 +39,9 @@ def _entry(rule: Record | Alert, runbook_base: str) -> tuple[str, dict[str, Any]
         if rule.labels:
             entry["labels"] = dict(rule.labels)
         return rule.because, entry
-    entry = {"alert": rule.alert, "expr": _readable(rule.expr), "for": rule.for_}
+    entry = {"alert": rule.alert, "expr": _readable(rule.expr)}
+    if rule.for_ != "0s":  # the default
+        entry["for"] = rule.for_
     if rule.keep_firing_for:
         entry["keep_firing_for"] = rule.keep_firing_for
     entry["labels"] = {"severity": rule.severity}

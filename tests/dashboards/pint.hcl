@@ -1,0 +1,20 @@
+# What pint need not say of the written rules, and why.
+
+# "Dead code": a join on labels that a selector says are empty. Both sides lack them, and PromQL
+# matches what is missing with what is missing: budgets without an agent or a principal are
+# compared with their tenant's spend.
+rule {
+  match {
+    name = "llm_budget:recorded:.+"
+  }
+  disable = ["promql/impossible"]
+}
+
+# "Unsafe division": a limit of 0 makes a budget infinitely full, and rightly so; with nothing used
+# it is NaN, which no comparison holds for, so nothing fires.
+rule {
+  match {
+    name = "LLMBudgetRefusedFarFromLimit"
+  }
+  disable = ["promql/nan"]
+}
