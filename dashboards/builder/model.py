@@ -89,6 +89,7 @@ class Panel:
         legend_right: Whether the legend is on the right, where more series have room.
         steps: Thresholds, ascending.
         top: Largest value of the scale, if fixed.
+        interval: How far apart the points of a chart are at least; empty: as far as exports.
     """
 
     key: str
@@ -106,6 +107,7 @@ class Panel:
     top: float | None = None
     links: tuple[Link, ...] = ()
     text: str = ""
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
