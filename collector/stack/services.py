@@ -142,6 +142,8 @@ class Services(Addresses):
             for file in (folder / "rules").glob("*.yml"):
                 rules: dict[str, Any] = yaml.safe_load(file.read_text())
                 for group in rules["groups"]:
-                    group.pop("interval", None)
+                    # What is recorded for each minute is recorded once a minute, but now.
+                    if group.pop("query_offset", None) is None:
+                        group.pop("interval", None)
                 file.write_text(yaml.safe_dump(rules))
         return configuration

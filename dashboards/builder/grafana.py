@@ -12,7 +12,15 @@ from dashboards.builder.model import (
     Unit,
     place,
 )
-from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, VARIABLES, Scope
+from dashboards.builder.rules.fleet_records import WINDOWS
+from dashboards.builder.scope import (
+    ALL_VALUE,
+    FINE_UP_TO,
+    JAEGER_DEFAULT,
+    RECORDS,
+    VARIABLES,
+    Scope,
+)
 
 SCHEMA_VERSION: Final = 42
 TAG: Final = "otel-budget"
@@ -59,7 +67,8 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
         "graphTooltip": 1,
         # Budgets reset, and days begin, at midnight UTC.
         "timezone": "utc",
-        "refresh": "1m",
+        # The records are two minutes behind; a day's board asks for seconds of Prometheus' time.
+        "refresh": "5m",
         "time": {"from": "now-6h", "to": "now"},
         "links": [
             {
@@ -112,7 +121,34 @@ def _variables(scope: Scope) -> list[dict[str, Any]]:
                 "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
             }
         )
-    return [source, *chosen, jaeger]
+    return [source, *chosen, _records(), jaeger]
+
+
+def _records() -> dict[str, Any]:
+    """Chooses by the selected time, hidden: Grafana asks again when it changes."""
+    fine, coarse = WINDOWS
+    query = (
+        f'query_result(label_replace(vector(1), "window", "{fine}", "", "") '
+        f"and on () (vector($__range_s) <= {FINE_UP_TO}) "
+        f'or label_replace(vector(1), "window", "{coarse}", "", "") '
+        f"and on () (vector($__range_s) > {FINE_UP_TO}))"
+    )
+    name = RECORDS.removeprefix("$")
+    return {
+        "type": "query",
+        "name": name,
+        "label": "Records",
+        "hide": 2,
+        "datasource": _DATASOURCE,
+        "definition": query,
+        "query": {"query": query, "refId": name},
+        "regex": '/window="([^"]+)"/',
+        "refresh": 2,
+        "sort": 0,
+        "multi": False,
+        "includeAll": False,
+        "current": {"selected": True, "text": fine, "value": fine},
+    }
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -132,7 +168,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
         common["timeFrom"] = "now/d"
     return common | {
         "datasource": _DATASOURCE,
-        "interval": MIN_INTERVAL,
+        "interval": panel.interval or MIN_INTERVAL,
         "targets": [_target(panel, target, i) for i, target in enumerate(panel.targets)],
         "fieldConfig": {
             "defaults": _defaults(panel) | {"links": links},

@@ -93,6 +93,7 @@ class Panel:
         steps: Thresholds, ascending.
         top: Largest value of the scale, if fixed.
         today: Whether it shows the time since midnight, whatever time is selected.
+        interval: How far apart the points of a chart are at least; empty: as far as exports.
     """
 
     key: str
@@ -111,6 +112,7 @@ class Panel:
     today: bool = False
     links: tuple[Link, ...] = ()
     text: str = ""
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from dashboards.builder import grafana, perses
-from dashboards.builder.boards import drilldown, health, overview
+from dashboards.builder.boards import drilldown, health, overview, shared_panels
 from dashboards.builder.model import Dashboard
 from dashboards.builder.queries import Names
 from dashboards.builder.rules import rule_groups, rules_yaml
@@ -19,7 +20,17 @@ ROOT: Final = Path(__file__).parent.parent.parent
 
 def dashboards(thresholds: Thresholds, scope: Scope) -> tuple[Dashboard, ...]:
     """The three dashboards."""
-    return tuple(module.build(scope, thresholds) for module in (overview, drilldown, health))
+    built = (module.build(scope, thresholds) for module in (overview, drilldown, health))
+    return tuple(
+        replace(
+            board,
+            rows=[
+                replace(row, panels=[shared_panels.read_records(panel) for panel in row.panels])
+                for row in board.rows
+            ],
+        )
+        for board in built
+    )
 
 
 def files(thresholds: Thresholds, *, suffixes: bool = True) -> dict[str, str]:

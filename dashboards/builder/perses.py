@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from dashboards.builder.grafana import MIN_INTERVAL
 from dashboards.builder.model import (
-    PER_SECOND,
+    COUNT,
     Dashboard,
     Panel,
     Target,
     Unit,
     place,
 )
-from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, VARIABLES, Scope
+from dashboards.builder.rules.fleet_records import WINDOWS
+from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, RECORDS, VARIABLES, Scope
 
 PROJECT: Final = "otel-budget"
 _COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a", "purple": "#7b4fa3"}
@@ -82,7 +83,22 @@ def _variables(scope: Scope) -> list[dict[str, Any]]:
         for variable in VARIABLES
     ]
     jaeger = {"name": "jaeger", "display": {"name": "Jaeger"}, "value": JAEGER_DEFAULT}
-    return [*lists, {"kind": "TextVariable", "spec": jaeger}]
+    records = {
+        "name": RECORDS.removeprefix("$"),
+        "display": {
+            "name": "Records of",
+            "description": f"{WINDOWS[0]} for times up to a day, {WINDOWS[1]} for longer ones.",
+        },
+        "allowMultiple": False,
+        "allowAllValue": False,
+        "defaultValue": WINDOWS[0],
+        "plugin": {"kind": "StaticListVariable", "spec": {"values": list(WINDOWS)}},
+    }
+    return [
+        *lists,
+        {"kind": "ListVariable", "spec": records},
+        {"kind": "TextVariable", "spec": jaeger},
+    ]
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -90,7 +106,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
     plugin = {"kind": _KINDS[panel.kind], "spec": _spec(panel)}
     spec: dict[str, Any] = {"display": display, "plugin": plugin}
     if panel.targets:
-        spec["queries"] = [_query(target) for target in panel.targets]
+        spec["queries"] = [_query(panel, target) for target in panel.targets]
     if links := [link for link in panel.links if not link.column]:
         spec["links"] = [
             {"name": link.title, "url": link.url, "renderVariables": True, "targetBlank": True}
@@ -99,8 +115,9 @@ def _panel(panel: Panel) -> dict[str, Any]:
     return {"kind": "Panel", "spec": spec}
 
 
-def _query(target: Target) -> dict[str, Any]:
-    spec: dict[str, Any] = {"query": target.timeless or target.expr, "minStep": MIN_INTERVAL}
+def _query(panel: Panel, target: Target) -> dict[str, Any]:
+    query, step = target.timeless or target.expr, panel.interval or MIN_INTERVAL
+    spec: dict[str, Any] = {"query": query, "minStep": step}
     if target.legend:
         spec["seriesNameFormat"] = target.legend
     plugin = {"kind": "PrometheusTimeSeriesQuery", "spec": spec}
@@ -138,8 +155,8 @@ def _chart(panel: Panel) -> dict[str, Any]:
     palette = "auto" if panel.kind == "heatmap" else "categorical"
     visual: dict[str, Any] = {"palette": {"mode": palette}}
     visual |= {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
-    # A heatmap's unit is that of its bounds; drawn as lines, the values are answers per second.
-    unit = PER_SECOND if panel.kind == "heatmap" else panel.unit
+    # A heatmap's unit is that of its bounds; drawn as lines, the values are answers.
+    unit = COUNT if panel.kind == "heatmap" else panel.unit
     axis: dict[str, Any] = {"format": _format(unit), "min": 0}
     if panel.top is not None:
         axis["max"] = panel.top

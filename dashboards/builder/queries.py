@@ -106,25 +106,6 @@ def happened(counter: str, window: str) -> str:
     return f"({total(counter, window)} > 0)"
 
 
-def last_seen(counter: str, labels: Sequence[str], window: str, step: str = "1m") -> str:
-    """When (Unix time in seconds, to the step) a counter last rose within `window`.
-
-    A counter that is back after a gap has not risen by that, and one that was born or restarted
-    has.
-
-    Args:
-        counter: The counter's selector.
-        labels: What to tell it by.
-        window: How far back.
-        step: How exactly; the shorter, the dearer.
-    """
-    last = f"last_over_time({counter}[{step}])"
-    before = f"last_over_time({counter}[{MEMORY}] offset {step})"
-    rose = f"((({last} != {before}) > 0 or ({last} unless {before}) > 0) * 0 + time())"
-    # The subquery's steps are aligned to the epoch; the first part sees what rose since the last.
-    return by("max", labels, f"{rose} or max_over_time({rose}[{window}:{step}])")
-
-
 def last_sample(
     series: str, labels: Sequence[str], window: str, *, before: str = "", step: str = "1m"
 ) -> str:

@@ -17,6 +17,7 @@ from dashboards.builder.labels import (
     TENANT,
     label,
 )
+from dashboards.builder.rules import fleet_records
 from otel_budget import semconv
 from otel_budget.metric import Metric
 
@@ -64,6 +65,11 @@ VARIABLES: Final = (
         (semconv.METRIC_THRESHOLD_HITS, semconv.METRIC_CONSUMED),
     ),
 )
+#: The records that a board reads (`fleet_records.WINDOWS`): those of a minute up to a day, those
+#: of five minutes for longer times.
+RECORDS: Final = "$records"
+#: The longest selected time, in seconds, whose panels read the records of a minute.
+FINE_UP_TO: Final = 86400
 #: The value of All: it matches series without the label, too.
 ALL_VALUE: Final = ".*"
 #: Where Jaeger's page is; a text box, since a dashboard cannot ask a data source for it.
@@ -113,8 +119,68 @@ class Scope:
     ) -> str:
         """`counted_by` one label, or a single 0 where `known` is counted and `metric` never was."""
         counted = self.counted_by((name,), metric)
-        zero = queries.marked(self.counted(known), name, "none so far")
+        zero = queries.marked(self.fleet_counted(known), name, "none so far")
         return f"{counted} or (0 * {zero} unless on () {counted})"
+
+    def _fleet(self, record: str, metric: Metric, *matchers: str) -> str:
+        chosen = [variable.matcher for variable in VARIABLES if variable.applies_to(metric)]
+        return queries.selector(record, *chosen, *matchers)
+
+    def fleet_sum(
+        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
+    ) -> str:
+        """What a counter counted, by labels, from the rules' records instead of each process."""
+        record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
+        return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
+
+    def fleet_counted(self, metric: Metric, *matchers: str, window: str = RANGE) -> str:
+        """`fleet_sum` as one number."""
+        return self.fleet_sum((), metric, *matchers, window=window)
+
+    def fleet_counted_by(
+        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
+    ) -> str:
+        """`fleet_sum`, with ``(none)`` where a label is missing."""
+        return queries.named(self.fleet_sum(labels, metric, *matchers, window=window), *labels)
+
+    def fleet_buckets(self, labels: tuple[str, ...], metric: Metric, *, window: str) -> str:
+        """What a histogram's buckets counted, by labels, from the rules' records.
+
+        Exemplars are found by the selectors of a query. So the buckets themselves are named, too,
+        at a time when there were none.
+        """
+        record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric)
+        counted = queries.by("sum", labels, f"sum_over_time({record}[{window}])")
+        return f"({counted} or {self.select(metric, part='_bucket')} @ 0)"
+
+    def fleet_last_counted(self, labels: tuple[str, ...], metric: Metric, *matchers: str) -> str:
+        """When (Unix time) a counter last counted in the selected time; now if within 5 minutes."""
+        record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
+        recorded = f"max_over_time((timestamp({record}) and {record} > 0)[{RANGE}:{RECORDS}])"
+        recent = queries.happened(self.select(metric, *matchers), "5m")
+        return (
+            queries.by("max", labels, f"{recent} * 0 + time()")
+            + " or "
+            + queries.by("max", labels, recorded)
+        )
+
+    def fleet_last_heard(self, labels: tuple[str, ...], metric: Metric) -> str:
+        """When (Unix time) a metric last had a sample in the selected time."""
+        record = self._fleet(fleet_records.last(metric, RECORDS), metric)
+        return (
+            queries.by("max", labels, f"timestamp({self.select(metric)})")
+            + " or "
+            + queries.by("max", labels, f"max_over_time({record}[{RANGE}])")
+        )
+
+    def fleet_lacks(self, metric: Metric) -> str:
+        """What share (0..1) of a day's count the records lack, two minutes ago."""
+        exact = self.counted(metric, window="1d")
+        record = self._fleet(fleet_records.total(metric, fleet_records.WINDOWS[0]), metric)
+        ago = f"[1m:1m] offset {fleet_records.BEHIND}"
+        known = f"last_over_time({exact}{ago})"
+        recorded = f"last_over_time(sum(sum_over_time({record}[1d])){ago})"
+        return f"1 - {queries.share(recorded, known)}"
 
     def recorded(self, record: str) -> str:
         """The selector of a rule's series, which has a budget's labels and no job."""

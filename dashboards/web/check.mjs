@@ -11,6 +11,8 @@ const { address, pictures, chromium, open } = JSON.parse(process.argv[2]);
 const PATIENCE = 60_000;
 const LATENESS = 15_000;
 const WIDTH = 1600;
+// Kinds of panels that show one number a series: Grafana asks for that one, too.
+const NOW = new Set(["StatChart", "BarChart", "Table"]);
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 // A query as the page may send it: every variable matches anything.
@@ -23,7 +25,8 @@ function expectations(dashboard) {
     for (const [index, { spec }] of (panel.spec.queries ?? []).entries()) {
       const { query } = spec.plugin.spec;
       const title = panel.spec.display.name;
-      wanted.push({ where: `${title} (query ${index + 1})`, pattern: asPattern(query), query });
+      const now = NOW.has(panel.spec.plugin.kind);
+      wanted.push({ where: `${title} (query ${index + 1})`, pattern: asPattern(query), query, now });
     }
   }
   return wanted;
@@ -34,7 +37,7 @@ function expectations(dashboard) {
 async function judge(page, dashboard, seen, before, variable) {
   const problems = [];
   const wanted = expectations(dashboard);
-  for (const { where, pattern, query: text } of wanted) {
+  for (const { where, pattern, query: text, now } of wanted) {
     const valid = variable && !text.includes(`$${variable}`) ? [...before, ...seen] : seen;
     const answers = valid.filter(({ query }) => pattern.test(query.trim()));
     if (answers.length === 0) problems.push(`${where}: never asked`);
@@ -42,6 +45,9 @@ async function judge(page, dashboard, seen, before, variable) {
     const last = answers.at(-1);
     if (last && last.status !== 200) problems.push(`${where}: answered ${last.status} ${last.error}`);
     else if (last && last.rows === 0) problems.push(`${where}: empty`);
+    // A chart may ask the same of a range.
+    if (now && last && answers.every(({ range }) => range))
+      problems.push(`${where}: asked for a range although it shows one number`);
   }
   for (const { query } of seen) {
     const left = query.match(/\$\w+/);
@@ -105,7 +111,8 @@ try {
       const request = response.request();
       if (!/\/api\/v1\/query/.test(request.url()) || request.method() !== "POST") return;
       const query = new URLSearchParams(request.postData()).get("query") ?? "";
-      const entry = { query, status: response.status(), rows: 0, error: "" };
+      const range = request.url().includes("/query_range");
+      const entry = { query, range, status: response.status(), rows: 0, error: "" };
       seen.push(entry);
       const body = await response.json().catch(() => ({}));
       entry.rows = body.data?.result?.length ?? 0;

@@ -6,6 +6,7 @@ and attributes come from `semconv.py`; what the numbers of the adapter are is pr
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -14,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from dashboards.builder.rules import fleet_records
 from otel_budget import semconv as sc
 from otel_budget.metric import Metric
 
@@ -38,6 +40,15 @@ DAILY, MONTHLY = {"acme": 19.0, "globex": 15.0, "initech": 20.0}, {"acme": 600.0
 _LENGTHS = {"day": 86400.0, "month": 30 * 86400.0}
 
 
+#: How the records (`fleet_records`) name the metrics that they are of.
+_RECORDS = {
+    metric.name: fleet_records.total(metric, fleet_records.WINDOWS[0])
+    for metric in fleet_records.COUNTED
+}
+_DURATION = sc.METRIC_GUARD_DURATION
+_Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
 class _World:
     """Counters, gauges and one histogram, as of one minute."""
 
@@ -48,6 +59,22 @@ class _World:
         self.buckets: dict[tuple[tuple[str, str], ...], list[int]] = {}
         self.sums: dict[tuple[tuple[str, str], ...], float] = defaultdict(float)
         self.spent: dict[str, float] = defaultdict(float)
+        self.recorded: _Series = {}
+
+    def records(self) -> _Series:
+        """What was counted since the last call, as the rules record it: they see no past."""
+        now: _Series = {
+            (_RECORDS[name], pairs): value
+            for (name, pairs), value in self.counters.items()
+            if name in _RECORDS
+        }
+        bounds = [*map(str, sc.GUARD_DURATION_BUCKETS), "+Inf"]
+        for pairs, counts in self.buckets.items():
+            for bound, count in zip(bounds, itertools.accumulate(counts), strict=True):
+                name = fleet_records.bucket_total(_DURATION, fleet_records.WINDOWS[0])
+                now[name, (*pairs, ("le", bound))] = count
+        before, self.recorded = self.recorded, now
+        return {key: value - before.get(key, 0.0) for key, value in now.items()}
 
     def add(self, metric: Metric, amount: float, **attributes: str) -> None:
         self.counters[metric.name, _pairs(attributes)] += amount
@@ -187,6 +214,10 @@ def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
     for (name, pairs), value in [*world.counters.items(), *world.gauges.items()]:
         points[name].append({"attributes": _attributes(pairs), "asDouble": value, **times, **since})
     metrics: list[dict[str, Any]] = []
+    records: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for (name, pairs), value in world.records().items():
+        records[name].append({"attributes": _attributes(pairs), "asDouble": value, **times})
+    metrics += [{"name": name, "gauge": {"dataPoints": found}} for name, found in records.items()]
     for name, found in points.items():
         metric = _METRICS[name]
         body: dict[str, Any] = {"name": name, "unit": metric.unit}

@@ -7,10 +7,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from support.probes import get_json
+from dashboards.builder import scope
+from dashboards.builder.rules import fleet_records
+from otel_budget import semconv
+from support.probes import eventually, get_json, query
 
 #: What Grafana puts in for an hour on a wide screen.
-BUILT_IN = {"$__rate_interval": "4m", "$__range": "1h", "$__interval": "1m"}
+BUILT_IN = {
+    "$__rate_interval": "4m",
+    "$__range": "1h",
+    "$__interval": "1m",
+    scope.RECORDS: fleet_records.WINDOWS[0],
+}
 ALL = ".*"
 
 
@@ -45,3 +53,17 @@ def ask(
 def last(row: Mapping[str, Any]) -> float:
     """The value, or the last one."""
     return float((row["value"] if "value" in row else row["values"][-1])[1])
+
+
+def recorded_decisions(prometheus: str, expected: float) -> float:
+    """How many decisions the rules have recorded, once they are `expected`: within a minute.
+
+    The rules' own: a made-up history brings records that have an instance.
+    """
+    record = fleet_records.total(semconv.METRIC_DECISIONS, fleet_records.WINDOWS[0])
+    rows = eventually(
+        lambda: query(prometheus, f'sum(sum_over_time({record}{{instance=""}}[1h]))'),
+        lambda rows: bool(rows) and rows[0][1] >= expected,
+        timeout=90,
+    )
+    return rows[0][1] if rows else 0.0

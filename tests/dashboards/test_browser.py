@@ -14,6 +14,7 @@ import scenario
 from browser import NAMES, PERSES, check, needs_browser, view, wait_for_the_minute
 from collector.stack import PROGRAMS, Stack
 from dashboards.web.serve import serving
+from panel_queries import recorded_decisions
 from promtool import backend
 
 pytestmark = pytest.mark.timeout(600)
@@ -30,8 +31,10 @@ def prometheus() -> Iterator[str]:
         Stack(Path(directory), interval=5) as stack,
     ):
         history.send(stack.otlp_http)
-        _, process = scenario.run(stack.otlp_grpc)
+        books, process = scenario.run(stack.otlp_grpc)
         with scenario.kept_alive(process):
+            expected = sum(books.decisions.values())
+            assert recorded_decisions(stack.prometheus, expected) >= expected
             wait_for_the_minute()
             yield stack.prometheus
 

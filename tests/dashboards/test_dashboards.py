@@ -15,7 +15,7 @@ from dashboards.builder import collector_metrics, output, scope, thresholds
 from dashboards.builder import queries as q
 from dashboards.builder.__main__ import main
 from dashboards.builder.labels import ENVIRONMENT, JOB
-from dashboards.builder.rules import alert_model, rule_groups
+from dashboards.builder.rules import alert_model, fleet_records, rule_groups
 from otel_budget import semconv as sc
 from otel_budget.metric import Metric, prometheus_label
 from support.paths import ROOT
@@ -49,6 +49,14 @@ HONOURS = {
     "budget.telemetry.errors": EVERYWHERE,
     "budget.label_overflows": EVERYWHERE,
 }
+#: Of series that rules record of what all processes counted: the same as of the metric.
+FLEET = {
+    fleet_records.total(metric, "1m"): HONOURS[metric.name] for metric in fleet_records.COUNTED
+}
+FLEET |= {
+    fleet_records.bucket_total(sc.METRIC_GUARD_DURATION, "1m"): EVERYWHERE,
+    fleet_records.last(sc.METRIC_DECISIONS, "1m"): WHO,
+}
 #: Of series that rules record for each budget: they have no job.
 RECORDED = {"environment", "tenant", "agent", "resource"}
 COLLECTOR = {
@@ -76,11 +84,21 @@ def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
+def drop_downs(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
+    """The variables that a person chooses from."""
+    return [
+        variable
+        for variable in dashboard["templating"]["list"]
+        if variable["type"] == "query" and not variable.get("hide")
+    ]
+
+
 def queries() -> Iterator[tuple[str, str]]:
     for name, dashboard in GRAFANA.items():
         for panel in panels(dashboard):
             for target in panel.get("targets", ()):
-                yield f"{name}: {panel['title']}: {target['refId']}", target["expr"]
+                where = f"{name}: {panel['title']}: {target['refId']}"
+                yield where, target["expr"].replace(scope.RECORDS, fleet_records.WINDOWS[0])
 
 
 def substituted(expr: str) -> str:
@@ -116,7 +134,7 @@ def test_each_query_asks_what_exists_and_honours_its_variables(where: str) -> No
     for name, matchers in SELECTOR.findall(expr):
         chosen = set(re.findall(r'=~"\$(\w+)"', matchers))
         if name in RECORDS:
-            assert chosen == RECORDED, name
+            assert chosen == FLEET.get(name, RECORDED), name
             continue
         assert name in known, f"{name} is no metric of semconv.py"
         metric = known[name]
@@ -133,8 +151,9 @@ def test_each_query_asks_what_exists_and_honours_its_variables(where: str) -> No
 
 
 def test_every_metric_is_on_a_dashboard() -> None:
-    asked = {name for expr in QUERIES.values() for name, _ in SELECTOR.findall(expr)} - RECORDS
-    known = series_names()
+    asked = {name for expr in QUERIES.values() for name, _ in SELECTOR.findall(expr)}
+    known = series_names() | {fleet_records.total(m, "1m"): m for m in fleet_records.COUNTED}
+    asked &= set(known)
     assert {known[name].name for name in asked} == {metric.name for metric in sc.METRICS}
 
 
@@ -162,8 +181,9 @@ def test_perses_shows_what_grafana_shows(name: str) -> None:
             assert [s["value"] for s in mine] == [s["value"] for s in steps]
     placed = [i["content"]["$ref"] for layout in perses["layouts"] for i in layout["spec"]["items"]]
     assert placed == [f"#/spec/panels/{key}" for key in perses["panels"]]
-    lists = [v for v in GRAFANA[name]["templating"]["list"] if v["type"] == "query"]
+    lists = drop_downs(GRAFANA[name])
     others = [v["spec"] for v in perses["variables"] if v["kind"] == "ListVariable"]
+    assert others.pop()["plugin"]["spec"]["values"] == list(fleet_records.WINDOWS)
     for variable, other in zip(lists, others, strict=True):
         spec = other["plugin"]["spec"]
         query = f"label_values({spec['matchers'][0]}, {spec['labelName']})"
@@ -310,7 +330,7 @@ class TestLinter:
         ]
 
     def test_each_variable_is_a_query_of_the_data_source(self, name: str) -> None:
-        lists = [v for v in GRAFANA[name]["templating"]["list"] if v["type"] == "query"]
+        lists = drop_downs(GRAFANA[name])
         assert [v["name"] for v in lists] == [v.name for v in scope.VARIABLES]
         for variable in lists:
             assert variable["datasource"]["uid"] == "${datasource}"

@@ -125,26 +125,6 @@ def test_what_happened_long_ago_does_not_happen_again_after_a_gap(
     _ask(_TOLD_ONCE[name], [(minute, expr, None) for minute in range(DAY, LENGTH, 5)], tmp_path)
 
 
-_SEEN = {
-    "a gap": history(without((1900, 1915)), calls={1700}),
-    "asleep": history(without((1900, 2014)), calls={1700}),
-    "ten minutes between exports": history(range(3, LENGTH, 10), calls={1700}),
-    "restarted with nothing to tell": history(without((1900, 1905)), calls={1700}, restarts={1905}),
-    "restarted and soon hit": history(without((1900, 1905)), calls={1700, 1906}, restarts={1905}),
-    "born and hit": history(range(1700, LENGTH), calls={1700}, start=0.0),
-}
-
-
-@pytest.mark.parametrize("name", _SEEN)
-def test_when_it_was_last_seen_survives_gaps(name: str, tmp_path: Path) -> None:
-    told, expr = _SEEN[name], q.last_seen("x", (), "12h")
-    questions: list[Question] = [
-        (minute, f"abs({expr} - {60 * told.last_arrival(minute)}) <= bool 60", 1)
-        for minute in range(1720, 2400, 31)
-    ]
-    _ask(told, questions, tmp_path)
-
-
 def test_the_age_of_the_last_datum_grows_for_a_day(tmp_path: Path) -> None:
     """It turns red when nothing arrives, instead of having no data after five minutes."""
     ended = history(range(1000), seed=3)

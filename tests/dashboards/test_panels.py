@@ -18,10 +18,10 @@ from collector.stack import PROGRAMS, Stack
 from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
 from otel_budget.metric import prometheus_label
-from panel_queries import ask, last
+from panel_queries import ask, last, recorded_decisions
 from promtool import backend
 from support.probes import eventually, get_json, query
-from test_dashboards import GRAFANA, panels, substituted
+from test_dashboards import GRAFANA, drop_downs, panels, substituted
 
 TENANT = prometheus_label(sc.TENANT)
 PANELS = {
@@ -59,6 +59,7 @@ def world() -> Iterator[World]:
         ledger = alert_model.recorded("1h")
         with scenario.kept_alive(process):
             assert eventually(lambda: query(stack.prometheus, f"count({ledger})"), timeout=60)
+            assert recorded_decisions(stack.prometheus, expected) == expected
             yield World(stack.prometheus, stack.jaeger, books)
 
 
@@ -83,7 +84,12 @@ def legend_labels(panel: dict[str, Any], target: dict[str, Any]) -> set[str]:
 OPTIONAL = {prometheus_label(a) for a in (sc.AGENT, sc.CAUSE, sc.PRINCIPAL, sc.TENANT, sc.WINDOW)}
 
 
-@pytest.mark.parametrize("where", PANELS)
+#: It looks at what was two minutes ago, and the scenario is not that long: see test_fleet.py.
+OLDER = {"health: Counted but not recorded, 24 h"}
+ANSWERING = [where for where in PANELS if where not in OLDER]
+
+
+@pytest.mark.parametrize("where", ANSWERING)
 def test_every_target_answers_with_the_labels_of_its_legend(world: World, where: str) -> None:
     panel = PANELS[where]
     for target in panel["targets"]:
@@ -97,7 +103,7 @@ def test_every_target_answers_with_the_labels_of_its_legend(world: World, where:
                 assert all(found), label
 
 
-@pytest.mark.parametrize("where", PANELS)
+@pytest.mark.parametrize("where", ANSWERING)
 def test_every_target_answers_for_one_tenant(world: World, where: str) -> None:
     for target in PANELS[where]["targets"]:
         rows = ask(world.prometheus, target, {"tenant": "globex", "service": scenario.SERVICE})
@@ -121,9 +127,7 @@ def test_every_drop_down_offers_values(world: World, name: str) -> None:
         "model": set(scenario.PROVIDERS),
         "resource": {"llm_cost_usd", "llm_tokens", "tools", sc.GUARD_UNAVAILABLE},
     }
-    for variable in GRAFANA[name]["templating"]["list"]:
-        if variable["type"] != "query":
-            continue
+    for variable in drop_downs(GRAFANA[name]):
         found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
         assert found
         answer = get_json(

@@ -8,6 +8,7 @@ from dashboards.builder.boards.shared_panels import (
     BUDGET_LEGEND,
     HIT_COLUMNS,
     ROW_DENIALS,
+    guard_quantile,
     legend,
     stat,
 )
@@ -77,9 +78,11 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
 
 
 def _glance(scope: Scope) -> list[Panel]:
-    cost, calls = scope.counted(semconv.METRIC_COST), scope.counted(semconv.METRIC_CALLS)
-    unpriced = scope.counted(semconv.METRIC_UNPRICED_CALLS)
-    decisions = scope.counted(semconv.METRIC_DECISIONS)
+    cost = scope.counted(semconv.METRIC_COST)
+    recorded_cost = scope.fleet_counted(semconv.METRIC_COST)
+    calls = scope.fleet_counted(semconv.METRIC_CALLS)
+    unpriced = scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS)
+    decisions = scope.fleet_counted(semconv.METRIC_DECISIONS)
     hits = semconv.METRIC_THRESHOLD_HITS
 
     return [
@@ -88,7 +91,7 @@ def _glance(scope: Scope) -> list[Panel]:
         stat(
             "cost_per_call",
             "Spend per priced call",
-            f"{cost} / ((({calls}) - ({queries.or_zero(unpriced, calls)})) > 0)",
+            f"{recorded_cost} / ((({calls}) - ({queries.or_zero(unpriced, calls)})) > 0)",
             Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 4)), 4),
             "Average USD of a call that could be priced. If it rises, prompts got longer or the "
             "model more expensive.",
@@ -96,7 +99,7 @@ def _glance(scope: Scope) -> list[Panel]:
         stat(
             "tokens",
             "Tokens",
-            scope.counted(semconv.METRIC_TOKENS),
+            scope.fleet_counted(semconv.METRIC_TOKENS),
             COUNT,
             "All tokens in the selected time, including cached ones.",
         ),
@@ -126,7 +129,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="At each point the USD of the hour before it.",
             targets=(
                 Target(
-                    expr=scope.counted_by((label,), semconv.METRIC_COST, window="1h"),
+                    expr=scope.fleet_counted_by((label,), semconv.METRIC_COST, window="1h"),
                     legend=legend(label),
                 ),
             ),
@@ -205,15 +208,13 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 def _tokens(scope: Scope) -> list[Panel]:
     not_output = queries.differs(semconv.TOKEN_TYPE, semconv.TOKENS_OUTPUT)
-    estimated = scope.counted(semconv.METRIC_ESTIMATED_TOKENS, window=STEP)
-    real = scope.counted(semconv.METRIC_TOKENS, not_output, window=STEP)
+    estimated = scope.fleet_counted(semconv.METRIC_ESTIMATED_TOKENS, window=STEP)
+    real = scope.fleet_counted(semconv.METRIC_TOKENS, not_output, window=STEP)
     ratio = queries.share(
-        scope.counted(semconv.METRIC_ESTIMATED_TOKENS),
-        scope.counted(semconv.METRIC_TOKENS, not_output),
+        scope.fleet_counted(semconv.METRIC_ESTIMATED_TOKENS),
+        scope.fleet_counted(semconv.METRIC_TOKENS, not_output),
     )
-    tokens = queries.by(
-        "sum", (TOKEN_TYPE,), queries.total(scope.select(semconv.METRIC_TOKENS), STEP)
-    )
+    tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
     return [
         Panel(
             key="token_types",
@@ -270,7 +271,9 @@ def _tokens(scope: Scope) -> list[Panel]:
 
 def _hits(scope: Scope) -> list[Panel]:
     hits = scope.select(semconv.METRIC_THRESHOLD_HITS)
-    over_time = queries.by("sum", (KIND, RESOURCE, WINDOW, CAUSE), queries.total(hits, STEP))
+    over_time = scope.fleet_sum(
+        (KIND, RESOURCE, WINDOW, CAUSE), semconv.METRIC_THRESHOLD_HITS, window=STEP
+    )
     columns = (*HIT_COLUMNS[:3], (KIND, "Kind"), *HIT_COLUMNS[3:])
     labels = tuple(label for label, _ in columns)
     return [
@@ -293,8 +296,8 @@ def _hits(scope: Scope) -> list[Panel]:
             title="Soft limits and denials",
             kind="table",
             description="Hits by budget, cause and tool in the selected time, and how long ago "
-            "the last one was. The tenant's link opens Jaeger's search for its denials, which "
-            "have the guard's reason.",
+            "the last one was (to about five minutes, from recording rules). The tenant's link "
+            "opens Jaeger's search for its denials, which have the guard's reason.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(hits, RANGE)) + " > 0",
@@ -302,7 +305,8 @@ def _hits(scope: Scope) -> list[Panel]:
                     unit=WHOLE,
                 ),
                 Target(
-                    expr=f"time() - {queries.last_seen(hits, labels, RANGE, STEP)}",
+                    expr="time() - ("
+                    f"{scope.fleet_last_counted(labels, semconv.METRIC_THRESHOLD_HITS)})",
                     header="Last seen",
                     unit=SECONDS,
                 ),
@@ -315,7 +319,6 @@ def _hits(scope: Scope) -> list[Panel]:
 
 
 def _traces(scope: Scope) -> list[Panel]:
-    bucket = scope.select(semconv.METRIC_GUARD_DURATION, part="_bucket")
     return [
         Panel(
             key="latency",
@@ -325,7 +328,7 @@ def _traces(scope: Scope) -> list[Panel]:
             "Each dot is one call and links to its trace.",
             targets=(
                 Target(
-                    expr=queries.quantile(0.95, bucket, (POINT,)),
+                    expr=guard_quantile(scope, 0.95, (POINT,)),
                     legend=legend(POINT),
                     exemplar=True,
                 ),

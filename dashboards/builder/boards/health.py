@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.builder import collector_metrics, queries
 from dashboards.builder.boards import ledgers
-from dashboards.builder.boards.shared_panels import legend, stat
+from dashboards.builder.boards.shared_panels import guard_quantile, legend, stat
 from dashboards.builder.labels import (
     COMPONENT,
     DECISION,
@@ -54,8 +54,8 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
 
 
 def _glance(scope: Scope) -> list[Panel]:
-    decisions = scope.counted(semconv.METRIC_DECISIONS)
-    unreadable = scope.counted(
+    decisions = scope.fleet_counted(semconv.METRIC_DECISIONS)
+    unreadable = scope.fleet_counted(
         semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, _UNREADABLE)
     )
     stand_in = scope.counted(
@@ -139,9 +139,12 @@ def _glance(scope: Scope) -> list[Panel]:
 
 
 def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    bucket = scope.select(semconv.METRIC_GUARD_DURATION, part="_bucket")
-    trouble = scope.select(
-        semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, queries.TROUBLE)
+    buckets = scope.fleet_buckets(("le",), semconv.METRIC_GUARD_DURATION, window=STEP)
+    trouble = scope.fleet_sum(
+        (DECISION, POINT),
+        semconv.METRIC_DECISIONS,
+        queries.one_of(semconv.DECISION, queries.TROUBLE),
+        window=STEP,
     )
     return [
         Panel(
@@ -154,7 +157,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "one call and links to its trace.",
             targets=tuple(
                 Target(
-                    expr=queries.quantile(level, bucket, ()),
+                    expr=guard_quantile(scope, level, ()),
                     legend=f"p{level * 100:g}",
                     exemplar=level == 0.99,
                 )
@@ -167,11 +170,12 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         ),
         Panel(
             key="latency_map",
-            title="Guard answers a second, by time taken",
+            title="Guard answers by time taken",
             kind="heatmap",
-            description="How the answers are spread. Two bands: a cache and its misses, or one "
-            "of two guards is slow. (Perses draws, for each bound, the answers below it.)",
-            targets=(Target(expr=queries.rate(bucket, ("le",)), legend="{{le}}", exemplar=True),),
+            description="How the answers between two points of the chart are spread. Two bands: a "
+            "cache and its misses, or one of two guards is slow. (Perses draws, for each "
+            "bound, the answers below it.)",
+            targets=(Target(expr=buckets, legend="{{le}}", exemplar=True),),
             unit=SECONDS,
             width=12,
             height=10,
@@ -184,13 +188,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "see the child spans of its traces.",
             targets=(
                 Target(
-                    expr="histogram_quantile(0.95, "
-                    + queries.by(
-                        "sum",
-                        ("le", GUARD, POINT),
-                        queries.total(bucket, RANGE),
-                    )
-                    + ")",
+                    expr=guard_quantile(scope, 0.95, (GUARD, POINT), RANGE),
                     legend=legend(GUARD, POINT),
                 ),
             ),
@@ -224,8 +222,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "away). The first three have alerts of their own.",
             targets=(
                 Target(
-                    expr=queries.by("sum", (DECISION, POINT), queries.total(trouble, STEP))
-                    + " > 0",
+                    expr=trouble + " > 0",
                     legend=legend(DECISION, POINT),
                 ),
             ),
@@ -234,8 +231,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 
 def _telemetry(scope: Scope) -> list[Panel]:
-    decisions = scope.select(semconv.METRIC_DECISIONS)
-    services = (JOB, ENVIRONMENT)
+    heard = scope.fleet_last_heard((JOB, ENVIRONMENT), semconv.METRIC_DECISIONS)
     return [
         Panel(
             key="ages",
@@ -246,12 +242,27 @@ def _telemetry(scope: Scope) -> list[Panel]:
             "service on the list expected_services.",
             targets=(
                 Target(
-                    expr=f"time() - {queries.last_sample(decisions, services, RANGE)}",
+                    expr=f"time() - ({heard})",
                     legend=legend(JOB, ENVIRONMENT),
                 ),
             ),
             unit=SECONDS,
+            width=6,
             height=5,
+        ),
+        Panel(
+            key="not_recorded",
+            title="Counted but not recorded, 24 h",
+            kind="stat",
+            description="Share of the last day's spend that the panels from recording rules lack, "
+            "as of two minutes ago: what arrived late, after an outage that a queue repaired, and "
+            "what was counted while the rules did not run. Every spend figure is exact all the "
+            "same.",
+            targets=(Target(expr=scope.fleet_lacks(semconv.METRIC_COST), legend="not recorded"),),
+            unit=SHARE,
+            width=6,
+            height=5,
+            steps=(Step(0.01, "orange"),),
         ),
         Panel(
             key="overflows",
@@ -265,6 +276,7 @@ def _telemetry(scope: Scope) -> list[Panel]:
                     legend=legend(OVERFLOWED),
                 ),
             ),
+            width=6,
             height=5,
             steps=(Step(1, "orange"),),
         ),
@@ -280,6 +292,7 @@ def _telemetry(scope: Scope) -> list[Panel]:
                     legend=legend(COMPONENT),
                 ),
             ),
+            width=6,
             height=5,
             steps=(Step(1, "orange"),),
         ),

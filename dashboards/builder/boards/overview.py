@@ -57,7 +57,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
 
 
 def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    calls = scope.counted(semconv.METRIC_CALLS)
+    calls = scope.fleet_counted(semconv.METRIC_CALLS)
     refused = scope.counted(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
     spent = "Priced calls only: see the share without a price."
 
@@ -113,7 +113,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         number(
             "refused",
             "Refused calls",
-            queries.or_zero(refused, scope.counted(semconv.METRIC_DECISIONS)),
+            queries.or_zero(refused, scope.fleet_counted(semconv.METRIC_DECISIONS)),
             "Model and tool calls refused in the selected time. If more than 0, the table of "
             "denials shows whose, and for which resource.",
             unit=WHOLE,
@@ -122,7 +122,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         number(
             "unpriced",
             "Calls without a price",
-            queries.share(scope.counted(semconv.METRIC_UNPRICED_CALLS), calls),
+            queries.share(scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS), calls),
             "Share of the recorded calls that add nothing to the cost, because their price is "
             "unknown. Above a few percent, every USD figure here is too low: add the model's "
             "price.",
@@ -146,7 +146,7 @@ def _who(scope: Scope) -> list[Panel]:
             height=7,
         )
 
-    hourly = scope.counted_by((TENANT,), semconv.METRIC_COST, window="1h")
+    hourly = scope.fleet_counted_by((TENANT,), semconv.METRIC_COST, window="1h")
     return [
         Panel(
             key="spend_over_time",
@@ -228,21 +228,22 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 
 def _decisions(scope: Scope) -> list[Panel]:
-    denied = scope.select(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
+    hits = semconv.METRIC_THRESHOLD_HITS
+    denied = scope.select(hits, queries.HARD)
     labels = tuple(label for label, _ in HIT_COLUMNS)
 
     def checks(*outcomes: str) -> str:
-        return scope.counted(
+        return scope.fleet_counted(
             semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, outcomes), window=STEP
         )
 
-    seen = f"time() - {queries.last_seen(denied, labels, RANGE, STEP)}"
+    seen = f"time() - ({scope.fleet_last_counted(labels, hits, queries.HARD)})"
     return [
         Panel(
             key="decisions",
             title="Decisions by outcome",
             kind="bars",
-            description="Exact number of checks between two points of the chart. Refused: see "
+            description="Number of checks between two points of the chart. Refused: see "
             "the table beside it. No valid answer: the guard raised, was late or unreadable, or "
             "the caller went away; see the health dashboard.",
             targets=(
@@ -260,9 +261,9 @@ def _decisions(scope: Scope) -> list[Panel]:
             title="Denials",
             kind="table",
             description="What was refused in the selected time, to whom, and how long ago the "
-            "last time was (to a chart's point). Window and cause are the guard's own, "
-            "where it tells them; its reason is on the span: the tenant's link opens Jaeger's "
-            "search. Raise the limit, or leave it: a refusal is a guard doing its job.",
+            "last time was (to about five minutes, from recording rules). Window and cause are the "
+            "guard's own, where it tells them; its reason is on the span: the tenant's link opens "
+            "Jaeger's search. Raise the limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
                     expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
@@ -279,24 +280,24 @@ def _decisions(scope: Scope) -> list[Panel]:
 
 
 def _tokens(scope: Scope) -> list[Panel]:
-    read = scope.counted(
+    read = scope.fleet_counted(
         semconv.METRIC_TOKENS, queries.equals(semconv.TOKEN_TYPE, semconv.TOKENS_CACHE_READ)
     )
-    prompt = scope.counted(
+    prompt = scope.fleet_counted(
         semconv.METRIC_TOKENS, queries.differs(semconv.TOKEN_TYPE, semconv.TOKENS_OUTPUT)
     )
-    tokens = queries.total(scope.select(semconv.METRIC_TOKENS), STEP)
+    tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
     return [
         Panel(
             key="token_mix",
             title="Tokens by type",
             kind="bars",
-            description="Exact number of tokens between two points of the chart. The types do "
+            description="Number of tokens between two points of the chart. The types do "
             "not overlap: cached prompt tokens are not in input. Much cache_write and little "
             "cache_read means a cache that is paid for but not used.",
             targets=(
                 Target(
-                    expr=queries.by("sum", (TOKEN_TYPE,), tokens) + " > 0",
+                    expr=tokens + " > 0",
                     legend=legend(TOKEN_TYPE),
                 ),
             ),
@@ -310,7 +311,8 @@ def _tokens(scope: Scope) -> list[Panel]:
             "models without a price.",
             targets=(
                 Target(
-                    expr=scope.counted_by((MODEL,), semconv.METRIC_TOKENS), legend=legend(MODEL)
+                    expr=scope.fleet_counted_by((MODEL,), semconv.METRIC_TOKENS),
+                    legend=legend(MODEL),
                 ),
             ),
             width=8,

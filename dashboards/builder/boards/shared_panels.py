@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Final
 
 from dashboards.builder.labels import (
@@ -16,6 +18,7 @@ from dashboards.builder.labels import (
     WINDOW,
 )
 from dashboards.builder.model import Link, Panel, Step, Target, Unit
+from dashboards.builder.scope import RECORDS, Scope
 from otel_budget import semconv
 
 
@@ -46,6 +49,12 @@ HIT_COLUMNS: Final = (
     (TOOL, "Tool"),
 )
 
+#: What the description of a panel from the rules' records says.
+FROM_RECORDS: Final = (
+    "From recording rules: without what arrived later than two minutes (how much that is stands "
+    "on the health dashboard)."
+)
+
 _TAG = "%22{key}%22%3A%22{value}%22"
 
 
@@ -64,6 +73,25 @@ def stat(
         height=4,
         steps=steps,
     )
+
+
+def guard_quantile(
+    scope: Scope, fraction: float, labels: tuple[str, ...], window: str = "$__rate_interval"
+) -> str:
+    """Seconds within which a guard gave `fraction` (0..1) of its answers."""
+    buckets = scope.fleet_buckets(("le", *labels), semconv.METRIC_GUARD_DURATION, window=window)
+    return f"histogram_quantile({fraction}, {buckets})"
+
+
+def read_records(panel: Panel) -> Panel:
+    """A panel from the rules' records says so, and has its points as far apart as they are.
+
+    A 0 for what was never counted may stand on a record, and a table's second column: neither
+    makes a number less exact.
+    """
+    if not panel.targets or RECORDS not in re.split(r" or \(?0 \* ", panel.targets[0].expr)[0]:
+        return panel
+    return replace(panel, description=f"{panel.description} {FROM_RECORDS}", interval=RECORDS)
 
 
 def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str = "") -> Link:

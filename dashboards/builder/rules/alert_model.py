@@ -76,11 +76,19 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of rules, evaluated in order, every `interval` (empty: as Prometheus is set up)."""
+    """A group of rules, evaluated in order.
+
+    Attributes:
+        name: The group's, and its file's.
+        rules: The rules.
+        interval: How often; empty is as Prometheus is set up.
+        query_offset: How long ago the evaluated time is; empty is as Prometheus is set up.
+    """
 
     name: str
     rules: Sequence[Record | Alert]
     interval: str = ""
+    query_offset: str = ""
 
 
 def burn(window: str) -> str:

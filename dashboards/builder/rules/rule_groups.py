@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboards.builder import queries
 from dashboards.builder.labels import ENVIRONMENT, JOB, TENANT
+from dashboards.builder.rules import fleet_records
 from dashboards.builder.rules.alert_model import (
     BURN_WINDOWS,
     CONSUMED,
@@ -42,6 +43,7 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
         Group("llm-budget-telemetry", telemetry(thresholds, names)),
         # They look back a day: once a minute is often enough, and says enough.
         Group("llm-budget-ledgers", [*ledgers(names), *ledger(thresholds, names)], interval="1m"),
+        *fleet_records.groups(names),
     )
 
 

@@ -63,6 +63,8 @@ def render(group: Group, runbook_base: str) -> str:
     lines = [_HEADER, "groups:", f"  - name: {group.name}"]
     if group.interval:
         lines.append(f"    interval: {group.interval}")
+    if group.query_offset:
+        lines.append(f"    query_offset: {group.query_offset}")
     lines.append("    rules:")
     for rule in group.rules:
         comment, entry = _entry(rule, runbook_base)

@@ -32,8 +32,14 @@ import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
 
+// What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
+// numbers of the selected time and show the last, at many times the price.
+const asksInstant = (plugin, name) => ({
+  ...plugin,
+  [name]: { ...plugin[name], queryOptions: { mode: "instant" } },
+});
 const plugins = [
-  barChart,
+  asksInstant(barChart, "BarChart"),
   datasourceVariable,
   gaugeChart,
   heatmapChart,
@@ -41,7 +47,7 @@ const plugins = [
   markdown,
   pieChart,
   prometheus,
-  statChart,
+  asksInstant(statChart, "StatChart"),
   staticListVariable,
   statusHistoryChart,
   table,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rule_cases.case import Case, Fired, Labels, RecordCase, prom
+from rule_cases.fleet import FLEET_RECORDS
 from rule_cases.guard import GUARD
 from rule_cases.ledgers import LEDGER_RECORDS, LEDGERS
 from rule_cases.limits import LIMITS
@@ -11,6 +12,6 @@ from rule_cases.spend import SPEND
 from rule_cases.telemetry import TELEMETRY
 
 CASES = (*LIMITS, *SPEND, *GUARD, *TELEMETRY, *LEDGERS)
-RECORDS = (*LEVEL_RECORDS, *LEDGER_RECORDS)
+RECORDS = (*LEVEL_RECORDS, *LEDGER_RECORDS, *FLEET_RECORDS)
 
 __all__ = ["CASES", "RECORDS", "Case", "Fired", "Labels", "RecordCase", "prom"]

@@ -1,0 +1,152 @@
+"""The records of all processes against known truth: what they hold, and what they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.builder import queries as q
+from dashboards.builder import scope
+from dashboards.builder.boards.shared_panels import FROM_RECORDS
+from dashboards.builder.rules import fleet_records
+from otel_budget import semconv as sc
+from panel_queries import fill_in
+from promtool import promtool
+from rule_cases.case import COST, series
+from support.paths import ROOT
+from test_dashboards import GRAFANA, PERSES, panels
+
+RULES = ROOT / "collector" / "prometheus" / "rules"
+#: A process that spends 0.5 a minute, one that is replaced by another, and three short jobs.
+HEALTHY = {
+    series(sc.METRIC_COST, COST, instance="steady"): "0+0.5x200",
+    series(sc.METRIC_COST, COST, instance="old"): "9+0.25x60 _x200",
+    series(sc.METRIC_COST, COST, instance="new"): "_x62 0.25+0.25x138",
+    series(sc.METRIC_COST, COST, instance="job1"): "_x20 0.75 _x200",
+    series(sc.METRIC_COST, COST, instance="job2"): "_x71 1.25x2 _x200",
+    series(sc.METRIC_COST, COST, instance="job3"): "_x101 2 _x200",
+}
+NOT_RECORDED = next(
+    panel["targets"][0]["expr"]
+    for panel in panels(GRAFANA["health"])
+    if panel["title"].startswith("Counted but not recorded")
+)
+
+
+def _spent(start: int, end: int) -> float:
+    """What the healthy history spent after one minute, until another (both between its jobs)."""
+    return 0.5 * (end - start) + 0.25 * (60 - start) + 0.25 * (end - 61) + 0.75 + 1.25 + 2
+
+
+def _check(
+    history: dict[str, str],
+    asked: list[tuple[str, str, float]],
+    directory: Path,
+    window: str = "",
+) -> None:
+    """Ask (query, time, value), with the records of one window made as often as in life."""
+    group: dict[str, Any] = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": v} for name, v in history.items()],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": at, "exp_samples": [{"labels": "{}", "value": value}]}
+            for expr, at, value in asked
+        ],
+    }
+    rules = [str(RULES / f"llm-budget-fleet-{window}.yml")] if window else []
+    every = {"rule_files": rules, "evaluation_interval": window or "1m", "fuzzy_compare": True}
+    file = directory / "test.yml"
+    file.write_text(yaml.safe_dump(every | {"tests": [group]}))
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+#: Asked at 157 minutes, the youngest record is two minutes old, or two and up to five.
+@pytest.mark.parametrize(("window", "youngest"), [("1m", 155), ("5m", 153)])
+def test_records_sum_to_the_exact_total_in_a_healthy_history(
+    window: str, youngest: int, tmp_path: Path
+) -> None:
+    record = fleet_records.total(sc.METRIC_COST, window)
+    exact = f"sum({q.total(q.Names().of(sc.METRIC_COST), '150m')})"
+    spent = _spent(youngest - 150, youngest)
+    recorded = f"sum(sum_over_time({record}[150m] offset {157 - youngest}m))"
+    _check(HEALTHY, [(recorded, "157m", spent), (exact, f"{youngest}m", spent)], tmp_path, window)
+
+
+def test_the_stat_says_nothing_is_missing_in_a_healthy_history(tmp_path: Path) -> None:
+    _check(HEALTHY, [(fill_in(NOT_RECORDED), "157m", 0)], tmp_path, "1m")
+
+
+def test_the_stat_measures_a_hole_in_the_records(tmp_path: Path) -> None:
+    """Ten minutes whose samples came after the record was made: 1 a minute, 98 two minutes ago."""
+    record = fleet_records.total(sc.METRIC_COST, "1m") + '{job="agents"}'
+    history = {
+        series(sc.METRIC_COST, COST): "0+1x200",
+        record: "_ 1x49 _x10 1x200",
+    }
+    _check(history, [(fill_in(NOT_RECORDED), "100m", 10 / 98)], tmp_path)
+
+
+def test_the_stat_says_that_nothing_is_recorded(tmp_path: Path) -> None:
+    """Where the rules are not loaded, not "no data"."""
+    history = {series(sc.METRIC_COST, COST): "0+1x200"}
+    _check(history, [(fill_in(NOT_RECORDED), "100m", 1)], tmp_path)
+
+
+@pytest.mark.parametrize("name", GRAFANA)
+def test_a_chart_from_records_says_so_and_its_points_are_as_far_apart(name: str) -> None:
+    found = 0
+    asked = [panel["spec"] for panel in PERSES[name]["spec"]["panels"].values()]
+    for panel, other in zip(panels(GRAFANA[name]), asked, strict=True):
+        targets = panel.get("targets", ())
+        if panel["type"] in ("timeseries", "heatmap") and any(
+            scope.RECORDS in target["expr"] for target in targets
+        ):
+            found += 1
+            assert FROM_RECORDS in panel["description"]
+            assert panel["interval"] == scope.RECORDS
+            steps = {query["spec"]["plugin"]["spec"]["minStep"] for query in other["queries"]}
+            assert steps == {scope.RECORDS}
+    assert found > 2
+
+
+@pytest.mark.parametrize("name", GRAFANA)
+def test_spend_of_the_selected_time_is_exact(name: str) -> None:
+    spend = [p for p in panels(GRAFANA[name]) if p["title"] in SPEND]
+    assert [p["title"] for p in spend] == [title for title in SPEND if title in SPEND_OF[name]]
+    for panel in spend:
+        assert scope.RECORDS not in panel["targets"][0]["expr"]
+        assert FROM_RECORDS not in panel["description"]
+
+
+SPEND_OF = {
+    "overview": (
+        "Spend, selected time",
+        "Spend by tenant",
+        "Spend by agent",
+        "Spend by model",
+    ),
+    "drilldown": ("Spend",),
+    "health": (),
+}
+SPEND = tuple(title for titles in SPEND_OF.values() for title in titles)
+
+
+@pytest.mark.parametrize(("seconds", "window"), [(3600, "1m"), (86400, "1m"), (90000, "5m")])
+def test_the_board_reads_coarser_records_of_longer_times(
+    seconds: int, window: str, tmp_path: Path
+) -> None:
+    """The hidden variable's query, as Grafana asks it for a selected time."""
+    (records,) = (
+        variable
+        for variable in GRAFANA["overview"]["templating"]["list"]
+        if variable["name"] == scope.RECORDS.removeprefix("$")
+    )
+    query = records["query"]["query"].removeprefix("query_result(").removesuffix(")")
+    assert records["hide"] == 2
+    expr = f"sum by (window) ({query.replace('$__range_s', str(seconds))})"
+    chosen = f'sum(({expr}) == on (window) label_replace(vector(1), "window", "{window}", "", ""))'
+    _check({}, [(chosen, "1m", 1), (f"count({expr})", "1m", 1)], tmp_path)
