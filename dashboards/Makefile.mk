@@ -13,3 +13,9 @@ dashboards-web: $(VENV)/.installed
 pictures: $(VENV)/.installed backends
 	@dashboards/web/setup.sh
 	@PYTHONPATH=tests:tests/dashboards $(BIN)/python -m pictures
+
+## make bench-queries  what the dashboards cost a Prometheus with a fleet's history (FLEET="--processes 100 --jobs 1000 --days 7": an hour)
+FLEET ?=
+.PHONY: bench-queries
+bench-queries: $(VENV)/.installed backends
+	@$(BIN)/python -m benchmarks.queries $(FLEET)

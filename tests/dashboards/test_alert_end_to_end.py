@@ -154,7 +154,9 @@ def test_a_denial_and_a_forecast_reach_a_person() -> None:
         == "Tenant globex: llm_cost_usd (day) will run out in 8h 0m 0s, before its window ends"
     )
     # Every rule was evaluated without an error.
-    every = [rule for group in rules for rule in group["rules"]]
+    # The records of all processes are made once in one or five minutes: see test_fleet.py.
+    soon = [group for group in rules if "-fleet-" not in group["name"]]
+    every = [rule for group in soon for rule in group["rules"]]
     assert len(every) > 25
     assert {rule["health"] for rule in every} == {"ok"}
     firing = {rule["name"] for rule in every if rule.get("state") == "firing"}

@@ -1,0 +1,244 @@
+"""What the dashboards cost a Prometheus that holds a fleet's history: `make bench-queries`.
+
+Writes the history of a fleet that is deployed twice a day, with short jobs, and its records;
+serves it with a real Prometheus and asks each query of each dashboard, everything chosen, as
+Grafana asks it at 1600 pixels. Numbers are CPU seconds and peak memory of the Prometheus process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from collector.backends import BIN, ROOT
+from collector.stack import free_addresses
+from dashboards.builder import scope
+from dashboards.builder.labels import JOB, label
+from dashboards.builder.queries import Names
+from dashboards.builder.rules import fleet_records
+from otel_budget import semconv
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+RANGES = {"6h": 6 * HOUR, "24h": DAY, "7d": 7 * DAY}
+#: The goals: CPU seconds and MB of a panel, CPU seconds of a whole dashboard at 24 h.
+PANEL_SECONDS, PANEL_MB, BOARD_SECONDS = 2.0, 1000, 8.0
+#: With these, a process has about 290 series.
+TENANTS = 18
+Series = list[tuple[str, str]]
+
+
+def _labels(**attributes: str) -> str:
+    return ",".join(f'{label(name)}="{value}"' for name, value in attributes.items())
+
+
+def _process() -> Series:
+    """Name and labels of each series of one process: every one of them grows by 1 a minute."""
+    found = []
+    for number in range(TENANTS):
+        who = {semconv.TENANT: f"tenant-{number:02}", semconv.AGENT: f"agent-{number % 5}"}
+        for metric in fleet_records.COUNTED:
+            first = {a: _FIRST.get(a, "x") for a in metric.attributes}
+            values = _SEVERAL.get(metric.name, ("", ("",)))
+            for value in values[1]:
+                own = first | ({values[0]: value} if values[0] else {})
+                found.append((metric.name, _labels(**who, **own)))
+    name = semconv.METRIC_GUARD_DURATION.name
+    for point in (semconv.POINT_LLM, semconv.POINT_TOOL):
+        own = {semconv.DECISION_POINT: point, semconv.GUARD_NAME: "redis"}
+        bounds = (*map(str, semconv.GUARD_DURATION_BUCKETS), "+Inf")
+        found += [(name, _labels(**own) + f',le="{bound}"') for bound in bounds]
+    return found
+
+
+_FIRST = {
+    semconv.DECISION_POINT: semconv.POINT_LLM,
+    semconv.KIND: semconv.KIND_HARD,
+    semconv.METRIC_MODEL: "claude-sonnet-4-5",
+}
+_SEVERAL = {
+    semconv.METRIC_DECISIONS.name: (semconv.DECISION, (semconv.ALLOW, semconv.DENY, semconv.ERROR)),
+    semconv.METRIC_TOKENS.name: (
+        semconv.TOKEN_TYPE,
+        (
+            semconv.TOKENS_INPUT,
+            semconv.TOKENS_OUTPUT,
+            semconv.TOKENS_CACHE_READ,
+            semconv.TOKENS_CACHE_WRITE,
+        ),
+    ),
+}
+
+
+def _names() -> dict[str, tuple[str, str]]:
+    """How each metric is called in Prometheus, and its records."""
+    names, duration = Names(), semconv.METRIC_GUARD_DURATION
+    found = {m.name: (names.of(m), fleet_records.total(m, "")) for m in fleet_records.COUNTED}
+    found[duration.name] = (names.of(duration, "_bucket"), fleet_records.bucket_total(duration, ""))
+    return found
+
+
+def _lives(options: argparse.Namespace, start: int, end: int) -> list[tuple[str, int, int]]:
+    """Instance, birth and end of every process and job."""
+    lives = [
+        (f"{process}-{birth}", birth, min(birth + DAY // 2, end))
+        for birth in range(start, end, DAY // 2)
+        for process in range(options.processes)
+    ]
+    every = DAY / options.jobs
+    jobs = int((end - start) / every)
+    return lives + [
+        (f"job-{n}", at, at + MINUTE)
+        for n in range(jobs)
+        for at in [start + int(n * every) // MINUTE * MINUTE]
+    ]
+
+
+def _lines(options: argparse.Namespace, lives: Any, start: int, end: int) -> Iterator[str]:
+    """The samples from `start` until `end` as OpenMetrics."""
+    for metric, (name, record) in _names().items():
+        mine = [labels for found, labels in _process() if found == metric]
+        yield f"# TYPE {name} unknown\n"
+        for instance, birth, death in lives:
+            times = range(max(birth, start), min(death, end), MINUTE)
+            samples = [f" {(t - birth) // MINUTE + 1} {t}\n" for t in times]
+            few = mine[:6] if instance.startswith("job") else mine
+            for labels in few if samples else ():
+                head = f'{name}{{{JOB}="agents",instance="{instance}",{labels}}}'
+                yield from (head + sample for sample in samples)
+        for window in fleet_records.WINDOWS:
+            seconds = int(window[:-1]) * MINUTE
+            yield f"# TYPE {record}{window} unknown\n"
+            value = options.processes * seconds // MINUTE
+            for labels in mine:
+                head = f'{record}{window}{{{JOB}="agents",{labels}}}'
+                yield from (f"{head} {value} {t}\n" for t in range(start, end, seconds))
+
+
+def write(options: argparse.Namespace, data: Path, end: int) -> int:
+    """The history as blocks; returns how many series a process has."""
+    start = end - int(options.days * DAY)
+    lives = _lives(options, start, end)
+    text = data / "samples.txt"
+    for begin in range(start, end, 2 * HOUR):
+        with text.open("w", encoding="utf-8") as file:
+            file.writelines(_lines(options, lives, begin, min(begin + 2 * HOUR, end)))
+            file.write("# EOF\n")
+        command = [str(BIN / "promtool"), "tsdb", "create-blocks-from", "openmetrics", "-q"]
+        subprocess.run([*command, str(text), str(data)], check=True)
+        sys.stdout.write(f"\rhistory: {(begin - start) / (end - start):.0%} ")
+        sys.stdout.flush()
+    text.unlink()
+    return len(_process())
+
+
+def _filled(expr: str, seconds: int, step: int) -> str:
+    for name, value in {
+        "$__rate_interval": f"{max(step + MINUTE, 4 * MINUTE)}s",
+        "$__range": f"{seconds}s",
+        "$__interval": f"{step}s",
+        scope.RECORDS: fleet_records.WINDOWS[seconds > scope.FINE_UP_TO],
+    }.items():
+        expr = expr.replace(name, value)
+    return re.sub(r"\$\w+", ".*", expr)
+
+
+def _cpu(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ask(url: str, process: int, panel: Any, seconds: int, end: int) -> tuple[float, float, str]:
+    """CPU seconds and peak MB of one panel's queries, and what went wrong or is missing."""
+    Path(f"/proc/{process}/clear_refs").write_text("5")
+    before, error, empty = _cpu(process), "", True
+    width = 1600 * panel["gridPos"]["w"] // 24
+    least = 5 * MINUTE if panel["interval"] == scope.RECORDS and seconds > DAY else MINUTE
+    step = max(least, -(-seconds // width) // MINUTE * MINUTE)
+    for target in panel["targets"]:
+        asked: dict[str, Any] = {"query": _filled(target["expr"], seconds, step), "time": end}
+        if not target["instant"]:
+            asked |= {"start": end - seconds, "end": end, "step": step}
+        path = "query" if target["instant"] else "query_range"
+        body = urllib.parse.urlencode(asked).encode()
+        try:
+            answer = urllib.request.urlopen(f"{url}/api/v1/{path}", body, timeout=600).read()
+            empty = empty and b'"result":[]' in answer
+        except OSError as failed:
+            error = str(failed)
+    status = Path(f"/proc/{process}/status").read_text()
+    peak = re.search(r"VmHWM:\s+(\d+)", status)
+    said = error or "(no data)" * empty
+    return _cpu(process) - before, int(peak[1]) / 1000 if peak else 0.0, said
+
+
+def _table(url: str, process: int, days: float, end: int) -> None:
+    for file in sorted((ROOT / "dashboards" / "grafana").glob("*.json")):
+        boards = json.loads(file.read_text())["panels"]
+        asking = [panel for panel in boards if panel.get("targets")]
+        for name, seconds in RANGES.items():
+            if seconds > days * DAY:
+                continue
+            whole = 0.0
+            sys.stdout.write(f"\n{file.stem}, {name}\n")
+            for panel in asking:
+                cpu, peak, said = ask(url, process, panel, seconds, end)
+                whole += cpu
+                over = " OVER" if cpu > PANEL_SECONDS or peak > PANEL_MB else ""
+                sys.stdout.write(f"  {cpu:6.2f} s {peak:6.0f} MB  {panel['title']}{over} {said}\n")
+            over = " OVER" if name == "24h" and whole > BOARD_SECONDS else ""
+            sys.stdout.write(f"  {whole:6.2f} s whole dashboard{over}\n")
+
+
+def main() -> None:
+    """Write the history, ask, print."""
+    parser = argparse.ArgumentParser(prog="make bench-queries", description=__doc__)
+    parser.add_argument("--processes", type=int, default=10, help="alive at a time (fleet: 100)")
+    parser.add_argument("--jobs", type=int, default=100, help="short jobs a day (fleet: 1000)")
+    parser.add_argument("--days", type=float, default=1, help="of history (fleet: 7)")
+    options = parser.parse_args()
+    end = int(time.time()) // MINUTE * MINUTE - MINUTE
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        series = write(options, data, end)
+        sys.stdout.write(
+            f"\n{options.processes} processes of {series} series, {options.jobs} jobs a day, "
+            f"{options.days:g} days\nGoals: a panel {PANEL_SECONDS:g} s and {PANEL_MB} MB, "
+            f"a dashboard at 24h {BOARD_SECONDS:g} s of CPU\n"
+        )
+        address = free_addresses()["PROMETHEUS_ADDRESS"]
+        configuration = data / "prometheus.yml"
+        configuration.write_text("global: {}\n")
+        command = [str(BIN / "prometheus"), f"--config.file={configuration}"]
+        command += [f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
+        command += ["--storage.tsdb.retention.time=60d", "--log.level=error"]
+        with subprocess.Popen(command) as server:
+            try:
+                _wait(f"http://{address}")
+                _table(f"http://{address}", server.pid, options.days, end)
+            finally:
+                server.terminate()
+
+
+def _wait(url: str) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("Prometheus did not start; its messages stand above.")
+
+
+if __name__ == "__main__":
+    main()
