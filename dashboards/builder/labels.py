@@ -43,7 +43,7 @@ COMPONENT: Final = label(semconv.COMPONENT)
 #: Of the label overflows: which label overflowed.
 OVERFLOWED: Final = label(semconv.LABEL)
 
-#: What makes two levels the same budget. Every other label belongs to the reporting process.
+#: What a budget is called. Every other label belongs to the reporting process.
 BUDGET: Final = (
     ENVIRONMENT,
     *(label(attribute) for attribute in semconv.LABELS.values()),
@@ -55,3 +55,7 @@ BUDGET: Final = (
 )
 #: The same for levels of one source.
 BUDGET_OF_ONE_SOURCE: Final = tuple(name for name in BUDGET if name != SOURCE)
+#: What makes two levels the same budget. Two services whose budgets are called the same have two,
+#: unless the guard says that the budget is shared: such levels are without job (`queries.level`).
+LEVEL: Final = (*BUDGET, SHARED, JOB)
+LEVEL_OF_ONE_SOURCE: Final = tuple(name for name in LEVEL if name != SOURCE)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dashboards.builder.labels import BUDGET, label
+from dashboards.builder.labels import JOB, LEVEL, SHARED, label
 from otel_budget import semconv
 from otel_budget.metric import Metric
 
@@ -152,9 +152,29 @@ def quantile(
     return f"histogram_quantile({fraction}, {rate(bucket, ('le', *labels), window)})"
 
 
-def level(series: str, labels: Sequence[str] = BUDGET) -> str:
-    """One value of a budget's gauge, however many processes report it: the fullest."""
-    return by("max", labels, series)
+def time_left(remaining: str) -> str:
+    """Seconds until a budget's window ends, as of now; no value once it has ended."""
+    return f"({remaining} - (time() - timestamp({remaining})) > 0)"
+
+
+def running(level: str, remaining: str) -> str:
+    """A level of a window that still runs, or of a budget without window.
+
+    A process that fell silent before midnight is still seen after it, with yesterday's level.
+
+    Args:
+        level: A gauge, or what came of one, with the labels of its process.
+        remaining: The gauge of the time that was left of its window.
+    """
+    return f"({level} and {time_left(remaining)} or {level} unless {remaining})"
+
+
+def level(series: str, labels: Sequence[str] = LEVEL) -> str:
+    """One value of a budget's gauge, however many processes report it: the fullest.
+
+    Services are told apart, unless the guard says that they share the budget.
+    """
+    return by("max", labels, f'label_replace({series}, "{JOB}", "", "{SHARED}", "true")')
 
 
 def used(consumed: str, reserved: str) -> str:
@@ -167,14 +187,13 @@ def elapsed_share(length: str, remaining: str) -> str:
     return f"(({length} - {remaining}) / {length})"
 
 
-def seconds_to_exhaustion(consumed: str, limit: str, length: str, remaining: str) -> str:
-    """Seconds until a budget is used up at its window's pace; no value where nothing is used.
+def seconds_to_exhaustion(consumed: str, limit: str, grown: str, seconds: str) -> str:
+    """Seconds until a budget is used up at the pace of `grown` in `seconds`; none at no pace.
 
     Not by ``deriv()``, which read $2,808 an hour instead of $1.50 where reservations are settled
     later, and a negative pace after the reset at midnight.
     """
-    pace = f"(({consumed} > 0) / (({length} - {remaining}) > 0))"
-    return f"(clamp_min({limit} - {consumed}, 0) / {pace})"
+    return f"(clamp_min({limit} - {consumed}, 0) / (({grown} > 0) / {seconds}))"
 
 
 def share(part: str, whole: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,15 +10,18 @@ from dashboards.builder import queries
 from dashboards.builder.labels import (
     AGENT,
     BUDGET,
-    BUDGET_OF_ONE_SOURCE,
     ENVIRONMENT,
     JOB,
+    LEVEL,
+    LEVEL_OF_ONE_SOURCE,
     MODEL,
     RESOURCE,
     TENANT,
     label,
 )
 from dashboards.builder.rules import fleet_records
+from dashboards.builder.rules.alert_model import FORECAST
+from dashboards.builder.rules.forecast_records import STATE
 from otel_budget import semconv
 from otel_budget.metric import Metric
 
@@ -182,29 +186,36 @@ class Scope:
         recorded = f"last_over_time(sum(sum_over_time({record}[1d])){ago})"
         return f"1 - {queries.share(recorded, known)}"
 
-    def recorded(self, record: str) -> str:
-        """The selector of a rule's series, which has a budget's labels and no job."""
+    def recorded(self, record: str, *matchers: str) -> str:
+        """The selector of a rule's series, which has a budget's labels; not every one has a job."""
         chosen = [v.matcher for v in VARIABLES if v.label in BUDGET]
-        return queries.selector(record, *chosen)
+        return queries.selector(record, *chosen, *matchers)
 
-    def held_share(self) -> str:
+    def level(self, metric: Metric, *matchers: str, labels: Sequence[str] = LEVEL) -> str:
+        """A gauge of each budget whose window still runs, or that has none."""
+        remaining = self.select(semconv.METRIC_WINDOW_REMAINING, *matchers)
+        return queries.level(queries.running(self.select(metric, *matchers), remaining), labels)
+
+    def time_left(self, *matchers: str, labels: Sequence[str] = LEVEL) -> str:
+        """Seconds until each budget's window ends."""
+        remaining = self.select(semconv.METRIC_WINDOW_REMAINING, *matchers)
+        return queries.level(queries.time_left(remaining), labels)
+
+    def held_share(self, labels: Sequence[str] = LEVEL) -> str:
         """What share of each budget is used or held, of guards that reserve."""
-        consumed, reserved, limit = (
+        consumed, reserved, limit, remaining = (
             self.select(metric, queries.CAP)
-            for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_RESERVED, semconv.METRIC_LIMIT)
-        )
-        return f"(({consumed} + {reserved}) / {limit})"
-
-    def seconds_left(self) -> str:
-        """Seconds until each budget is used up, at the pace of its own window."""
-        return queries.seconds_to_exhaustion(
-            *(
-                queries.level(self.select(metric, queries.CAP), BUDGET_OF_ONE_SOURCE)
-                for metric in (
-                    semconv.METRIC_CONSUMED,
-                    semconv.METRIC_LIMIT,
-                    semconv.METRIC_WINDOW_LENGTH,
-                    semconv.METRIC_WINDOW_REMAINING,
-                )
+            for metric in (
+                semconv.METRIC_CONSUMED,
+                semconv.METRIC_RESERVED,
+                semconv.METRIC_LIMIT,
+                semconv.METRIC_WINDOW_REMAINING,
             )
         )
+        held = f"(({consumed} + {reserved}) / {limit})"
+        return queries.level(queries.running(held, remaining), labels)
+
+    def forecast_beside(self, levels: str) -> str:
+        """Numbers of budgets of one source, each with what the forecast says in the label."""
+        state = f"on ({', '.join(LEVEL_OF_ONE_SOURCE)}) group_left ({STATE})"
+        return f"({levels}) * {state} {self.recorded(FORECAST, queries.CAP)}"

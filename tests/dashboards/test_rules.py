@@ -148,7 +148,7 @@ def test_after_a_quiet_day_nothing_fires(tmp_path: Path) -> None:
         hit("hard"): f"0x{day}",
         series(sc.METRIC_COST, ACME): f"0+0.0625x{day}",
         series(sc.METRIC_UTILIZATION, DAY): f"0.3x{day}",
-        **window(DAY, f"0+0.0125x{day}", f"86400-60x{day}"),
+        **window(DAY, f"0+0.0625x{day}", f"86400-60x{day}", limit=300),
     }
     tests = [
         {"alertname": alert, "eval_time": at, "exp_alerts": []}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dashboards.builder import queries
 from dashboards.builder.boards.shared_panels import (
-    BUDGET_COLUMNS,
-    BUDGET_LEGEND,
     HIT_COLUMNS,
+    LEVEL_COLUMNS,
+    LEVEL_LEGEND,
     ROW_DENIALS,
     guard_quantile,
     legend,
@@ -14,15 +14,16 @@ from dashboards.builder.boards.shared_panels import (
 )
 from dashboards.builder.labels import (
     AGENT,
-    BUDGET_OF_ONE_SOURCE,
     CAUSE,
     ENVIRONMENT,
     GUARD,
     KIND,
+    LEVEL_OF_ONE_SOURCE,
     MODEL,
     POINT,
     REASON,
     RESOURCE,
+    SHARED,
     SOURCE,
     TOKEN_TYPE,
     UNIT,
@@ -147,14 +148,14 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "What is held for calls in progress stands on top of what is used.",
             targets=(
                 Target(
-                    expr=queries.level(
-                        scope.select(semconv.METRIC_UTILIZATION, queries.CAP), BUDGET_OF_ONE_SOURCE
+                    expr=scope.level(
+                        semconv.METRIC_UTILIZATION, queries.CAP, labels=LEVEL_OF_ONE_SOURCE
                     ),
-                    legend=BUDGET_LEGEND,
+                    legend=LEVEL_LEGEND,
                 ),
                 Target(
-                    expr=queries.level(scope.held_share(), BUDGET_OF_ONE_SOURCE),
-                    legend=f"{BUDGET_LEGEND} with reserved",
+                    expr=scope.held_share(LEVEL_OF_ONE_SOURCE),
+                    legend=f"{LEVEL_LEGEND} with reserved",
                 ),
             ),
             unit=SHARE,
@@ -178,28 +179,26 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "window whose usage or price is unknown, so that more was used than is shown. Sums "
             "over resources are meaningless.",
             targets=(
-                Target(expr=queries.level(scope.select(semconv.METRIC_CONSUMED)), header="Used"),
+                Target(expr=scope.level(semconv.METRIC_CONSUMED), header="Used"),
+                Target(expr=scope.level(semconv.METRIC_RESERVED), header="Reserved"),
                 Target(
-                    expr=queries.level(scope.select(semconv.METRIC_RESERVED)), header="Reserved"
-                ),
-                Target(
-                    expr=queries.level(scope.select(semconv.METRIC_RESERVATION_AGE)),
+                    expr=scope.level(semconv.METRIC_RESERVATION_AGE),
                     header="Held for",
                     unit=SECONDS,
                 ),
-                Target(expr=queries.level(scope.select(semconv.METRIC_LIMIT)), header="Limit"),
+                Target(expr=scope.level(semconv.METRIC_LIMIT), header="Limit"),
                 Target(
-                    expr=queries.level(scope.select(semconv.METRIC_UNCOUNTED_CALLS)),
+                    expr=scope.level(semconv.METRIC_UNCOUNTED_CALLS),
                     header="Calls not counted",
                 ),
             ),
             columns=(
-                *BUDGET_COLUMNS,
+                *LEVEL_COLUMNS,
                 (GUARD, "Guard"),
                 (UNIT, "Unit"),
                 (SOURCE, "Source"),
             ),
-            hidden=(ENVIRONMENT,),
+            hidden=(ENVIRONMENT, SHARED),
             width=24,
             height=6,
         ),

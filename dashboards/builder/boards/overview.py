@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
+from dashboards.builder.boards import forecasts
 from dashboards.builder.boards.shared_panels import (
-    BUDGET_COLUMNS,
-    BUDGET_LEGEND,
     HIT_COLUMNS,
+    LEVEL_COLUMNS,
+    LEVEL_LEGEND,
     ROW_DENIALS,
     legend,
     stat,
 )
 from dashboards.builder.labels import (
     AGENT,
-    BUDGET_OF_ONE_SOURCE,
     ENVIRONMENT,
     GUARD,
+    LEVEL_OF_ONE_SOURCE,
     MODEL,
+    SHARED,
+    SOURCE,
     TENANT,
     TOKEN_TYPE,
     UNIT,
@@ -33,6 +36,8 @@ from dashboards.builder.model import (
     Target,
     Unit,
 )
+from dashboards.builder.rules.alert_model import EXHAUSTION
+from dashboards.builder.rules.forecast_records import STATE
 from dashboards.builder.scope import RANGE, STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
@@ -178,13 +183,14 @@ def _who(scope: Scope) -> list[Panel]:
 
 def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
     steps = (Step(thresholds.utilization_soft, "orange"), Step(thresholds.utilization_hard, "red"))
-    used = scope.select(semconv.METRIC_UTILIZATION, queries.CAP)
-    soft = scope.select(
-        semconv.METRIC_UTILIZATION, queries.equals(semconv.SOURCE, semconv.SOURCE_SOFT_LIMIT)
+    one_source = LEVEL_OF_ONE_SOURCE
+    used = scope.level(semconv.METRIC_UTILIZATION, queries.CAP, labels=one_source)
+    soft = scope.level(
+        semconv.METRIC_UTILIZATION,
+        queries.equals(semconv.SOURCE, semconv.SOURCE_SOFT_LIMIT),
+        labels=one_source,
     )
-    remaining = queries.level(
-        scope.select(semconv.METRIC_WINDOW_REMAINING, queries.CAP), BUDGET_OF_ONE_SOURCE
-    )
+    remaining = scope.time_left(queries.CAP, labels=one_source)
     return [
         Panel(
             key="fullness",
@@ -194,13 +200,11 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             f"{thresholds.utilization_soft:.0%} on, red from {thresholds.utilization_hard:.0%} "
             "on, when its calls are refused. For a guard that does not report its cap, the share "
             "of the soft limit that was crossed. A budget without a limit has no share and is "
-            "not shown.",
+            "not shown. Services have budgets of their own, unless their guard says that they "
+            "share one.",
             targets=(
-                Target(expr=queries.level(used, BUDGET_OF_ONE_SOURCE), legend=BUDGET_LEGEND),
-                Target(
-                    expr=queries.level(soft, BUDGET_OF_ONE_SOURCE),
-                    legend=f"{BUDGET_LEGEND} (soft limit)",
-                ),
+                Target(expr=used, legend=LEVEL_LEGEND),
+                Target(expr=soft, legend=f"{LEVEL_LEGEND} (soft limit)"),
             ),
             unit=SHARE,
             width=10,
@@ -210,20 +214,27 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             key="exhaustion",
             title="When each budget runs out",
             kind="table",
-            description="At the average pace of each budget's window. A budget will be exhausted "
-            "before its reset where 'runs out in' is less than 'reset in': raise the limit or "
-            "slow the agent down. Only budgets whose guard reports cap and window, and of which "
-            "something is used.",
+            description="At the earliest pace that can be believed: that of the budget's window "
+            "once a tenth of it has passed; for windows of two weeks or more that of the last "
+            "seven days, once they have passed; and that of the last ten minutes where a budget "
+            "is being emptied. Raise the limit or slow the agent down where it runs out before "
+            "its reset. Only budgets whose guard reports cap and window; by recording rules.",
             targets=(
-                Target(expr=queries.level(used, BUDGET_OF_ONE_SOURCE), header="Used", unit=SHARE),
-                Target(expr=scope.seconds_left(), header="Runs out in", unit=SECONDS),
-                Target(expr=remaining, header="Reset in", unit=SECONDS),
+                Target(expr=scope.forecast_beside(used), header="Used", unit=SHARE),
+                Target(
+                    expr=f"{scope.forecast_beside(scope.recorded(EXHAUSTION, queries.CAP))}"
+                    f" and on ({', '.join(one_source)}) {used}",
+                    header="Runs out in",
+                    unit=SECONDS,
+                ),
+                Target(expr=scope.forecast_beside(remaining), header="Reset in", unit=SECONDS),
             ),
-            columns=BUDGET_COLUMNS,
-            hidden=(ENVIRONMENT, GUARD, UNIT),
+            columns=(*LEVEL_COLUMNS, (STATE, "Forecast")),
+            hidden=(ENVIRONMENT, GUARD, UNIT, SHARED, SOURCE),
             width=14,
             steps=steps,
         ),
+        forecasts.panel(scope),
     ]
 
 

@@ -27,8 +27,9 @@ def legend(*labels: str) -> str:
     return " ".join(f"{{{{{label}}}}}" for label in labels)
 
 
-#: What one budget is called in a legend.
+#: What one budget is called in a legend; one that services share is without job.
 BUDGET_LEGEND: Final = legend(TENANT, AGENT, RESOURCE, WINDOW)
+LEVEL_LEGEND: Final = f"{BUDGET_LEGEND} {legend(JOB)}"
 BUDGET_COLUMNS: Final = (
     (TENANT, "Tenant"),
     (AGENT, "Agent"),
@@ -36,6 +37,7 @@ BUDGET_COLUMNS: Final = (
     (RESOURCE, "Resource"),
     (WINDOW, "Window"),
 )
+LEVEL_COLUMNS: Final = ((JOB, "Service"), *BUDGET_COLUMNS)
 
 #: What a table of threshold hits shows: whose, of which budget, why, and where.
 HIT_COLUMNS: Final = (

@@ -6,7 +6,6 @@ from typing import Final
 
 from dashboards.builder import queries
 from dashboards.builder.labels import (
-    BUDGET,
     BUDGET_OF_ONE_SOURCE,
     ENVIRONMENT,
     RESOURCE,
@@ -144,7 +143,7 @@ def _refused_early(thresholds: Thresholds, names: queries.Names) -> Alert:
 
 def _leaked(thresholds: Thresholds, names: queries.Names) -> str:
     age, reserved = (
-        queries.level(queries.selector(names.of(metric)), BUDGET)
+        queries.level(queries.selector(names.of(metric)))
         for metric in (semconv.METRIC_RESERVATION_AGE, semconv.METRIC_RESERVED)
     )
     return f"{age} > {thresholds.reservation_old_seconds:g}\nand {reserved} > 0"

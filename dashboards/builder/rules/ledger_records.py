@@ -82,8 +82,7 @@ def _told(names: queries.Names) -> list[Record]:
         return queries.selector(names.of(metric), *_COMPARED, shared)
 
     def left(shared: str) -> str:
-        remaining = gauge(semconv.METRIC_WINDOW_REMAINING, shared)
-        return f"({remaining} - (time() - timestamp({remaining})) > 0)"
+        return queries.time_left(gauge(semconv.METRIC_WINDOW_REMAINING, shared))
 
     def own(shared: str) -> str:
         return f"{gauge(semconv.METRIC_CONSUMED, shared)} and {left(shared)}"

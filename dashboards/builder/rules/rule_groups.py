@@ -9,7 +9,6 @@ from dashboards.builder.rules.alert_model import (
     BURN_WINDOWS,
     CONSUMED,
     COST_1H,
-    EXHAUSTION,
     EXPECTED,
     LIMIT,
     UTILIZATION,
@@ -20,6 +19,7 @@ from dashboards.builder.rules.alert_model import (
     burn,
 )
 from dashboards.builder.rules.budget_alerts import limits, spend
+from dashboards.builder.rules.forecast_records import forecast
 from dashboards.builder.rules.health_alerts import guard, telemetry
 from dashboards.builder.rules.ledger_alerts import ledger
 from dashboards.builder.rules.ledger_records import ledgers
@@ -48,7 +48,8 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
 
 
 def _gauge(names: queries.Names, metric: Metric) -> str:
-    return queries.level(queries.selector(names.of(metric)))
+    remaining = queries.selector(names.of(semconv.METRIC_WINDOW_REMAINING))
+    return queries.level(queries.running(queries.selector(names.of(metric)), remaining))
 
 
 def _grown(window: str) -> str:
@@ -60,13 +61,18 @@ def _grown(window: str) -> str:
 
 
 def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
-    consumed = queries.selector(names.of(semconv.METRIC_CONSUMED))
+    consumed, remaining = (
+        queries.selector(names.of(metric))
+        for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_WINDOW_REMAINING)
+    )
     cost = queries.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")
     records = [
         Record(
             record=UTILIZATION,
             expr=_gauge(names, semconv.METRIC_UTILIZATION),
-            because="Several processes report the level of one budget: the fullest counts.",
+            because="Several processes report the level of one budget: the fullest counts, of\n"
+            "those whose window still runs. Services have budgets of their own unless the guard\n"
+            "says that they share one.",
         ),
         Record(
             record=LIMIT,
@@ -80,20 +86,16 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         ),
         Record(
             record=WINDOW_REMAINING,
-            expr=_gauge(names, semconv.METRIC_WINDOW_REMAINING),
-            because="As above. The largest, so that after a reset the new window counts.",
+            expr=queries.level(queries.time_left(remaining)),
+            because="As above, as of now. The largest: after a reset the new window counts.",
         ),
         Record(
             record=CONSUMED,
-            expr=queries.level(f"min_over_time({consumed}[5m])"),
+            expr=queries.level(queries.running(f"min_over_time({consumed}[5m])", remaining)),
             because="The minimum of five minutes: a guard that reserves before a call and\n"
             "settles after it shows spikes that were never spent.",
         ),
-        Record(
-            record=EXHAUSTION,
-            expr=queries.seconds_to_exhaustion(CONSUMED, LIMIT, WINDOW_LENGTH, WINDOW_REMAINING),
-            because="At the average pace of its window; deriv() of a level is not a pace.",
-        ),
+        *forecast(thresholds),
     ]
     records += [
         Record(

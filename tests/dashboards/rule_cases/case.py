@@ -97,9 +97,11 @@ def budget(
     window: str = "day",
     source: str = sc.SOURCE_GUARD,
     who: Labels | None = None,
+    shared: str = "true",
 ) -> dict[str, str]:
-    """The attributes of a budget's level."""
+    """The attributes of a budget's level, of a guard with a store that its services share."""
     return {
+        **({sc.SHARED: shared} if shared else {}),
         **({sc.TENANT: "acme"} if who is None else who),
         sc.GUARD_NAME: "RedisGuard",
         sc.RESOURCE: "llm_cost_usd",

@@ -11,9 +11,7 @@ from otel_budget import semconv as sc
 from rule_cases.case import (
     ACME,
     COST,
-    DAY,
     DOWN,
-    MONTH,
     Case,
     Fired,
     Labels,
@@ -26,7 +24,10 @@ from rule_cases.case import (
     window,
 )
 
-_SHARED = {**DAY, sc.SHARED: "true"}
+#: A guard that does not say whether its budgets are shared, and one that does.
+DAY = budget(shared="")
+MONTH = budget("month", shared="")
+_SHARED = budget()
 _SPEND = {series(sc.METRIC_COST, COST): "0+0.0625x500"}
 _WHO = "Tenant acme: the guard's count of llm_cost_usd"
 _CAUSED = {sc.WINDOW: "day", sc.CAUSE: sc.CAUSE_SPENT}
@@ -173,13 +174,13 @@ LEDGERS = (
         alert="LLMBudgetReservationLeaked",
         name="never settled",
         series={
-            series(sc.METRIC_RESERVATION_AGE, DAY): "0+60x60",
-            series(sc.METRIC_RESERVED, DAY): "2x60",
+            series(sc.METRIC_RESERVATION_AGE, _SHARED): "0+60x60",
+            series(sc.METRIC_RESERVED, _SHARED): "2x60",
         },
         at="25m",
         fires=(
             Fired(
-                labels=prom(DAY),
+                labels=prom(_SHARED),
                 value=1500,
                 summary="Tenant acme: a reservation of llm_cost_usd (day) is 25m 0s old",
             ),
@@ -189,8 +190,8 @@ LEDGERS = (
         alert="LLMBudgetReservationLeaked",
         name="calls of four minutes",
         series={
-            series(sc.METRIC_RESERVATION_AGE, DAY): "0 60 120 180 240 " * 12,
-            series(sc.METRIC_RESERVED, DAY): "2x60",
+            series(sc.METRIC_RESERVATION_AGE, _SHARED): "0 60 120 180 240 " * 12,
+            series(sc.METRIC_RESERVED, _SHARED): "2x60",
         },
         at="45m",
     ),
@@ -198,8 +199,8 @@ LEDGERS = (
         alert="LLMBudgetReservationLeaked",
         name="nothing is reserved any more",
         series={
-            series(sc.METRIC_RESERVATION_AGE, DAY): "1500x60",
-            series(sc.METRIC_RESERVED, DAY): "0x60",
+            series(sc.METRIC_RESERVATION_AGE, _SHARED): "1500x60",
+            series(sc.METRIC_RESERVED, _SHARED): "0x60",
         },
         at="25m",
     ),
