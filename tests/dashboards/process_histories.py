@@ -27,10 +27,6 @@ class History:
         """What arrived after one time and until another, in minutes."""
         return sum(value for minute, value in self.arrived.items() if after < minute <= until)
 
-    def last_arrival(self, until: float) -> int:
-        """The minute in which something arrived last."""
-        return max(minute for minute in self.arrived if minute <= until and self.arrived[minute])
-
 
 @dataclass
 class _Process:

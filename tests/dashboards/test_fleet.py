@@ -15,7 +15,7 @@ from dashboards.builder.rules import fleet_records
 from otel_budget import semconv as sc
 from panel_queries import fill_in
 from promtool import promtool
-from rule_cases.case import COST, series
+from rule_cases.case import COST, hit, series
 from support.paths import ROOT
 from test_dashboards import GRAFANA, PERSES, panels
 
@@ -94,6 +94,38 @@ def test_the_stat_says_that_nothing_is_recorded(tmp_path: Path) -> None:
     """Where the rules are not loaded, not "no data"."""
     history = {series(sc.METRIC_COST, COST): "0+1x200"}
     _check(history, [(fill_in(NOT_RECORDED), "100m", 1)], tmp_path)
+
+
+LAST_DENIED = next(
+    target["expr"]
+    for panel in panels(GRAFANA["overview"])
+    if panel["title"] == "Denials"
+    for target in panel["targets"]
+    if target["expr"].startswith("time() - ")
+)
+#: A counter of denials, refused once in minute 100: samples of a minute each.
+DENIED = {
+    "a gap": "0x99 1x19 _x14 1x170",
+    "asleep": "0x99 1x19 _x94 1x90",
+    "ten minutes between exports": "0 _x9 " * 11 + "1 _x9 " * 20,
+    "restarted with nothing to tell": "0x99 1x19 _x4 0x180",
+    "born and refused": "_x100 1x200",
+}
+
+
+@pytest.mark.parametrize("window", fleet_records.WINDOWS)
+@pytest.mark.parametrize("name", DENIED)
+def test_when_a_call_was_last_refused_survives_gaps_and_restarts(
+    name: str, window: str, tmp_path: Path
+) -> None:
+    """To the length of a record, and the two minutes that it is behind."""
+    arrived = 110 if name.startswith("ten") else 100
+    told = fill_in(LAST_DENIED.replace("$__range", "4h").replace(scope.RECORDS, window))
+    asked = [
+        (f"abs(min({told}) - {60 * (minute - arrived)}) <= bool {8 * 60}", f"{minute}m", 1.0)
+        for minute in (*range(arrived + 1, arrived + 15), *range(arrived + 15, 280, 9))
+    ]
+    _check({hit(sc.KIND_HARD): DENIED[name]}, asked, tmp_path, window)
 
 
 @pytest.mark.parametrize("name", GRAFANA)
