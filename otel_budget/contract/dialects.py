@@ -195,15 +195,14 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         if isinstance(usage, PrintedUsage):
             usage = usage.usage
         if type(usage) is TokenUsage or isinstance(usage, TokenUsage):  # the former is faster
-            counts = (
+            # model_construct() and model_copy() check nothing.
+            if are_counts(
                 usage.prompt_tokens,
                 usage.completion_tokens,
                 usage.total_tokens,
-                usage.cache_read_tokens or 0,
-                usage.cache_write_tokens or 0,
-            )
-            # model_construct() and model_copy() check nothing.
-            if {int}.issuperset(map(type, counts)) and min(counts) >= 0:
+                usage.cache_read_tokens or None,
+                usage.cache_write_tokens or None,
+            ):
                 return usage
             return Malformed("a usage whose counts are not whole numbers of zero or more")
         if isinstance(usage, Mapping) and _is_dict_dialect(usage):
@@ -217,6 +216,18 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
         return Malformed(f"a usage {description(usage)}, whose {fields} cannot be read")
     except SHIELDED as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
+
+
+def are_counts(prompt: Any, completion: Any, total: Any, cached: Any, written: Any) -> bool:
+    """Whether these are whole numbers of zero or more; the last two may be None."""
+    return (
+        type(prompt) is type(completion) is type(total) is int
+        and prompt >= 0
+        and completion >= 0
+        and total >= 0
+        and (cached is None or (type(cached) is int and cached >= 0))
+        and (written is None or (type(written) is int and written >= 0))
+    )
 
 
 def _is_dict_dialect(usage: Mapping[Any, Any]) -> bool:

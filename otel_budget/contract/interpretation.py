@@ -10,7 +10,13 @@ from typing import Any, Final, NamedTuple
 
 from otel_budget import semconv
 from otel_budget.contract import Allow, BudgetDecision, Deny, Hit, SoftLimit, TokenUsage
-from otel_budget.contract.dialects import Malformed, is_typed, read_decision, read_usage
+from otel_budget.contract.dialects import (
+    Malformed,
+    are_counts,
+    is_typed,
+    read_decision,
+    read_usage,
+)
 from otel_budget.contract.prices import BillableCall, MissingRate, PriceSource
 from otel_budget.contract.prices.providers import prompt_includes_cache
 from otel_budget.log_once import log_once
@@ -148,7 +154,7 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
         fields = _fields_by_name(usage.__dict__) if type(usage) is TokenUsage else _UNREAD
     except KeyError:  # made by `model_construct`, without all fields
         fields = _UNREAD
-    if not _are_counts(*fields[:5]):
+    if not are_counts(*fields[:5]):
         read = read_usage(usage)
         if isinstance(read, Malformed):
             log_once(
@@ -159,12 +165,11 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
             )
             return Measurement(malformed=True)
         usage, fields = read, _fields_by_attribute(read)
-        fields = (*(min(count or 0, INT64_MAX) for count in fields[:5]), *fields[5:])
     prompt, completion, total, cached, written, reasoning, cost, *details = fields
     includes: bool | None = False
     why = ""
     if upper_bound and reasoning:
-        completion = min(completion + reasoning, INT64_MAX)
+        completion += reasoning
         why = semconv.REASONING_ACCOUNTING
     if cached or written:
         cached, written = cached or 0, written or 0
@@ -175,29 +180,19 @@ def measure(usage: Any, provider: str | None, *, upper_bound: bool = False) -> M
             cached = written = 0
         elif includes:
             prompt -= cached + written
-    counts = (prompt, completion, cached or 0, written or 0)
+    counts: tuple[int, ...] = (prompt, completion, cached or 0, written or 0, total)
+    if max(counts) > INT64_MAX:
+        counts = tuple(min(count, INT64_MAX) for count in counts)
     # Not by the class: its constructor takes as long as all the rest.
     measurement = tuple.__new__(
-        Measurement, (*counts, *_NO_DETAILS, total, includes is None, False, why, None)
+        Measurement,
+        (*counts[:4], *_NO_DETAILS, counts[4], includes is None, False, why, None),
     )
     if cost is None and not any(details):
         return measurement
     return _with_details(measurement, usage)
 
 
-def _are_counts(prompt: Any, completion: Any, total: Any, cached: Any, written: Any) -> bool:
-    """Whether these are counts within int64 that need no further look, the last two if any."""
-    return (
-        type(prompt) is type(completion) is type(total) is int
-        and 0 <= prompt <= INT64_MAX
-        and 0 <= completion <= INT64_MAX
-        and 0 <= total <= INT64_MAX
-        and (cached is None or (type(cached) is int and 0 <= cached <= INT64_MAX))
-        and (written is None or (type(written) is int and 0 <= written <= INT64_MAX))
-    )
-
-
-_UNREAD: Final = (None,) * 13
 _NO_DETAILS: Final = Measurement()[4:10]
 _FIELDS: Final = (
     "prompt_tokens",
@@ -215,6 +210,7 @@ _FIELDS: Final = (
     "audio_output_tokens",
     "web_searches",
 )
+_UNREAD: Final[tuple[Any, ...]] = (None,) * len(_FIELDS)
 _fields_by_name: Final = itemgetter(*_FIELDS)
 _fields_by_attribute: Final = attrgetter(*_FIELDS)  # a subclass may compute them
 

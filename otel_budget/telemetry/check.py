@@ -52,8 +52,7 @@ class CheckCall(Call):
         has_event = hit is not None and self.is_counted and self.settings.span_events
         span_event = event if has_event else None
         self.end_span(attributes, error, span_event)
-        is_offered = self.settings.hits_only or decision in semconv.HIT_DECISIONS
-        if is_offered and (is_due or decision != semconv.SOFT_LIMIT):
+        if is_due or decision != semconv.SOFT_LIMIT:
             self.draw_span(attributes, seconds, error, span_event)
         if decision == semconv.MALFORMED and not self.warned_about_awaitable():
             log_once(

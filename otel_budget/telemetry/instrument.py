@@ -120,7 +120,7 @@ def instrument(
         stacktraces=os.environ.get(STACKTRACES_VARIABLE, "").lower() == "true",
         levels=last_levels,
         messages=messages and os.environ.get(MESSAGES_VARIABLE, "").lower() != "false",
-        spans=spans,
+        hits_only=spans == "hits",
         destination=Destination(
             _tracer(tracer_provider, hub),
             _logger(logger_provider, hub),

@@ -6,7 +6,7 @@ They do not change; the state of one call is in `call.Call`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
@@ -171,7 +171,7 @@ class GuardSettings:
         stacktraces: Whether an exception's stack trace is recorded.
         levels: Keeps what the guard tells of its levels; None if it has no ``budget_levels``.
         messages: Whether messages and exception texts are written.
-        spans: ``all``, or ``hits`` for none around a plain allow and a good record.
+        hits_only: Whether a plain allow and a good record have no span.
         destination: Where telemetry goes unless it is overridden.
     """
 
@@ -188,7 +188,7 @@ class GuardSettings:
         stacktraces: bool,
         levels: LastAnswer | None,
         messages: bool,
-        spans: Literal["all", "hits"],
+        hits_only: bool,
         destination: Destination,
     ) -> None:
         self.guard_name = guard_name
@@ -201,7 +201,7 @@ class GuardSettings:
         self.stacktraces = stacktraces
         self.levels = levels
         self.messages = messages
-        self.hits_only = spans == "hits"
+        self.hits_only = hits_only
         self._destination = destination
         self._identities: dict[SessionInfo, Identity] = {}
         self._last: Identity | None = None

@@ -132,7 +132,9 @@ class TracedCall(IdentifiedCall):
         error: BaseException | None = None,
         event: Mapping[str, Any] | None = None,
     ) -> None:
-        """Draw the span after the fact, unless it has been exported already. Raises nothing.
+        """Draw the span after the fact where it is wanted and has not been exported already.
+
+        It is wanted of hits, and of whatever has no span before. Raises nothing.
 
         All attributes are there at its start, so that a sampler can decide on them: one that keeps
         hits samples it whatever its parent. It is never current, so nothing inherits that.
@@ -143,6 +145,9 @@ class TracedCall(IdentifiedCall):
             error: What the guard raised, or None.
             event: The attributes of a threshold event, or None.
         """
+        is_hit = attributes.get(semconv.DECISION) in semconv.HIT_DECISIONS
+        if not (is_hit or self.settings.hits_only):
+            return
         try:
             if self.span is not None and self.span.get_span_context().trace_flags.sampled:
                 return

@@ -45,8 +45,7 @@ class UsageRecord(Call):
         cost = self._price(identity, measurement)
         totals = None
         if self.is_counted:
-            key = (self.destination.namespace, self.session)
-            totals = self.hub.sessions.spend(key, cost.usd or 0.0, measurement.tokens)
+            totals = self.hub.sessions.spend(self.session_key, cost.usd or 0.0, measurement.tokens)
         is_good = decision == semconv.RECORDED and not measurement.malformed
         attributes: dict[str, Any] = {}
         if not is_good or self.is_recording:
@@ -54,7 +53,7 @@ class UsageRecord(Call):
         if decision != semconv.RECORDED:
             attributes[semconv.DECISION] = decision
         self.end_span(attributes, error)
-        if decision in semconv.HIT_DECISIONS or (self.settings.hits_only and not is_good):
+        if not is_good:
             self.draw_span(attributes, seconds, error)
         if self.answer is not None:
             self.warned_about_awaitable()
