@@ -10,6 +10,12 @@ from typing import Any, Final
 
 DEFAULT_FILE: Final = Path(__file__).parent.parent / "thresholds.toml"
 
+#: Types of the fields that are lists: an entry's type, and what to call it.
+_LISTS: Final = {
+    "tuple[str, ...]": (str, "names"),
+    "tuple[float, ...]": (float, "numbers with a decimal point"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
@@ -19,13 +25,36 @@ class Thresholds:
     expected_services: tuple[str, ...]
     utilization_soft: float
     utilization_hard: float
-    burn_day_factor: float
-    burn_fast_factor: float
-    burn_slow_factor: float
+    utilization_told: tuple[float, ...]
+    emptying_share: float
+    emptying_gone_seconds: int
+    emptying_usual: float
+    emptying_sure: float
+    burn_fast_share: float
+    burn_fast_lately: float
+    burn_fast_gone_seconds: int
+    burn_fast_usual: float
+    burn_fast_newcomer: float
+    burn_slow_share: float
+    burn_slow_lately: float
+    burn_slow_usual: float
+    burn_slow_newcomer: float
+    month_fast_pace: float
+    month_fast_usual: float
+    month_fast_newcomer: float
+    month_slow_pace: float
+    month_slow_usual: float
+    month_slow_newcomer: float
+    month_days_pace: float
+    month_days_used: float
+    month_days_early_seconds: int
     forecast_elapsed: float
     forecast_utilization: float
+    forecast_early_seconds: int
     spike_factor: float
     spike_floor_usd: float
+    refused_reserved: int
+    refused_full: float
     ledger_floor_usd: float
     ledger_floor_tokens: int
     ledger_not_counting: float
@@ -59,10 +88,11 @@ def load(path: Path = DEFAULT_FILE) -> Thresholds:
     for name in known.keys() ^ flat.keys():
         raise ValueError(f"{path}: {'missing' if name in known else 'unknown'} entry {name}")
     for name, kind in known.items():
-        if kind == "tuple[str, ...]":
+        if kind in _LISTS:
+            entry_type, noun = _LISTS[kind]
             entries = flat[name]
-            if not isinstance(entries, list) or not all(isinstance(e, str) for e in entries):
-                raise ValueError(f"{path}: {name} must be a list of names, is {entries!r}")
+            if not isinstance(entries, list) or any(type(e) is not entry_type for e in entries):
+                raise ValueError(f"{path}: {name} must be a list of {noun}, is {entries!r}")
             flat[name] = tuple(entries)
             continue
         allowed = {"str": (str,), "int": (int,), "float": (float, int)}[kind]

@@ -29,24 +29,28 @@ WINDOW_REMAINING: Final = "llm_budget:window_remaining_seconds:max"
 EXHAUSTION: Final = "llm_budget:exhaustion_seconds:forecast"
 EMPTYING: Final = "llm_budget:exhaustion_seconds:emptying"
 FORECAST: Final = "llm_budget:forecast:state"
+WINDOW_END_HELD: Final = "llm_budget:window_end:held"
+CONSUMED_HELD: Final = "llm_budget:consumed:held"
+LIMIT_HELD: Final = "llm_budget:limit:held"
 COST_1H: Final = "llm_budget:cost_usd:total1h"
+COST_HIGHEST: Final = "llm_budget:cost_usd:highest1h"
+COST_USUAL: Final = "llm_budget:cost_usd:usual1h"
 EXPECTED: Final = "llm_budget:expected_service:info"
 TOLD: Final = "llm_budget:consumed:told"
 WINDOW_END: Final = "llm_budget:window_end:told"
 ENDED: Final = "llm_budget:consumed:ended"
 FULLNESS: Final = "llm_budget:fullness:max15m"
-BURN_WINDOWS: Final = {"10m": 600, "30m": 1800, "1h": 3600, "6h": 21600}
 
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
+INFO: Final = "info"
+#: The label of `LLMBudgetThresholdReached`: which share is used.
+THRESHOLD: Final = "threshold"
 
 #: How far back the alerts on events look. Longer than an export interval (60 s by default) and
 #: than one missed export; it is also how long such an alert keeps firing after the last event.
 RECENT: Final = "10m"
 
-#: Seconds: the longest window that counts as short, and the shortest whose pace is looked at.
-SHORT_WINDOW: Final = 2 * 86400
-SHORTEST_WINDOW: Final = 6 * 3600
 AT_ONCE: Final = (
     "what it reports has already happened, and the series of an ended job vanish in minutes."
 )
@@ -93,9 +97,19 @@ class Group:
     query_offset: str = ""
 
 
-def burn(window: str) -> str:
-    """The recorded burn rate over `window`: at 1, the limit lasts exactly for its window."""
-    return f"llm_budget:burn_rate:{window}"
+def grown(window: str) -> str:
+    """What was spent of each budget in `window`."""
+    return f"llm_budget:grown:{window}"
+
+
+def highest(window: str) -> str:
+    """The most that was spent of each budget in `window`, of today so far."""
+    return f"llm_budget:grown_highest:{window}"
+
+
+def usual(window: str) -> str:
+    """The most that is usually spent of each budget in `window`."""
+    return f"llm_budget:grown_usual:{window}"
 
 
 def least(window: str) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.labels import ENVIRONMENT, JOB, TENANT
+from dashboards.builder.labels import JOB
 from dashboards.builder.rules import fleet_records
 from dashboards.builder.rules.alert_model import (
-    BURN_WINDOWS,
     CONSUMED,
-    COST_1H,
     EXPECTED,
     LIMIT,
     UTILIZATION,
@@ -16,13 +14,14 @@ from dashboards.builder.rules.alert_model import (
     WINDOW_REMAINING,
     Group,
     Record,
-    burn,
 )
-from dashboards.builder.rules.budget_alerts import limits, spend
 from dashboards.builder.rules.forecast_records import forecast
 from dashboards.builder.rules.health_alerts import guard, telemetry
 from dashboards.builder.rules.ledger_alerts import ledger
 from dashboards.builder.rules.ledger_records import ledgers
+from dashboards.builder.rules.limit_alerts import limits
+from dashboards.builder.rules.pace_records import paces
+from dashboards.builder.rules.spend_alerts import spend
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 from otel_budget.metric import Metric
@@ -37,8 +36,9 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
     """
     return (
         Group("llm-budget-records", _records(thresholds, names)),
+        Group("llm-budget-paces", paces(names)),
         Group("llm-budget-limits", limits(thresholds, names)),
-        Group("llm-budget-spend", spend(thresholds, names)),
+        Group("llm-budget-spend", spend(thresholds)),
         Group("llm-budget-guard", guard(thresholds, names)),
         Group("llm-budget-telemetry", telemetry(thresholds, names)),
         # They look back a day: once a minute is often enough, and says enough.
@@ -52,20 +52,11 @@ def _gauge(names: queries.Names, metric: Metric) -> str:
     return queries.level(queries.running(queries.selector(names.of(metric)), remaining))
 
 
-def _grown(window: str) -> str:
-    """How much of a budget was consumed in `window`, even if it was reset in between."""
-    reset = f"({WINDOW_REMAINING} > {WINDOW_REMAINING} offset {window})"
-    return (
-        f"((({CONSUMED} - {CONSUMED} offset {window}) unless {reset}) or ({CONSUMED} and {reset}))"
-    )
-
-
 def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
     consumed, remaining = (
         queries.selector(names.of(metric))
         for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_WINDOW_REMAINING)
     )
-    cost = queries.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")
     records = [
         Record(
             record=UTILIZATION,
@@ -97,22 +88,6 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         ),
         *forecast(thresholds),
     ]
-    records += [
-        Record(
-            record=burn(window),
-            expr=f"{_grown(window)} / {LIMIT} * {WINDOW_LENGTH} / {seconds}",
-            because=f"Pace of the last {window}: at 1 the limit lasts exactly for the window.\n"
-            "What was there before the first sample was not spent now, and a reset is no refund.",
-        )
-        for window, seconds in BURN_WINDOWS.items()
-    ]
-    records.append(
-        Record(
-            record=COST_1H,
-            expr=queries.by("sum", (ENVIRONMENT, TENANT), cost),
-            because="USD of the last hour, including jobs that started and ended in it.",
-        )
-    )
     records += [
         Record(
             record=EXPECTED,
