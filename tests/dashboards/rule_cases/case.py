@@ -2,7 +2,7 @@
 
 Series are written as promtool writes them ("0x5 1x20": five zeros after the first, then ones;
 "_": no sample), one sample a minute. Rules are evaluated every 50 s, so that evaluations fall
-between the samples as they do in life.
+between the samples as they do in life; less often in cases that take days.
 """
 
 from __future__ import annotations
@@ -29,24 +29,29 @@ class Fired:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """One situation of one alert: what Prometheus holds, when to look, what must fire."""
+class _Situation:
+    """What Prometheus holds, when to look, which groups of rules run (none: all), and how often."""
 
-    alert: str
     name: str
     series: Mapping[str, str]
     at: str
+    groups: tuple[str, ...] = ()
+    every: str = "50s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(_Situation):
+    """One situation of one alert, and what must fire."""
+
+    alert: str
     fires: tuple[Fired, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordCase:
+class RecordCase(_Situation):
     """One situation of one recorded series and the values it must have (none: no series)."""
 
     record: str
-    name: str
-    series: Mapping[str, str]
-    at: str
     values: tuple[tuple[Labels, float], ...] = field(default=())
 
 

@@ -1,7 +1,10 @@
-"""The alerts of limits: near, crossed, refused."""
+"""The alerts of limits: a threshold reached, a soft limit crossed, exhausted, refused."""
 
 from __future__ import annotations
 
+import dataclasses
+
+from dashboards.builder.rules.alert_model import THRESHOLD
 from otel_budget import semconv as sc
 from rule_cases.case import (
     ACME,
@@ -13,116 +16,136 @@ from rule_cases.case import (
     UTIL,
     Case,
     Fired,
+    Labels,
     budget,
     hit,
     prom,
     series,
+    window,
 )
 
-_NEAR = Fired(labels=prom(DAY), value=0.875, summary=f"{BUDGET_TEXT} is 87.5% used")
+_USED = series(sc.METRIC_CONSUMED, DAY)
 _SPENT = {sc.WINDOW: "day", sc.CAUSE: sc.CAUSE_SPENT}
 _HIT_LABELS = prom({**ACME, sc.RESOURCE: "llm_cost_usd"})
-_DENIED_LABELS = {**_HIT_LABELS, **prom({sc.DECISION_POINT: sc.POINT_LLM})}
 
 
-def _denied(value: float = 1) -> Fired:
+def _reached(share: str, value: float, labels: Labels = DAY, text: str = BUDGET_TEXT) -> Fired:
+    who, _, what = text.partition(": ")
     return Fired(
-        labels=_DENIED_LABELS,
+        labels={**prom(labels), THRESHOLD: share},
         value=value,
-        summary="Tenant acme, agent researcher: llm calls refused, resource llm_cost_usd",
+        summary=f"{who}: {share} of {what} is used",
     )
 
 
-LIMITS = (
+def _used(
+    values: str, attributes: Labels = DAY, remaining: str = "64800-60x3000"
+) -> dict[str, str]:
+    return window(attributes, values, remaining)
+
+
+def _exhausted(value: float = 1, more: Labels | None = None, what: str = "llm_cost_usd") -> Fired:
+    return Fired(
+        labels=_HIT_LABELS | prom(more or {}),
+        value=value,
+        summary=f"Tenant acme, agent researcher: {what} is exhausted, calls are refused",
+    )
+
+
+def _denied(cause: str, value: float) -> Fired:
+    return Fired(
+        labels=_HIT_LABELS | prom({sc.CAUSE: cause, sc.DECISION_POINT: sc.POINT_LLM}),
+        value=value,
+        summary="Tenant acme, agent researcher: llm calls refused, resource llm_cost_usd, cause "
+        f"{cause}",
+    )
+
+
+def _refused(cause: str, values: str) -> dict[str, str]:
+    return {hit(sc.KIND_HARD, more={sc.CAUSE: cause}): values}
+
+
+_HALF, _MOST = _reached("50%", 0.875), _reached("80%", 0.875)
+#: What these alerts read, and they themselves.
+_GROUPS = ("llm-budget-records", "llm-budget-paces", "llm-budget-limits")
+_CASES = (
     Case(
-        alert="LLMBudgetNearLimit",
-        name="over the threshold for more than five minutes",
-        series={UTIL: "0.5x9 0.875x30"},
+        alert="LLMBudgetThresholdReached",
+        name="each threshold that is reached",
+        series=_used("50x9 87.5x30"),
         at="20m",
-        fires=(_NEAR,),
+        fires=(_HALF, _MOST),
     ),
     Case(
-        alert="LLMBudgetNearLimit",
-        name="over the threshold, but not yet for five minutes",
-        series={UTIL: "0.5x9 0.875x30"},
+        alert="LLMBudgetThresholdReached",
+        name="reached, but not yet for five minutes",
+        series=_used("40x9 87.5x30"),
         at="14m",
     ),
+    Case(alert="LLMBudgetThresholdReached", name="below", series=_used("49x60"), at="30m"),
     Case(
-        alert="LLMBudgetNearLimit", name="below the threshold", series={UTIL: "0.79x60"}, at="30m"
-    ),
-    Case(
-        alert="LLMBudgetNearLimit",
+        alert="LLMBudgetThresholdReached",
         name="reservations rise above and settle below",
-        series={UTIL: "0.6 0.95 " * 30},
+        series=_used("45 95 " * 30),
         at="31m",
     ),
     Case(
-        alert="LLMBudgetNearLimit",
+        alert="LLMBudgetThresholdReached",
         name="reservations above a level that is itself above",
-        series={UTIL: "0.875 0.99 0.875 0.875 " * 15},
+        series=_used("87.5 99 87.5 87.5 " * 15),
         at="43m40s",
-        fires=(_NEAR,),
+        fires=(_HALF, _MOST),
     ),
     Case(
-        alert="LLMBudgetNearLimit",
-        name="stops after the reset at midnight",
-        series={UTIL: "0.875x30 0x30"},
+        alert="LLMBudgetThresholdReached",
+        name="the tenant is silent until its reset: it is not told again",
+        series=_used("87.5x20 _x200", remaining="14400-60x20 _x200"),
+        at="230m",
+        fires=(_HALF, _MOST),
+    ),
+    Case(
+        alert="LLMBudgetThresholdReached",
+        name="stops after the reset",
+        series=_used("87.5x30 0x30", remaining="1800-60x30 86400-60x30"),
         at="45m",
     ),
     Case(
-        alert="LLMBudgetNearLimit",
-        name="fires until the reset at midnight",
-        series={UTIL: "0.875x30 0x30"},
-        at="30m",
-        fires=(_NEAR,),
+        alert="LLMBudgetThresholdReached",
+        name="stops after the reset of a tenant that is silent",
+        series=_used("87.5x20 _x200", remaining="14400-60x20 _x200"),
+        at="245m",
     ),
     Case(
-        alert="LLMBudgetNearLimit",
+        alert="LLMBudgetThresholdReached",
         name="day and month budgets of one tenant: only the day's",
-        series={UTIL: "0.875x60", series(sc.METRIC_UTILIZATION, MONTH): "0.1x60"},
+        series=_used("87.5x60") | _used("10x60", MONTH),
         at="30m",
-        fires=(_NEAR,),
+        fires=(_HALF, _MOST),
     ),
     Case(
-        alert="LLMBudgetNearLimit",
-        name="two processes tell the level of one budget: one alert",
-        series={UTIL: "0.875x60", series(sc.METRIC_UTILIZATION, DAY, instance="b"): "0.84x60"},
+        alert="LLMBudgetThresholdReached",
+        name="two processes tell the level of one budget: one alert each",
+        series=_used("87.5x60") | {series(sc.METRIC_CONSUMED, DAY, instance="b"): "84x60"},
         at="30m",
-        fires=(_NEAR,),
+        fires=(_HALF, _MOST),
     ),
     Case(
-        alert="LLMBudgetNearLimit",
-        name="a restart: another process goes on where the first ended",
-        series={
-            UTIL: "0.875x19 _x30",
-            series(sc.METRIC_UTILIZATION, DAY, instance="b"): "_x20 0.875x30",
-        },
-        at="40m",
-        fires=(_NEAR,),
-    ),
-    Case(
-        alert="LLMBudgetNearLimit",
+        alert="LLMBudgetThresholdReached",
         name="no tenant label",
-        series={series(sc.METRIC_UTILIZATION, budget(who={})): "0.875x60"},
+        series=_used("60x60", budget(who={})),
         at="30m",
-        fires=(
-            Fired(
-                labels=prom(budget(who={})),
-                value=0.875,
-                summary="Tenant (unknown): llm_cost_usd (day) is 87.5% used",
-            ),
-        ),
+        fires=(_reached("50%", 0.6, budget(who={}), "Tenant (unknown): llm_cost_usd (day)"),),
     ),
     Case(
-        alert="LLMBudgetNearLimit",
+        alert="LLMBudgetThresholdReached",
         name="a budget without limit",
-        series={series(sc.METRIC_CONSUMED, DAY): "1000x60"},
+        series={_USED: "1000x60"},
         at="30m",
     ),
     Case(
-        alert="LLMBudgetNearLimit",
+        alert="LLMBudgetThresholdReached",
         name="a soft limit is no cap",
-        series={series(sc.METRIC_UTILIZATION, budget(source=sc.SOURCE_SOFT_LIMIT)): "1.1x60"},
+        series=_used("110x60", budget(source=sc.SOURCE_SOFT_LIMIT)),
         at="30m",
     ),
     # ----
@@ -154,9 +177,9 @@ LIMITS = (
     ),
     Case(
         alert="LLMBudgetSoftLimitCrossed",
-        name="stops when it is over",
-        series={SOFT: "0x9 1 2x60"},
-        at="40m",
+        name="stops an hour after it is over",
+        series={SOFT: "0x9 1 2x100"},
+        at="90m",
     ),
     Case(
         alert="LLMBudgetSoftLimitCrossed",
@@ -172,115 +195,175 @@ LIMITS = (
     ),
     # ----
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="one denial of a tenant never seen before",
         series={HARD: "_x9 1x30"},
         at="11m",
-        fires=(_denied(),),
+        fires=(_exhausted(),),
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="a one-shot job that has ended",
         series={HARD: "_x9 2 _x30"},
         at="16m",
-        fires=(_denied(2),),
+        fires=(_exhausted(2),),
     ),
     Case(
-        alert="LLMBudgetDenied",
-        name="stops when it is over",
-        series={HARD: "_x9 1x60"},
-        at="31m",
+        alert="LLMBudgetExhausted",
+        name="stops an hour after it is over",
+        series={HARD: "_x9 1x100"},
+        at="90m",
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="one more after many",
         series={HARD: "40x29 41x30"},
         at="35m",
-        fires=(_denied(),),
+        fires=(_exhausted(),),
     ),
-    Case(alert="LLMBudgetDenied", name="old denials only", series={HARD: "40x90"}, at="50m"),
+    Case(alert="LLMBudgetExhausted", name="old denials only", series={HARD: "40x190"}, at="100m"),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="an exporter's gap of twenty minutes, nothing new",
-        series={HARD: "40x29 _x20 40x30"},
-        at="52m",
+        series={HARD: "40x99 _x20 40x30"},
+        at="122m",
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="a denial within an exporter's gap",
-        series={HARD: "40x29 _x20 41x30"},
-        at="52m",
-        fires=(_denied(),),
+        series={HARD: "40x99 _x20 41x30"},
+        at="122m",
+        fires=(_exhausted(),),
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="a restart as a new instance, nothing new",
-        series={HARD: "40x29 _x60", hit(sc.KIND_HARD, instance="b"): "_x30 0x60"},
-        at="35m",
+        series={HARD: "40x99 _x60", hit(sc.KIND_HARD, instance="b"): "_x100 0x60"},
+        at="105m",
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="a restart under the same instance id, nothing new",
-        series={HARD: "40x29 0x60"},
-        at="35m",
+        series={HARD: "40x99 0x60"},
+        at="105m",
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="a restart under the same instance id, then a denial",
         series={HARD: "1x29 0 1x60"},
         at="34m10s",
         # increase() alone can see it, and extrapolates: 1 in 9 minutes is 1.11 in 10.
-        fires=(_denied(10 / 9),),
+        fires=(_exhausted(10 / 9),),
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="two processes: one alert with the sum",
         series={HARD: "0x29 1x60", hit(sc.KIND_HARD, instance="b"): "_x30 2x60"},
         at="35m",
-        fires=(_denied(3),),
+        fires=(_exhausted(3),),
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="no tenant label",
-        series={hit(sc.KIND_HARD, "tool_calls", who={}, point=sc.POINT_TOOL): "0x9 1x30"},
+        series={hit(sc.KIND_HARD, "tokens", who={}): "0x9 1x30"},
         at="12m",
         fires=(
             Fired(
-                labels=prom({sc.RESOURCE: "tool_calls", sc.DECISION_POINT: sc.POINT_TOOL}),
+                labels=prom({sc.RESOURCE: "tokens"}),
                 value=1,
-                summary="Tenant (unknown): tool calls refused, resource tool_calls",
+                summary="Tenant (unknown): tokens is exhausted, calls are refused",
             ),
         ),
     ),
     Case(
-        alert="LLMBudgetDenied",
+        alert="LLMBudgetExhausted",
         name="a gate's fail-closed answer is no denial",
         series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE): "0x9 1x30"},
         at="12m",
     ),
     Case(
-        alert="LLMBudgetDenied",
-        name="it tells the window and the cause",
+        alert="LLMBudgetExhausted",
+        name="it tells the window",
         series={hit(sc.KIND_HARD, more=_SPENT): "0x9 1x30"},
         at="12m",
-        fires=(
-            Fired(
-                labels={**_DENIED_LABELS, **prom(_SPENT)},
-                value=1,
-                summary="Tenant acme, agent researcher: llm calls refused, resource llm_cost_usd "
-                "(day), cause spent",
-            ),
-        ),
+        fires=(_exhausted(1, {sc.WINDOW: "day"}, "llm_cost_usd (day)"),),
+    ),
+    Case(
+        alert="LLMBudgetExhausted",
+        name="hours later, while the guard told it as full",
+        series={hit(sc.KIND_HARD, more=_SPENT): "0x9 1x300"}
+        | _used("100x30 _x300", remaining="64800-60x30 _x300"),
+        at="200m",
+        fires=(_exhausted(1, {sc.WINDOW: "day"}, "llm_cost_usd (day)"),),
+    ),
+    Case(
+        alert="LLMBudgetExhausted",
+        name="the limit was raised",
+        series={hit(sc.KIND_HARD, more=_SPENT): "0x9 1x300"} | _used("100x30 50x300"),
+        at="110m",
+    ),
+    *(
+        Case(
+            alert="LLMBudgetExhausted",
+            name=f"refused, {cause}",
+            series=_refused(cause, "0x9 9x30"),
+            at="12m",
+        )
+        for cause in (sc.CAUSE_POLICY, sc.CAUSE_RESERVED, sc.CAUSE_UNPRICED, sc.CAUSE_UNAVAILABLE)
+    ),
+    Case(
+        alert="LLMBudgetExhausted",
+        name="a tool refused by a list",
+        series={hit(sc.KIND_HARD, "tools", point=sc.POINT_TOOL): "0x9 9x30"},
+        at="12m",
+    ),
+    Case(
+        alert="LLMBudgetExhausted",
+        name="a tool refused because its budget is spent",
+        series={
+            hit(sc.KIND_HARD, point=sc.POINT_TOOL, more={sc.CAUSE: sc.CAUSE_SPENT}): "0x9 1x30"
+        },
+        at="12m",
+        fires=(_exhausted(),),
+    ),
+    Case(alert="LLMBudgetExhausted", name="soft limits", series={SOFT: "0x9 5x30"}, at="12m"),
+    # ----
+    Case(
+        alert="LLMBudgetDenied",
+        name="three refusals because calls in progress hold what is left",
+        series=_refused(sc.CAUSE_RESERVED, "0x9 3x30"),
+        at="12m",
+        fires=(_denied(sc.CAUSE_RESERVED, 3),),
     ),
     Case(
         alert="LLMBudgetDenied",
-        name="refused by policy: no budget is exhausted",
-        series={
-            hit(
-                sc.KIND_HARD, "tools", point=sc.POINT_TOOL, more={sc.CAUSE: sc.CAUSE_POLICY}
-            ): "0x9 1x30"
-        },
+        name="one huge estimate",
+        series=_refused(sc.CAUSE_RESERVED, "0x9 1x30"),
         at="12m",
     ),
-    Case(alert="LLMBudgetDenied", name="soft limits", series={SOFT: "0x9 5x30"}, at="12m"),
+    *(
+        Case(
+            alert="LLMBudgetDenied",
+            name=f"one refusal, {cause}",
+            series=_refused(cause, "0x9 1x30"),
+            at="12m",
+            fires=(_denied(cause, 1),),
+        )
+        for cause in (sc.CAUSE_UNPRICED, sc.CAUSE_UNAVAILABLE)
+    ),
+    Case(
+        alert="LLMBudgetDenied",
+        name="stops an hour after it is over",
+        series=_refused(sc.CAUSE_UNPRICED, "0x9 1x100"),
+        at="90m",
+    ),
+    *(
+        Case(alert="LLMBudgetDenied", name=name, series=given, at="12m")
+        for name, given in (
+            ("an exhausted budget has an alert of its own", _refused(sc.CAUSE_SPENT, "0x9 9x30")),
+            ("refused by policy", _refused(sc.CAUSE_POLICY, "0x9 9x30")),
+            ("soft limits", {SOFT: "0x9 5x30"}),
+        )
+    ),
 )
+LIMITS = tuple(dataclasses.replace(case, groups=_GROUPS) for case in _CASES)

@@ -7,7 +7,6 @@ from otel_budget import semconv as sc
 from rule_cases.case import (
     COST,
     DAY,
-    DOWN,
     MONTH,
     UTIL,
     Labels,
@@ -176,26 +175,6 @@ RECORDS = (
         name="nothing is consumed, so there is no pace",
         series=window(DAY, "0x60", "64800x60"),
         at="20m",
-    ),
-    *(
-        case
-        for name, seconds in alert_model.BURN_WINDOWS.items()
-        for case in (
-            RecordCase(
-                record=alert_model.burn(name),
-                name=f"twice the even pace for {name}",
-                # 0.25 a minute of 180 in a day is twice the even pace.
-                series=window(DAY, "0+0.25x500", f"80000{DOWN}", limit=180),
-                at=f"{seconds // 60 + 20}m",
-                values=((prom(DAY), 2),),
-            ),
-            RecordCase(
-                record=alert_model.burn(name),
-                name="seen for too short a time",
-                series=window(DAY, "0+0.25x500", f"80000{DOWN}", limit=180),
-                at=f"{seconds // 60 - 2}m",
-            ),
-        )
     ),
     RecordCase(
         record=alert_model.COST_1H,

@@ -1,262 +1,372 @@
-"""The alerts of spend: burning fast, running out."""
+"""The alerts of pace: emptying, burning, running out, far above the usual."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dashboards.builder.rules import alert_model as model
 from otel_budget import semconv as sc
 from rule_cases.case import (
     BUDGET_TEXT,
-    COST,
     DAY,
     DOWN,
     MONTH,
-    UTIL,
     Case,
     Fired,
     Labels,
+    budget,
     prom,
     series,
     window,
 )
 
 _MONTH_LENGTH = 30 * 86400
+_MONTH_TEXT = "Tenant acme: llm_cost_usd (month)"
+#: Only the alerts run: what they read is given.
+_ALERTS = ("llm-budget-spend",)
+#: What is recorded of levels, and the alerts on it.
+_ALL = ("llm-budget-records", "llm-budget-paces", "llm-budget-spend")
+_HOUR, _DAY = 3600, 86400
+Spent = Mapping[str, str | float]
 
 
-def _fast(attributes: Labels, value: float, text: str) -> Fired:
+def _recorded(
+    spent: Spent,
+    usual: Spent | None = None,
+    *,
+    used: float = 40,
+    attributes: Labels = DAY,
+    length: int = _DAY,
+    remaining: int = 12 * _HOUR,
+    exhaustion: int | None = None,
+) -> dict[str, str]:
+    """The records of a budget of 100, for three hours, with what was spent in each time."""
+    labels = ",".join(f'{name}="{value}"' for name, value in prom(attributes).items())
+    values: dict[str, str | float] = {
+        model.LIMIT: 100,
+        model.CONSUMED_HELD: used,
+        model.WINDOW_LENGTH: length,
+        model.WINDOW_END_HELD: remaining + 3 * _HOUR,
+        **{model.grown(time): value for time, value in spent.items()},
+        **{model.usual(time): value for time, value in (usual or {}).items()},
+        **({} if exhaustion is None else {model.EXHAUSTION: exhaustion}),
+    }
+    return {
+        f"{name}{{{labels}}}": value if isinstance(value, str) else f"{value}x180"
+        for name, value in values.items()
+    }
+
+
+def _day(
+    name: str, spent: Spent, usual: Spent | None = None, used: float = 40
+) -> dict[str, object]:
+    return {"name": name, "series": _recorded(spent, usual, used=used), "groups": _ALERTS}
+
+
+def _month(
+    name: str, spent: Spent, usual: Spent | None = None, used: float = 40
+) -> dict[str, object]:
+    days = 20 * _DAY
+    series = _recorded(
+        spent, usual, used=used, attributes=MONTH, length=_MONTH_LENGTH, remaining=days
+    )
+    return {"name": name, "series": series, "groups": _ALERTS}
+
+
+def _emptied(value: float) -> Fired:
     return Fired(
-        labels=prom(attributes),
+        labels=prom(DAY),
         value=value,
-        summary=f"{text} is being spent at {value:.4g} times the pace its limit allows",
+        summary=f"{BUDGET_TEXT} is being emptied, {100 * value:.4g}% of its limit in ten minutes",
     )
 
 
-_OUT = "Tenant acme: llm_cost_usd (day) will run out in 9h 0m 0s, before its window ends"
-_RUN_OUT = Fired(labels=prom(DAY), value=32400, summary=_OUT)
+def _spent(value: float, time: str) -> Fired:
+    return Fired(
+        labels=prom(DAY),
+        value=value,
+        summary=f"Tenant acme: {100 * value:.4g}% of llm_cost_usd (day) was spent in {time}",
+    )
+
+
+def _paced(value: float, text: str) -> Fired:
+    return Fired(labels=prom(MONTH), value=value, summary=f"{_MONTH_TEXT} {text}")
+
+
+def _times(value: float) -> str:
+    return f"{value:.4g} times the pace its limit allows"
+
+
+_RUN_OUT = Fired(
+    labels=prom(MONTH),
+    value=10 * _DAY,
+    summary=f"{_MONTH_TEXT} will run out in 10d 0h 0m 0s, before its window ends",
+)
+_SPIKE = Fired(
+    labels=prom({sc.TENANT: "acme"}),
+    value=8,
+    summary="Tenant acme spent 8.00 USD in the last hour, over 2 times its usual",
+)
+
+
+def _forecast(days: int, *, used: float = 40, length: int = 30, left: int = 15) -> dict[str, str]:
+    return _recorded(
+        {},
+        used=used,
+        attributes=MONTH,
+        length=length * _DAY,
+        remaining=left * _DAY,
+        exhaustion=days * _DAY,
+    )
+
+
+def _cost(hour: str, usual: str, since: str = "0x1600") -> dict[str, str]:
+    labels = '{budget_tenant="acme"}'
+    return {f"{model.COST_1H}{labels}": f"{since} {hour}", f"{model.COST_USUAL}{labels}": usual}
+
+
 SPEND = (
+    # ---- real levels: an idle tenant is emptied at fifty times the pace
     Case(
-        alert="LLMBudgetBurnFast",
-        name="30 % of a day's limit in an hour",
-        series=window(DAY, "0+0.5x200", f"80000{DOWN}"),
-        at="100m",
-        fires=(_fast(DAY, 7.2, BUDGET_TEXT),),
+        alert="LLMBudgetEmptying",
+        name="an idle tenant is emptied",
+        series=window(DAY, "1 _x59 1+3.5x30", f"80000 _x59 76400{DOWN}"),
+        groups=_ALL,
+        at="69m",
+        # 25.5 at 67 minutes, the lower of the last two minutes, and 1 ten minutes before.
+        fires=(_emptied(0.245),),
     ),
     Case(
-        alert="LLMBudgetBurnFast",
-        name="7.5 % of a day's limit in an hour",
-        series=window(DAY, "0+0.125x200", f"80000{DOWN}"),
-        at="100m",
-    ),
-    Case(
-        alert="LLMBudgetBurnFast",
-        name="1 % of a month's limit in an hour",
-        series=window(MONTH, "0+0.015625x200", f"900000{DOWN}", length=_MONTH_LENGTH),
-        at="100m",
-    ),
-    Case(
-        alert="LLMBudgetBurnFast",
-        name="was fast, has stopped",
-        series=window(DAY, "0+0.5x100 50x100", f"80000{DOWN}"),
-        at="130m",
-    ),
-    Case(
-        alert="LLMBudgetBurnFast",
-        name="reservations that are settled",
-        series=window(DAY, "10 45 10 60 " * 60, f"80000{DOWN}"),
-        at="100m",
-    ),
-    Case(
-        alert="LLMBudgetBurnFast",
+        alert="LLMBudgetEmptying",
         name="the first sample of a process finds much consumed",
-        series=window(DAY, "_x80 80x100", f"80000{DOWN}"),
-        at="100m",
+        series=window(DAY, "_x60 80x60", f"_x60 80000{DOWN}"),
+        groups=_ALL,
+        at="70m",
     ),
     Case(
-        alert="LLMBudgetBurnFast",
-        name="the reset at midnight is no spending",
-        series=window(DAY, "90x80 0+0.0625x100", f"4860{DOWN[:3]}x80 86400{DOWN}"),
-        at="100m",
+        alert="LLMBudgetEmptying",
+        name="reservations that are settled",
+        series=window(DAY, "10 45 10 60 " * 30, f"80000{DOWN}"),
+        groups=_ALL,
+        at="70m",
     ),
     Case(
-        alert="LLMBudgetBurnFast",
-        name="fast again right after midnight",
-        series=window(DAY, "90x80 0+1x100", f"4860{DOWN[:3]}x80 86400{DOWN}"),
-        at="120m50s",
-        # 35 of 100 since the reset (the lower edge lags four minutes), in the last hour.
-        fires=(_fast(DAY, 8.4, BUDGET_TEXT),),
-    ),
-    Case(
-        alert="LLMBudgetBurnFast",
-        name="3 % of a month's limit in an hour",
-        series=window(MONTH, "0+0.0625x200", f"900000{DOWN}", length=_MONTH_LENGTH),
-        at="100m",
-        fires=(_fast(MONTH, 27, "Tenant acme: llm_cost_usd (month)"),),
-    ),
-    Case(
-        alert="LLMBudgetBurnFast",
-        name="day and month budgets of one tenant: only the month's is too fast",
+        alert="LLMBudgetEmptying",
+        name="one of two replicas is silent over midnight",
         series={
-            **window(DAY, "0+0.0625x200", f"80000{DOWN}"),
-            **window(MONTH, "0+0.0625x200", f"900000{DOWN}", length=_MONTH_LENGTH),
+            **window(DAY, "60x17", "1080-60x17"),
+            series(sc.METRIC_CONSUMED, DAY, instance="b"): "60x17 1x60",
+            series(sc.METRIC_LIMIT, DAY, instance="b"): "100x90",
+            series(sc.METRIC_WINDOW_LENGTH, DAY, instance="b"): "86400x90",
+            series(sc.METRIC_WINDOW_REMAINING, DAY, instance="b"): "1080-60x17 86400-60x60",
         },
-        at="100m",
-        fires=(_fast(MONTH, 27, "Tenant acme: llm_cost_usd (month)"),),
+        groups=_ALL,
+        at="21m",
+    ),
+    Case(
+        alert="LLMBudgetEmptying",
+        name="a budget without a limit",
+        series={
+            name: values
+            for name, values in window(DAY, "0+5x90", f"80000{DOWN}").items()
+            if not name.startswith("budget_limit")
+        },
+        groups=_ALL,
+        at="60m",
+    ),
+    Case(
+        alert="LLMBudgetEmptying",
+        name="a soft limit is no cap",
+        series=window(budget(source=sc.SOURCE_SOFT_LIMIT), "0+5x20", f"80000{DOWN}"),
+        groups=_ALL,
+        at="15m",
+    ),
+    # ---- records
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        fires=(_emptied(0.12),),
+        **_day("six times the usual", {"10m": 12}, {"10m": 2}),
+    ),
+    Case(alert="LLMBudgetEmptying", at="10m", **_day("as usual", {"10m": 12}, {"10m": 7})),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        **_day("a tenth, and nothing is usual yet", {"10m": 15}),
+    ),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        fires=(_emptied(0.25),),
+        **_day("a quarter, though it was as bad on two days", {"10m": 25}, {"10m": 25}),
+    ),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        **_day("more than an hour is left at that pace", {"10m": 12}, {"10m": 2}, used=20),
+    ),
+    Case(alert="LLMBudgetEmptying", at="10m", **_month("a month's", {"10m": 12}, {"10m": 2})),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="50m",
+        fires=(_emptied(0.12),),
+        **_day("has stopped within the hour", {"10m": "12x10 0x170"}, {"10m": 2}),
+    ),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="80m",
+        **_day("has stopped an hour ago", {"10m": "12x10 0x170"}, {"10m": 2}),
+    ),
+    # ----
+    Case(
+        alert="LLMBudgetBurnFast",
+        at="10m",
+        fires=(_spent(0.15, "half an hour"),),
+        **_day("three times the usual", {"10m": 5, "30m": 15}, {"30m": 5}),
     ),
     Case(
         alert="LLMBudgetBurnFast",
-        name="a budget without limit",
-        series={series(sc.METRIC_CONSUMED, DAY): "0+5x200"},
-        at="100m",
+        at="10m",
+        **_day("as usual", {"10m": 5, "30m": 15}, {"30m": 11}),
+    ),
+    Case(
+        alert="LLMBudgetBurnFast",
+        at="10m",
+        fires=(_spent(0.15, "half an hour"),),
+        **_day("nothing is usual yet", {"10m": 5, "30m": 15}),
+    ),
+    Case(
+        alert="LLMBudgetBurnFast",
+        at="10m",
+        **_day("less, and nothing is usual yet", {"10m": 5, "30m": 11}),
+    ),
+    Case(
+        alert="LLMBudgetBurnFast",
+        at="10m",
+        **_day("it is over", {"10m": 0, "30m": 15}, {"30m": 5}),
     ),
     # ----
     Case(
         alert="LLMBudgetBurnSlow",
-        name="6 % of a month's limit in six hours",
-        series=window(MONTH, "0+0.015625x700", f"900000{DOWN}", length=_MONTH_LENGTH),
-        at="440m",
-        fires=(
-            Fired(
-                labels=prom(MONTH),
-                value=6.75,
-                summary="Tenant acme: llm_cost_usd (month) has been spent at 6.75 times the pace "
-                "its limit allows for six hours",
-            ),
-        ),
+        at="10m",
+        fires=(_spent(0.25, "two hours"),),
+        **_day("three times the usual", {"30m": 6, "2h": 25}, {"2h": 8}),
     ),
     Case(
         alert="LLMBudgetBurnSlow",
-        name="3 % of a month's limit in six hours",
-        series=window(MONTH, "0+0.0078125x700", f"900000{DOWN}", length=_MONTH_LENGTH),
-        at="440m",
+        at="10m",
+        **_day("as usual", {"30m": 6, "2h": 25}, {"2h": 20}),
     ),
     Case(
         alert="LLMBudgetBurnSlow",
-        name="stops when it is over",
-        series=window(MONTH, "0+0.015625x440 7x200", f"900000{DOWN}", length=_MONTH_LENGTH),
-        at="500m",
+        at="10m",
+        fires=(_spent(0.5, "two hours"),),
+        **_day("half of it, and nothing is usual yet", {"30m": 12, "2h": 50}),
+    ),
+    Case(
+        alert="LLMBudgetBurnSlow",
+        at="10m",
+        **_day("a quarter, and nothing is usual yet", {"30m": 6, "2h": 25}),
+    ),
+    Case(
+        alert="LLMBudgetBurnSlow",
+        at="10m",
+        name="it lasts until its reset",
+        series=_recorded({"30m": 6, "2h": 25}, {"2h": 8}, used=30, remaining=2 * _HOUR),
+        groups=_ALERTS,
+    ),
+    # ----
+    Case(
+        alert="LLMBudgetMonthBurnFast",
+        at="10m",
+        fires=(_paced(21.6, f"is being spent at {_times(21.6)}"),),
+        **_month("3 % of a month in an hour", {"10m": 0.5, "1h": 3}, {"1h": 0.5}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnFast",
+        at="10m",
+        **_month("as usual", {"10m": 0.5, "1h": 3}, {"1h": 2.5}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnFast",
+        at="10m",
+        **_month("nothing is usual yet", {"10m": 0.5, "1h": 3}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnFast",
+        at="10m",
+        **_month("it is over", {"10m": 0.1, "1h": 3}, {"1h": 0.5}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnFast",
+        at="10m",
+        **_day("a day's", {"10m": 0.5, "1h": 70}, {"1h": 0.5}),
+    ),
+    # ----
+    Case(
+        alert="LLMBudgetMonthBurnSlow",
+        at="20m",
+        fires=(_paced(6, f"has been spent at {_times(6)} for six hours"),),
+        **_month("5 % of a month in six hours", {"1h": 0.8, "6h": 5}, {"6h": 1}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnSlow",
+        at="20m",
+        **_month("as usual", {"1h": 0.8, "6h": 5}, {"6h": 4}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnSlow",
+        at="20m",
+        **_month("nothing is usual yet", {"1h": 0.8, "6h": 5}),
+    ),
+    # ----
+    Case(
+        alert="LLMBudgetMonthBurnDays",
+        at="80m",
+        fires=(_paced(2, f"has been spent at {_times(2)} for three days"),),
+        **_month("twice the pace", {"3d": 20}),
+    ),
+    Case(
+        alert="LLMBudgetMonthBurnDays",
+        at="80m",
+        **_month("little is used", {"3d": 20}, used=20),
+    ),
+    Case(alert="LLMBudgetMonthBurnDays", at="80m", **_month("the pace", {"3d": 10})),
+    # ----
+    Case(
+        alert="LLMBudgetWillRunOut",
+        at="80m",
+        fires=(_RUN_OUT,),
+        name="five days before its window ends",
+        series=_forecast(10),
+        groups=_ALERTS,
+    ),
+    *(
+        Case(alert="LLMBudgetWillRunOut", at="80m", name=name, series=given, groups=_ALERTS)
+        for name, given in (
+            ("a week goes by the days of the week", _forecast(1, length=7, left=5)),
+            ("too little is used to care", _forecast(10, used=20)),
+            ("too early in its month", _forecast(10, left=24)),
+            ("half a day before its window ends", _forecast(15)),
+            ("has run out", _forecast(0)),
+        )
     ),
     # ----
     Case(
         alert="LLMBudgetSpendSpike",
-        name="ten times its usual",
-        series={series(sc.METRIC_COST, COST): "0+0.0078125x480 3.75+0.125x200"},
-        at="560m",
-        fires=(
-            Fired(
-                labels=prom({sc.TENANT: "acme"}),
-                value=7.5,
-                summary="Tenant acme spent 7.50 USD in the last hour, over 3 times its usual",
-            ),
-        ),
+        name="four times its usual",
+        series=_cost("8x60", "2x1700"),
+        groups=_ALERTS,
+        at="1630m",
+        fires=(_SPIKE,),
     ),
-    Case(
-        alert="LLMBudgetSpendSpike",
-        name="as usual",
-        series={series(sc.METRIC_COST, COST): "0+0.125x700"},
-        at="560m",
-    ),
-    Case(
-        alert="LLMBudgetSpendSpike",
-        name="ten times of next to nothing",
-        series={series(sc.METRIC_COST, COST): "0+0.0001x480 0.048+0.001x200"},
-        at="560m",
-    ),
-    Case(
-        alert="LLMBudgetSpendSpike",
-        name="a new tenant has no past",
-        series={series(sc.METRIC_COST, COST): "_x480 0+0.125x200"},
-        at="560m",
-    ),
-    Case(
-        alert="LLMBudgetSpendSpike",
-        name="a restart is no spending",
-        series={
-            series(sc.METRIC_COST, COST): "0+0.125x480 _x300",
-            series(sc.METRIC_COST, COST, instance="b"): "_x481 0+0.125x300",
-        },
-        at="560m",
-    ),
-    Case(
-        alert="LLMBudgetSpendSpike",
-        name="stops when it is over",
-        series={series(sc.METRIC_COST, COST): "0+0.0078125x480 3.75+0.125x90 15x200"},
-        at="650m",
-    ),
-    # ----
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="40 % used after a quarter of the day",
-        series={**window(DAY, "40x60", "64800x60"), UTIL: "0.4x60"},
-        at="30m",
-        fires=(_RUN_OUT,),
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="the same with reservations that are settled",
-        series={**window(DAY, "40 70 40 90 " * 15, "64800x60"), UTIL: "0.4 0.7 0.4 0.9 " * 15},
-        at="30m",
-        fires=(_RUN_OUT,),
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="two processes tell one budget: one alert",
-        series={
-            **window(DAY, "40x60", "64800x60"),
-            UTIL: "0.4x60",
-            series(sc.METRIC_CONSUMED, DAY, instance="b"): "30x60",
-            series(sc.METRIC_LIMIT, DAY, instance="b"): "100x60",
-        },
-        at="30m",
-        fires=(_RUN_OUT,),
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="too little is used to care: 24 % after an eighth of the day",
-        series={**window(DAY, "24x60", "75600x60"), UTIL: "0.24x60"},
-        at="30m",
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="the window ends first",
-        series={**window(DAY, "60x60", "14400x60"), UTIL: "0.6x60"},
-        at="30m",
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="too little of the window has passed to tell",
-        series={**window(DAY, "30x60", "80000x60"), UTIL: "0.3x60"},
-        at="30m",
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="has run out already",
-        series={**window(DAY, "100x60", "14400x60"), UTIL: "1x60"},
-        at="30m",
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="stops after the reset at midnight",
-        series={**window(DAY, "70x40 0x40", "30000x40 86400x40"), UTIL: "0.7x40 0x40"},
-        at="55m",
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="day and month budgets of one tenant: only the day's",
-        series={
-            **window(DAY, "40x60", "64800x60"),
-            UTIL: "0.4x60",
-            **window(MONTH, "30x60", "864000x60", length=_MONTH_LENGTH),
-            series(sc.METRIC_UTILIZATION, MONTH): "0.3x60",
-        },
-        at="30m",
-        fires=(_RUN_OUT,),
-    ),
-    Case(
-        alert="LLMBudgetWillRunOut",
-        name="a budget without limit",
-        series={
-            series(sc.METRIC_CONSUMED, DAY): "40x60",
-            series(sc.METRIC_WINDOW_LENGTH, DAY): "86400x60",
-            series(sc.METRIC_WINDOW_REMAINING, DAY): "64800x60",
-        },
-        at="30m",
+    *(
+        Case(alert="LLMBudgetSpendSpike", name=name, series=given, groups=_ALERTS, at="1630m")
+        for name, given in (
+            ("as usual", _cost("8x60", "5x1700")),
+            ("four times of next to nothing", _cost("0.8x60", "0.2x1700")),
+            ("of less than a day", _cost("8x60", "2x1700", "_x300 0x1300")),
+            ("nothing is usual yet", _cost("8x60", "_x1700")),
+        )
     ),
 )
