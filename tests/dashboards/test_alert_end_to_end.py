@@ -145,7 +145,7 @@ def test_a_denial_and_a_forecast_reach_a_person() -> None:
         == "Tenant acme, agent researcher: tool calls refused, resource tools"
     )
     assert alert["annotations"]["description"].startswith("Refusals in 10m: 1. This work stands")
-    assert alert["annotations"]["runbook"] == "docs/runbooks/LLMBudgetDenied.md"
+    assert alert["annotations"]["runbook_url"] == "docs/runbooks/LLMBudgetDenied.md"
 
     assert forecast["receiver"] == "team"
     (alert,) = forecast["alerts"]

@@ -56,7 +56,7 @@ def _expected(alert: alert_model.Alert, fired: cases.Fired) -> dict[str, Any]:
         "exp_annotations": {
             "summary": fired.summary,
             "description": description,
-            "runbook": f"{THRESHOLDS.runbook_base}/{alert.alert}.md",
+            "runbook_url": f"{THRESHOLDS.runbook_base}/{alert.alert}.md",
         },
     }
 

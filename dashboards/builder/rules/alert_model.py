@@ -37,8 +37,11 @@ ENDED: Final = "llm_budget:consumed:ended"
 FULLNESS: Final = "llm_budget:fullness:max15m"
 BURN_WINDOWS: Final = {"10m": 600, "30m": 1800, "1h": 3600, "6h": 21600}
 
+#: Work or money is being lost now; somebody should look today; worth knowing, wakes nobody.
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
+INFO: Final = "info"
+SEVERITIES: Final = (CRITICAL, WARNING, INFO)
 
 #: How far back the alerts on events look. Longer than an export interval (60 s by default) and
 #: than one missed export; it is also how long such an alert keeps firing after the last event.
