@@ -25,6 +25,6 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [backend("promtool"), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )

@@ -1,4 +1,4 @@
-"""One denial and one forecast: adapter -> Collector -> Prometheus -> Alertmanager -> webhook."""
+"""One denial and one threshold: adapter -> Collector -> Prometheus -> Alertmanager -> webhook."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def alertmanager(address: str, receiver: str, directory: Path) -> Iterator[None]
 
 
 def hurry(stack: Stack) -> None:
-    """Take the `for` out of the forecast's rule: nobody waits a quarter of an hour here."""
-    file = stack.directory / "prometheus" / "rules" / "llm-budget-spend.yml"
+    """Take the `for` out of the thresholds' rule: nobody waits five minutes here."""
+    file = stack.directory / "prometheus" / "rules" / "llm-budget-limits.yml"
     rules = yaml.safe_load(file.read_text())
     for rule in rules["groups"][0]["rules"]:
         rule["for"] = "0s"
@@ -93,7 +93,7 @@ def hurry(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_denial_and_a_forecast_reach_a_person() -> None:
+def test_a_denial_and_a_threshold_reach_a_person() -> None:
     for program in PROGRAMS:
         backend(program)
     with (
@@ -104,22 +104,23 @@ def test_a_denial_and_a_forecast_reach_a_person() -> None:
     ):
         hurry(stack)
         books = scenario.Books()
-        process = scenario.Process(stack.otlp_grpc, books, {"acme": 1.0, "globex": 1.0})
-        # 0.6 of 1 USD after half of the day: the rest lasts 8 hours, the day 12 more.
-        process.call("globex/coder/claude-sonnet-4-5/s", {"input": 150_000, "output": 10_000})
-        # One denial of a tenant never seen before.
-        process.tool("acme/researcher/claude-sonnet-4-5/s", "shell")
+        process = scenario.Process(stack.otlp_grpc, books, {"acme": 0.1, "globex": 1.0})
+        # 0.6 USD each: more than half of one budget, and more than the other.
+        for session in ("globex/coder", "acme/researcher"):
+            usage = {"input": 150_000, "output": 10_000}
+            process.call(f"{session}/claude-sonnet-4-5/s", usage)
+        process.call("acme/researcher/claude-sonnet-4-5/s", {"input": 1, "output": 1})
         process.flush()
 
         def told(alert: str) -> dict[str, Any]:
             for message in received:
-                if message["commonLabels"]["alertname"] == alert:
+                if message["commonLabels"].get("alertname") == alert:
                     return message
             return {}
 
         try:
-            denial = eventually(lambda: told("LLMBudgetDenied"), timeout=60)
-            forecast = eventually(lambda: told("LLMBudgetWillRunOut"), timeout=60)
+            denial = eventually(lambda: told("LLMBudgetExhausted"), timeout=60)
+            reached = eventually(lambda: told("LLMBudgetThresholdReached"), timeout=60)
             rules = get_json(f"{stack.prometheus}/api/v1/rules")["data"]["groups"]
         finally:
             process.close()
@@ -128,31 +129,21 @@ def test_a_denial_and_a_forecast_reach_a_person() -> None:
     (alert,) = denial["alerts"]
     assert alert["status"] == "firing"
     assert alert["labels"] == {
-        "alertname": "LLMBudgetDenied",
+        "alertname": "LLMBudgetExhausted",
         "severity": "critical",
         "deployment_environment_name": scenario.ENVIRONMENT,
-        **prom(
-            {
-                sc.TENANT: "acme",
-                sc.AGENT: "researcher",
-                sc.RESOURCE: "tools",
-                sc.DECISION_POINT: sc.POINT_TOOL,
-            }
-        ),
+        **prom({sc.TENANT: "acme", sc.AGENT: "researcher", sc.RESOURCE: "llm_cost_usd"}),
     }
     assert (
         alert["annotations"]["summary"]
-        == "Tenant acme, agent researcher: tool calls refused, resource tools"
+        == "Tenant acme, agent researcher: llm_cost_usd is exhausted, calls are refused"
     )
-    assert alert["annotations"]["description"].startswith("Refusals in 10m: 1. This work stands")
-    assert alert["annotations"]["runbook"] == "docs/runbooks/LLMBudgetDenied.md"
+    assert alert["annotations"]["description"].startswith("Refusals: 1. This work stands")
+    assert alert["annotations"]["runbook_url"] == "docs/runbooks/LLMBudgetExhausted.md"
 
-    assert forecast["receiver"] == "team"
-    (alert,) = forecast["alerts"]
-    assert (
-        alert["annotations"]["summary"]
-        == "Tenant globex: llm_cost_usd (day) will run out in 8h 0m 0s, before its window ends"
-    )
+    assert reached["receiver"] == "info"
+    (alert,) = reached["alerts"]
+    assert alert["annotations"]["summary"] == "Tenant globex: 50% of llm_cost_usd (day) is used"
     # Every rule was evaluated without an error.
     # The records of all processes are made once in one or five minutes: see test_fleet.py.
     soon = [group for group in rules if "-fleet-" not in group["name"]]
@@ -160,4 +151,4 @@ def test_a_denial_and_a_forecast_reach_a_person() -> None:
     assert len(every) > 25
     assert {rule["health"] for rule in every} == {"ok"}
     firing = {rule["name"] for rule in every if rule.get("state") == "firing"}
-    assert firing == {"LLMBudgetDenied", "LLMBudgetWillRunOut"}
+    assert firing == {"LLMBudgetExhausted", "LLMBudgetThresholdReached"}

@@ -18,6 +18,7 @@ from dashboards.builder import thresholds
 from dashboards.builder.queries import Names
 from dashboards.builder.rules import alert_model, rule_groups
 from otel_budget import semconv as sc
+from otel_budget.metric import prometheus_label
 from promtool import backend
 from rule_cases import prom
 from support.paths import ROOT
@@ -25,6 +26,7 @@ from support.probes import eventually, get_json
 
 CONFIG = ROOT / "collector" / "alertmanager" / "alertmanager.yml"
 GROUPS = rule_groups.groups(thresholds.load(), Names())
+RECEIVERS = {"critical": "page", "warning": "team", "info": "info"}
 ALERTS = [rule for group in GROUPS for rule in group.rules if isinstance(rule, alert_model.Alert)]
 
 
@@ -49,7 +51,7 @@ def test_amtool_accepts_the_configuration() -> None:
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.alert)
 def test_every_alert_reaches_the_receiver_of_its_severity(alert: alert_model.Alert) -> None:
     labels = {"alertname": alert.alert, "severity": alert.severity}
-    told = {alert_model.CRITICAL: "page", alert_model.WARNING: "team"}[alert.severity]
+    told = RECEIVERS[alert.severity]
     assert route(labels) == [told]
     tenant = prom({sc.TENANT: "example"})
     assert route(labels | tenant) == ["tenant-example", told]
@@ -92,48 +94,73 @@ def _budget(name: str, **who: str) -> dict[str, str]:
     return {"alertname": name, **prom(attributes), "case": json.dumps([name, who])}
 
 
-DENIED, NEAR = "LLMBudgetDenied", "LLMBudgetNearLimit"
+def _of(tenant: str, name: str, window: str = "", **more: str) -> dict[str, str]:
+    who = {"tenant": tenant, "resource": "usd"} | ({"window": window} if window else {}) | more
+    return _budget(f"LLMBudget{name}", **who)
 
 
-def test_denied_silences_near_limit_of_the_same_budget(alertmanager: str) -> None:
-    denials = [
-        _budget(DENIED, tenant="acme", agent="a", resource="usd"),
-        _budget(DENIED, resource="tokens"),  # no tenant label
-    ]
-    denials += [
-        _budget(DENIED, tenant="windows", resource="usd", window="day"),
-        _budget(DENIED, tenant="spent", resource="usd", window="day", cause=sc.CAUSE_SPENT),
-        _budget(DENIED, tenant="unpriced", resource="usd", window="day", cause=sc.CAUSE_UNPRICED),
-        _budget(DENIED, tenant="windows", agent="a", principal="ann", resource="usd", window="day"),
-    ]
-    silenced = [
-        _budget(NEAR, tenant="windows", resource="usd", window="day"),
-        _budget(NEAR, tenant="windows", resource="usd"),
-        _budget("LLMBudgetSoftLimitCrossed", tenant="windows", agent="a", resource="usd"),
-        _budget(NEAR, tenant="windows", principal="ann", resource="usd", window="day"),
-        _budget(NEAR, tenant="spent", resource="usd", window="day"),
-        _budget(NEAR, tenant="acme", resource="usd", window="day"),
-        _budget(NEAR, tenant="acme", agent="a", resource="usd"),
-        _budget("LLMBudgetSoftLimitCrossed", tenant="acme", agent="a", resource="usd"),
-        _budget(NEAR, resource="tokens"),
-    ]
-    heard = [
-        _budget(NEAR, tenant="windows", resource="usd", window="month"),
-        _budget(NEAR, tenant="windows", agent="a", resource="usd", window="month"),
-        _budget(NEAR, tenant="spent", resource="usd", window="month"),
-        _budget(NEAR, tenant="unpriced", resource="usd", window="day"),
-        _budget(NEAR, tenant="acme", resource="tokens"),
-        _budget(NEAR, tenant="other", resource="usd"),
-        _budget(NEAR, tenant="acme", agent="b", resource="usd"),
-        _budget(NEAR, tenant="acme", agent="b", principal="ann", resource="usd"),
-        _budget("LLMBudgetWillRunOut", tenant="acme", resource="usd"),
-    ]
-    every = [*denials, *silenced, *heard]
-    body = json.dumps([{"labels": labels} for labels in every]).encode()
+def _post(alertmanager: str, alerts: list[dict[str, str]]) -> None:
+    body = json.dumps([{"labels": labels} for labels in alerts]).encode()
     request = urllib.request.Request(
         f"{alertmanager}/api/v2/alerts", body, {"Content-Type": "application/json"}
     )
     urllib.request.urlopen(request, timeout=10).close()
+
+
+#: What fires for one tenant: name and window of what is heard, and of what is silent.
+_TOLD: dict[str, tuple[list[tuple[str, ...]], list[tuple[str, ...]]]] = {
+    "a runaway": (
+        [("Emptying", "day")],
+        [
+            ("BurnFast", "day"),
+            ("BurnSlow", "day"),
+            ("MonthBurnSlow", "month"),
+            ("MonthBurnDays", "month"),
+            ("WillRunOut", "month"),
+            ("Denied", "day"),
+            ("ThresholdReached", "day"),
+            ("SpendSpike",),
+        ],
+    ),
+    "a runaway that empties day and month": (
+        [("Emptying", "day"), ("MonthBurnFast", "month"), ("Exhausted", "day")],
+        [("BurnFast", "day"), ("MonthBurnSlow", "month"), ("ThresholdReached", "month")],
+    ),
+    "fast": (
+        [("BurnFast", "day"), ("ThresholdReached", "day")],
+        [("BurnSlow", "day"), ("MonthBurnSlow", "month"), ("SpendSpike",)],
+    ),
+    "slow": (
+        [("BurnSlow", "day")],
+        [("MonthBurnSlow", "month"), ("WillRunOut", "month"), ("SpendSpike",)],
+    ),
+    "a month's pace": (
+        [("MonthBurnSlow", "month")],
+        [("MonthBurnDays", "month"), ("WillRunOut", "month"), ("SpendSpike",)],
+    ),
+    "three days": ([("MonthBurnDays", "month"), ("SpendSpike",)], [("WillRunOut", "month")]),
+    "an exhausted day says nothing of the month": (
+        [("Exhausted", "day"), ("MonthBurnSlow", "month"), ("ThresholdReached", "month")],
+        [("ThresholdReached", "day"), ("Denied", "day")],
+    ),
+    "exhausted after a fast hour": ([("Exhausted", "day")], [("BurnFast", "day")]),
+    "exhausted, and another budget spends": ([("Exhausted", "day"), ("SpendSpike",)], []),
+    "exhausted, of no known window": (
+        [("Exhausted",)],
+        [("ThresholdReached", "month"), ("SoftLimitCrossed",), ("Denied",)],
+    ),
+}
+
+
+def test_one_runaway_is_one_page_and_the_rest_is_silent(alertmanager: str) -> None:
+    heard = [_of(tenant, *each) for tenant, (told, _) in _TOLD.items() for each in told]
+    silenced = [_of(tenant, *each) for tenant, (_, silent) in _TOLD.items() for each in silent]
+    # Another tenant's, and another budget's.
+    heard += [
+        _of("calm", "BurnFast", "day"),
+        _of("exhausted, of no known window", "ThresholdReached", "day", resource="tokens"),
+    ]
+    _post(alertmanager, [*silenced, *heard])
 
     def found() -> list[dict[str, Any]]:
         alerts: list[dict[str, Any]] = get_json(f"{alertmanager}/api/v2/alerts")
@@ -144,7 +171,31 @@ def test_denied_silences_near_limit_of_the_same_budget(alertmanager: str) -> Non
 
     expected = {labels["case"] for labels in silenced}
     assert eventually(inhibited, lambda cases: cases == expected) == expected
-    assert {alert["labels"]["case"] for alert in found()} == {labels["case"] for labels in every}
+    assert {alert["labels"]["case"] for alert in found()} == expected | {a["case"] for a in heard}
+
+
+def test_the_pages_of_a_tenant_are_one_message_and_no_other_tenants(alertmanager: str) -> None:
+    pages = ("Emptying", "MonthBurnFast", "Exhausted")
+    _post(
+        alertmanager,
+        [
+            _of(tenant, name) | {"severity": "critical"}
+            for tenant in ("one", "two")
+            for name in pages
+        ],
+    )
+
+    def groups() -> dict[str, set[str]]:
+        tenant = prometheus_label(sc.TENANT)
+        return {
+            group["labels"][tenant]: {a["labels"]["alertname"] for a in group["alerts"]}
+            for group in get_json(f"{alertmanager}/api/v2/alerts/groups?receiver=page")
+            if group["labels"].get(tenant) in ("one", "two")
+        }
+
+    names = {f"LLMBudget{name}" for name in pages}
+    expected = {"one": names, "two": names}
+    assert eventually(groups, lambda found: found == expected) == expected
 
 
 def test_the_receivers_of_the_readme_are_accepted(tmp_path: Path) -> None:
@@ -158,11 +209,15 @@ def test_the_receivers_of_the_readme_are_accepted(tmp_path: Path) -> None:
     assert "SUCCESS" in amtool("check-config", str(file))
 
 
-def test_every_severity_has_its_route() -> None:
-    routes = yaml.safe_load(CONFIG.read_text())["route"]["routes"]
-    named = " ".join(matcher for entry in routes for matcher in entry["matchers"])
-    for severity in {alert.severity for alert in ALERTS}:
-        assert f'severity="{severity}"' in named
+def test_every_severity_has_its_receiver() -> None:
+    assert set(RECEIVERS) == set(alert_model.SEVERITIES) >= {alert.severity for alert in ALERTS}
+    for severity, told in RECEIVERS.items():
+        assert route({"alertname": "LLMBudgetAny", "severity": severity}) == [told]
+
+
+def test_as_shipped_nobody_is_notified() -> None:
+    for receiver in yaml.safe_load(CONFIG.read_text())["receivers"]:
+        assert set(receiver) == {"name"}
 
 
 def test_the_configuration_names_only_labels_that_alerts_have() -> None:

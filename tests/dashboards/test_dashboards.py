@@ -278,6 +278,7 @@ def test_a_renamed_metric_breaks_the_build(
         (("soft = 0.8", ""), "missing entry utilization_soft"),
         (("soft = 0.8", "soft = 0.8\nsofter = 0.7"), "unknown entry utilization_softer"),
         (("soft = 0.8", "soft ="), "Invalid value"),
+        (("told = [0.5", "told = [1"), "utilization_told must be a list of numbers with a decimal"),
     ],
 )
 def test_a_wrong_threshold_is_said_in_a_sentence(
@@ -296,9 +297,12 @@ def test_a_wrong_threshold_is_said_in_a_sentence(
 
 def test_a_changed_threshold_reaches_alert_and_dashboard(tmp_path: Path) -> None:
     file = tmp_path / "thresholds.toml"
-    file.write_text(thresholds.DEFAULT_FILE.read_text().replace("soft = 0.8", "soft = 0.7"))
+    text = thresholds.DEFAULT_FILE.read_text()
+    file.write_text(text.replace("soft = 0.8", "soft = 0.7").replace("told = [0.5", "told = [0.6"))
     files = output.files(thresholds.load(file))
-    assert '"guard"} >= 0.7' in files["collector/prometheus/rules/llm-budget-limits.yml"]
+    limits = files["collector/prometheus/rules/llm-budget-limits.yml"]
+    assert ">= 0.6" in limits
+    assert '"60%"' in limits
     overview = json.loads(files["dashboards/grafana/overview.json"])
     full = next(p for p in panels(overview) if p["title"] == "How full each budget is")
     assert full["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] == 0.7

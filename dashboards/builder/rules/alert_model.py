@@ -41,9 +41,11 @@ WINDOW_END: Final = "llm_budget:window_end:told"
 ENDED: Final = "llm_budget:consumed:ended"
 FULLNESS: Final = "llm_budget:fullness:max15m"
 
+#: Work or money is being lost now; somebody should look today; worth knowing, wakes nobody.
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
 INFO: Final = "info"
+SEVERITIES: Final = (CRITICAL, WARNING, INFO)
 #: The label of `LLMBudgetThresholdReached`: which share is used.
 THRESHOLD: Final = "threshold"
 

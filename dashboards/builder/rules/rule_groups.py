@@ -35,8 +35,7 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
         names: How the backend names the metrics.
     """
     return (
-        Group("llm-budget-records", _records(thresholds, names)),
-        Group("llm-budget-paces", paces(names)),
+        Group("llm-budget-records", [*_records(thresholds, names), *paces(names)]),
         Group("llm-budget-limits", limits(thresholds, names)),
         Group("llm-budget-spend", spend(thresholds)),
         Group("llm-budget-guard", guard(thresholds, names)),

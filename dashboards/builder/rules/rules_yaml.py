@@ -48,7 +48,7 @@ def _entry(rule: Record | Alert, runbook_base: str) -> tuple[str, dict[str, Any]
     entry["annotations"] = {
         "summary": rule.summary,
         "description": rule.description,
-        "runbook": f"{runbook_base}/{rule.alert}.md",
+        "runbook_url": f"{runbook_base}/{rule.alert}.md",
     }
     return f"for {rule.for_}: {rule.because}", entry
 
@@ -58,7 +58,7 @@ def render(group: Group, runbook_base: str) -> str:
 
     Args:
         group: The group.
-        runbook_base: What the `runbook` annotation begins with.
+        runbook_base: What the `runbook_url` annotation begins with.
     """
     lines = [_HEADER, "groups:", f"  - name: {group.name}"]
     if group.interval:

@@ -30,7 +30,7 @@ class Fired:
 
 @dataclass(frozen=True, kw_only=True)
 class _Situation:
-    """What Prometheus holds, when to look, which groups of rules run (none: all), and how often."""
+    """What Prometheus holds, when to look, which groups run (none: what is needed), how often."""
 
     name: str
     series: Mapping[str, str]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from dashboards.builder.rules.alert_model import THRESHOLD
 from otel_budget import semconv as sc
 from rule_cases.case import (
@@ -66,9 +64,7 @@ def _refused(cause: str, values: str) -> dict[str, str]:
 
 
 _HALF, _MOST = _reached("50%", 0.875), _reached("80%", 0.875)
-#: What these alerts read, and they themselves.
-_GROUPS = ("llm-budget-records", "llm-budget-paces", "llm-budget-limits")
-_CASES = (
+LIMITS = (
     Case(
         alert="LLMBudgetThresholdReached",
         name="each threshold that is reached",
@@ -366,4 +362,3 @@ _CASES = (
         )
     ),
 )
-LIMITS = tuple(dataclasses.replace(case, groups=_GROUPS) for case in _CASES)

@@ -7,7 +7,6 @@ from dashboards.builder.rules import pace_records
 from otel_budget import semconv as sc
 from rule_cases.case import COST, DAY, RecordCase, budget, decision, prom, series, window
 
-_GROUPS = ("llm-budget-records", "llm-budget-paces")
 _NOTHING = {decision(sc.ALLOW): "1x90"}
 _SOFT = window(budget(source=sc.SOURCE_SOFT_LIMIT), "40x60", "64800x60")
 _HELD = (model.CONSUMED_HELD, model.LIMIT_HELD, model.WINDOW_END_HELD)
@@ -47,7 +46,6 @@ PACE_RECORDS = (
             name="told once, then held",
             series=_once(),
             at="150m",
-            groups=_GROUPS,
             values=((prom(DAY), value),),
         )
         for record, value in zip(_HELD, (5, 100, 190 * 60), strict=True)
@@ -58,7 +56,6 @@ PACE_RECORDS = (
             name="held until its window ends",
             series=_once(),
             at="195m",
-            groups=_GROUPS,
         )
         for record in _HELD
     ),
@@ -76,7 +73,6 @@ PACE_RECORDS = (
                 name=f"one a minute for {name}",
                 series=window(DAY, "0+1x5000", "900000-60x5000", limit=10_000),
                 at=f"{minutes + 40}m",
-                groups=_GROUPS,
                 every="2m",
                 values=((prom(DAY), minutes),),
             ),
@@ -94,25 +90,25 @@ PACE_RECORDS = (
             name=name,
             series=told,
             at="120m",
-            groups=_GROUPS,
             every="1m",
             values=((prom(DAY), value),),
         )
+        # The lower of the last two minutes is told: a minute's worth less.
         for name, told, value in (
             (
                 "its window was reset within the hour",
                 window(DAY, "60x90 0+0.5x90", "5400-60x90 86400-60x90"),
-                14.5,
+                14,
             ),
             (
                 "first seen with much consumed",
                 window(DAY, "_x100 80 80+1x90", "_x100 64800-60x90"),
-                19,
+                18,
             ),
             (
                 "silent for an hour, then told again",
                 window(DAY, "0+1x20 _x79 20+1x90", "64800-60x20 _x79 58800-60x90"),
-                20,
+                19,
             ),
             ("a window that moves along", window(DAY, "40x200", "86400x200"), 0),
             ("reservations that are settled", window(DAY, "10 45 10 60 " * 60, "80000-60x240"), 0),
@@ -127,7 +123,6 @@ PACE_RECORDS = (
                 name="the most of today so far",
                 series=window(DAY, _WEEK[0], _WEEK[1]),
                 at="2d20h",
-                groups=_GROUPS,
                 every="4m",
                 values=((prom(DAY), 90),),
             ),
@@ -139,7 +134,6 @@ PACE_RECORDS = (
                 name="the second largest of seven days'",
                 series=window(DAY, _WEEK[0], _WEEK[1]),
                 at="7d12h",
-                groups=_GROUPS,
                 every="4m",
                 values=((prom(DAY), _SECOND),),
             ),
@@ -148,7 +142,6 @@ PACE_RECORDS = (
                 name="no day has passed",
                 series=window(DAY, _WEEK[0], _WEEK[1]),
                 at="20h",
-                groups=_GROUPS,
                 every="4m",
             ),
         )
@@ -158,7 +151,6 @@ PACE_RECORDS = (
         name="the dearest hour of today so far",
         series={series(sc.METRIC_COST, COST): _WEEK_OF_COST},
         at="2d20h",
-        groups=_GROUPS,
         every="4m",
         values=((prom({sc.TENANT: "acme"}), 90),),
     ),
@@ -167,7 +159,6 @@ PACE_RECORDS = (
         name="the second largest of seven days' dearest hours",
         series={series(sc.METRIC_COST, COST): _WEEK_OF_COST},
         at="7d12h",
-        groups=_GROUPS,
         every="4m",
         values=((prom({sc.TENANT: "acme"}), _SECOND),),
     ),

@@ -24,8 +24,6 @@ _MONTH_LENGTH = 30 * 86400
 _MONTH_TEXT = "Tenant acme: llm_cost_usd (month)"
 #: Only the alerts run: what they read is given.
 _ALERTS = ("llm-budget-spend",)
-#: What is recorded of levels, and the alerts on it.
-_ALL = ("llm-budget-records", "llm-budget-paces", "llm-budget-spend")
 _HOUR, _DAY = 3600, 86400
 Spent = Mapping[str, str | float]
 
@@ -131,7 +129,6 @@ SPEND = (
         alert="LLMBudgetEmptying",
         name="an idle tenant is emptied",
         series=window(DAY, "1 _x59 1+3.5x30", f"80000 _x59 76400{DOWN}"),
-        groups=_ALL,
         at="69m",
         # 25.5 at 67 minutes, the lower of the last two minutes, and 1 ten minutes before.
         fires=(_emptied(0.245),),
@@ -140,14 +137,12 @@ SPEND = (
         alert="LLMBudgetEmptying",
         name="the first sample of a process finds much consumed",
         series=window(DAY, "_x60 80x60", f"_x60 80000{DOWN}"),
-        groups=_ALL,
         at="70m",
     ),
     Case(
         alert="LLMBudgetEmptying",
         name="reservations that are settled",
         series=window(DAY, "10 45 10 60 " * 30, f"80000{DOWN}"),
-        groups=_ALL,
         at="70m",
     ),
     Case(
@@ -160,7 +155,6 @@ SPEND = (
             series(sc.METRIC_WINDOW_LENGTH, DAY, instance="b"): "86400x90",
             series(sc.METRIC_WINDOW_REMAINING, DAY, instance="b"): "1080-60x17 86400-60x60",
         },
-        groups=_ALL,
         at="21m",
     ),
     Case(
@@ -171,14 +165,12 @@ SPEND = (
             for name, values in window(DAY, "0+5x90", f"80000{DOWN}").items()
             if not name.startswith("budget_limit")
         },
-        groups=_ALL,
         at="60m",
     ),
     Case(
         alert="LLMBudgetEmptying",
         name="a soft limit is no cap",
         series=window(budget(source=sc.SOURCE_SOFT_LIMIT), "0+5x20", f"80000{DOWN}"),
-        groups=_ALL,
         at="15m",
     ),
     # ---- records
@@ -358,10 +350,18 @@ SPEND = (
         series=_cost("8x60", "2x1700"),
         groups=_ALERTS,
         at="1630m",
+        every="4m",
         fires=(_SPIKE,),
     ),
     *(
-        Case(alert="LLMBudgetSpendSpike", name=name, series=given, groups=_ALERTS, at="1630m")
+        Case(
+            alert="LLMBudgetSpendSpike",
+            name=name,
+            series=given,
+            groups=_ALERTS,
+            at="1630m",
+            every="4m",
+        )
         for name, given in (
             ("as usual", _cost("8x60", "5x1700")),
             ("four times of next to nothing", _cost("0.8x60", "0.2x1700")),
