@@ -44,8 +44,10 @@ INFO: Final = "info"
 SEVERITIES: Final = (CRITICAL, WARNING, INFO)
 
 #: How far back the alerts on events look. Longer than an export interval (60 s by default) and
-#: than one missed export; it is also how long such an alert keeps firing after the last event.
+#: than one missed export.
 RECENT: Final = "10m"
+#: How long they go on after that: what happens again within it is the same cause, and no new page.
+KEPT: Final = "1h"
 
 #: Seconds: the longest window that counts as short, and the shortest whose pace is looked at.
 SHORT_WINDOW: Final = 2 * 86400
@@ -94,6 +96,11 @@ class Group:
     rules: Sequence[Record | Alert]
     interval: str = ""
     query_offset: str = ""
+
+
+def lately(what: str) -> str:
+    """Template text that says how many; the number stays as it was while an alert goes on."""
+    return f"{{{{ $value | humanize }}}} {what} in {RECENT} when it last happened"
 
 
 def burn(window: str) -> str:
