@@ -192,6 +192,15 @@ def test_every_rule_has_a_firing_and_a_silent_case() -> None:
     assert {case.record for case in cases.RECORDS} == set(RECORDS)
 
 
+def test_an_alert_on_events_goes_on_for_an_hour() -> None:
+    """A cause that comes back within it is one page; the case that is over says when it ends."""
+    events = [a for a in ALERTS.values() if "when it last happened" in a.description]
+    assert {alert.keep_firing_for for alert in events} == {alert_model.KEPT}
+    for alert in events:
+        mine = {case.name for case in cases.CASES if case.alert == alert.alert}
+        assert "stops when it is over" in mine
+
+
 def test_a_firing_case_that_does_not_fire_fails(tmp_path: Path) -> None:
     """The check itself: a case turned round must be refused, or the table proves nothing."""
     firing = next(case for case in cases.CASES if case.fires)

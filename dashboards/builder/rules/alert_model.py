@@ -50,8 +50,10 @@ SEVERITIES: Final = (CRITICAL, WARNING, INFO)
 THRESHOLD: Final = "threshold"
 
 #: How far back the alerts on events look. Longer than an export interval (60 s by default) and
-#: than one missed export; it is also how long such an alert keeps firing after the last event.
+#: than one missed export.
 RECENT: Final = "10m"
+#: How long they go on after that: what happens again within it is the same cause, and no new page.
+KEPT: Final = "1h"
 
 AT_ONCE: Final = (
     "what it reports has already happened, and the series of an ended job vanish in minutes."
@@ -112,6 +114,11 @@ def highest(window: str) -> str:
 def usual(window: str) -> str:
     """The most that is usually spent of each budget in `window`."""
     return f"llm_budget:grown_usual:{window}"
+
+
+def lately(what: str) -> str:
+    """Template text that says how many; the number stays as it was while an alert goes on."""
+    return f"{{{{ $value | humanize }}}} {what} in {RECENT} when it last happened"
 
 
 def least(window: str) -> str:

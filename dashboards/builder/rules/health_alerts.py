@@ -19,12 +19,14 @@ from dashboards.builder.rules.alert_model import (
     AT_ONCE,
     CRITICAL,
     EXPECTED,
+    KEPT,
     RECENT,
     SERVICE,
     THE_DECISIONS,
     THE_GUARD,
     WARNING,
     Alert,
+    lately,
     who,
 )
 from dashboards.builder.thresholds import Thresholds
@@ -57,9 +59,10 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=CRITICAL,
             summary=f"{SERVICE}: budget guard {THE_GUARD} raised {{{{ $labels.{ERROR_TYPE} }}}} at "
             f"{THE_DECISIONS}",
-            description=f"{{{{ $value | humanize }}}} times in {RECENT}. Depending on the host, a "
-            "call whose check fails is refused, or goes ahead unguarded. The exception is on the "
-            "span: search Jaeger for error=true.",
+            description=f"{lately('times')}. Depending on the host, a call whose check fails is "
+            "refused, or goes ahead unguarded. The exception is on the span: search Jaeger for "
+            "error=true.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
         Alert(
@@ -67,9 +70,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             expr=outcome(semconv.LATE),
             severity=CRITICAL,
             summary=f"{SERVICE}: the budget guard answered too late at {THE_DECISIONS}",
-            description=f"{{{{ $value | humanize }}}} times in {RECENT} the caller had given up "
-            "before the guard answered, and treated that as a refusal. See the guard's latency "
-            "on the health dashboard.",
+            description=f"{lately('times')}: the caller had given up before the guard answered, "
+            "and treated that as a refusal. See the guard's latency on the health dashboard.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
         Alert(
@@ -77,9 +80,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             expr=outcome(semconv.MALFORMED),
             severity=CRITICAL,
             summary=f"{SERVICE}: the budget guard gave an unreadable answer at {THE_DECISIONS}",
-            description=f"{{{{ $value | humanize }}}} times in {RECENT}. The runtime treats such "
-            "an answer as a refusal. It is a bug in the guard; the span's error.type says what "
-            "was wrong with the answer.",
+            description=f"{lately('times')}. The runtime treats such an answer as a refusal. It is "
+            "a bug in the guard; the span's error.type says what was wrong with the answer.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
         Alert(
@@ -93,6 +96,7 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             "s in a3s) it becomes a refusal. The cause is usually the guard's store: see the "
             "child spans.",
             for_="10m",
+            keep_firing_for=KEPT,
             because="a store that fails over is slow for minutes; what lasts longer is a fault.",
         ),
         Alert(
@@ -100,8 +104,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             expr=stand_in(queries.SOFT),
             severity=CRITICAL,
             summary=f"{SERVICE}: calls of {who(TENANT).lower()} go ahead without a budget check",
-            description=f"{{{{ $value | humanize }}}} calls in {RECENT} were let through because "
-            "the guard failed and the gate fails open. Nothing limits the spend now.",
+            description=f"{lately('calls')}: the guard failed, and the gate fails open. Nothing "
+            "limits the spend while that lasts.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
         Alert(
@@ -110,8 +115,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=CRITICAL,
             summary=f"{SERVICE}: calls of {who(TENANT).lower()} are refused because the guard "
             "fails",
-            description=f"{{{{ $value | humanize }}}} calls in {RECENT} were refused on behalf of "
-            "the failing guard. No budget is exhausted: repair the guard.",
+            description=f"{lately('calls')}: a gate refused on behalf of the failing guard. No "
+            "budget is exhausted: repair the guard.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
     ]
@@ -139,8 +145,9 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary=f"{SERVICE}: calls of model {{{{ or $labels.{MODEL} `(unknown)` }}}} have no "
             f"price ({{{{ $labels.{REASON} }}}})",
-            description=f"{{{{ $value | humanize }}}} calls in {RECENT} are missing from every "
-            "cost total. A budget in USD that uses the same prices does not count them either.",
+            description=f"{lately('calls')}. They are missing from every cost total. A budget in "
+            "USD that uses the same prices does not count them either.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
         Alert(
@@ -149,9 +156,10 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=WARNING,
             summary=f"{SERVICE}: calls of model {{{{ or $labels.{MODEL} `(unknown)` }}}} ended "
             f"without usage ({{{{ $labels.{REASON} }}}})",
-            description=f"{{{{ $value | humanize }}}} calls in {RECENT} were made and cost money, "
-            "but neither the guard nor these metrics know how much.",
+            description=f"{lately('calls')}. They were made and cost money, but neither the guard "
+            "nor these metrics know how much.",
             for_="10m",
+            keep_firing_for=KEPT,
             because="an abandoned stream is normal; ten minutes of them are a pattern.",
         ),
         Alert(
@@ -163,6 +171,7 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             description="One counter fell {{ $value }} times in half an hour, as it does when "
             "two processes write it in turn (or one keeps restarting). Every sum over them is "
             "wrong. Leave service.instance.id unset: the SDK makes a unique one.",
+            keep_firing_for=KEPT,
             because="half an hour of history is evidence enough.",
         ),
         Alert(
@@ -184,9 +193,10 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             severity=CRITICAL,
             summary="Collector {{ $labels.instance }} loses {{ $labels.signal }} at "
             "{{ or $labels.exporter $labels.receiver `(unknown)` }}",
-            description=f"{{{{ $value | humanize }}}} items in {RECENT} were refused on arrival, "
-            "did not fit into a queue, or were given up. Metrics recover by themselves (they are "
-            "cumulative); spans and log events are gone.",
+            description=f"{lately('items')}: refused on arrival, did not fit into a queue, or "
+            "given up. Metrics recover by themselves (they are cumulative); spans and log events "
+            "are gone.",
+            keep_firing_for=KEPT,
             because=AT_ONCE,
         ),
         Alert(

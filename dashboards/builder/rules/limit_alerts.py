@@ -20,6 +20,7 @@ from dashboards.builder.rules.alert_model import (
     CONSUMED_HELD,
     CRITICAL,
     INFO,
+    KEPT,
     LIMIT_HELD,
     RECENT,
     THE_BUDGET,
@@ -28,6 +29,7 @@ from dashboards.builder.rules.alert_model import (
     WARNING,
     WHO,
     Alert,
+    lately,
 )
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
@@ -83,9 +85,9 @@ def _soft_limit_crossed(names: queries.Names) -> Alert:
         f"{UTILIZATION}{{{queries.CAP}}}",
         severity=INFO,
         summary=f"{WHO}: soft limit of {THE_BUDGET} crossed",
-        description=f"{{{{ $value | humanize }}}} calls in {RECENT} went ahead above the soft "
-        "limit. The guard does not report its cap, so it is not known here how near a refusal is.",
-        keep_firing_for="1h",
+        description=f"{lately('calls')} went ahead above the soft limit. The guard does not "
+        "report its cap, so it is not known here how near a refusal is.",
+        keep_firing_for=KEPT,
         because=AT_ONCE,
     )
 
@@ -115,7 +117,7 @@ def _exhausted(thresholds: Thresholds, names: queries.Names) -> Alert:
         description="Refusals: {{ $value | humanize }}. This work stands still until the limit "
         "is raised or the window is reset. Find what spent it on the drill-down dashboard; the "
         "reason the guard gave is in the Collector's audit file and on the denial's span.",
-        keep_firing_for="1h",
+        keep_firing_for=KEPT,
         because="work stands still. It keeps firing as long as the guard tells the budget as "
         "full,\nor for an hour: the late calls of an exhausted tenant are one page.",
     )
@@ -138,9 +140,9 @@ def _denied(thresholds: Thresholds, names: queries.Names) -> Alert:
         severity=WARNING,
         summary=f"{WHO}: {{{{ $labels.{POINT} }}}} calls refused, resource {THE_BUDGET}, cause "
         f"{{{{ $labels.{CAUSE} }}}}",
-        description=f"Refusals in {RECENT}: {{{{ $value | humanize }}}}. No budget is exhausted: "
+        description=f"{lately('refusals')}. No budget is exhausted: "
         "what is left is held by calls in progress (reserved), the model has no price (unpriced), "
         "or the guard could not tell (unavailable).",
-        keep_firing_for="1h",
+        keep_firing_for=KEPT,
         because=AT_ONCE,
     )

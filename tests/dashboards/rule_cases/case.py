@@ -55,6 +55,15 @@ class RecordCase(_Situation):
     values: tuple[tuple[Labels, float], ...] = field(default=())
 
 
+def over(alert: str, series: str, fired: Fired) -> tuple[Case, Case]:
+    """What happened in the tenth minute alone: an alert that goes on for an hour, and then ends."""
+    history = {series: f"0x9 {fired.value:g}x90"}
+    return (
+        Case(alert=alert, name="goes on for an hour", series=history, at="75m", fires=(fired,)),
+        Case(alert=alert, name="stops when it is over", series=history, at="85m"),
+    )
+
+
 def prom(attributes: Labels) -> dict[str, str]:
     """OpenTelemetry attributes as Prometheus labels."""
     return {prometheus_label(name): value for name, value in attributes.items()}

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from otel_budget import semconv as sc
-from rule_cases.case import HARD, SERVICE, SOFT, Case, Fired, decision, hit, prom, series
+from rule_cases.case import HARD, SERVICE, SOFT, Case, Fired, decision, hit, over, prom, series
 
 _POINT = {sc.DECISION_POINT: sc.POINT_LLM}
 _GUARD = {sc.GUARD_NAME: "RedisGuard", **_POINT}
 _RAISED = {**_GUARD, sc.ERROR_TYPE: "ConnectionError"}
 _ERRORS = series(sc.METRIC_GUARD_ERRORS, _RAISED)
+_FAILED = Fired(
+    labels={**SERVICE, **prom(_RAISED)},
+    value=2,
+    summary="agents: budget guard RedisGuard raised ConnectionError at the llm decisions",
+)
+_STOOD_IN = hit(sc.KIND_SOFT, sc.GUARD_UNAVAILABLE)
+_LET_THROUGH = Fired(
+    labels={**SERVICE, **prom({sc.TENANT: "acme"})},
+    value=3,
+    summary="agents: calls of tenant acme go ahead without a budget check",
+)
+_REFUSED = Fired(
+    labels=SERVICE,
+    value=3,
+    summary="agents: calls of tenant (unknown) are refused because the guard fails",
+)
 _BUCKET = {**_GUARD, sc.DECISION: sc.ALLOW}
 
 
@@ -35,7 +51,7 @@ def _outcome_cases(alert: str, outcome: str, summary: str) -> tuple[Case, ...]:
             at="19m",
             fires=(fired,),
         ),
-        Case(alert=alert, name="stops when it is over", series={x: "0x9 1x60"}, at="40m"),
+        *over(alert, x, fired),
         Case(alert=alert, name="calm", series={x: "0x60", decision(sc.ALLOW): "0+9x60"}, at="30m"),
     )
 
@@ -46,29 +62,17 @@ GUARD = (
         name="raised twice",
         series={_ERRORS: "0x9 2x60"},
         at="12m",
-        fires=(
-            Fired(
-                labels={**SERVICE, **prom(_RAISED)},
-                value=2,
-                summary="agents: budget guard RedisGuard raised ConnectionError at the llm "
-                "decisions",
-            ),
-        ),
+        fires=(_FAILED,),
     ),
-    Case(
-        alert="LLMBudgetGuardFailing",
-        name="stops when it is over",
-        series={_ERRORS: "0x9 2x60"},
-        at="40m",
-    ),
+    *over("LLMBudgetGuardFailing", _ERRORS, _FAILED),
     Case(
         alert="LLMBudgetGuardFailing",
         name="restarted as a new instance, calm",
         series={
-            _ERRORS: "9x29 _x60",
-            series(sc.METRIC_GUARD_ERRORS, _RAISED, instance="b"): "_x30 0x60",
+            _ERRORS: "9x99 _x60",
+            series(sc.METRIC_GUARD_ERRORS, _RAISED, instance="b"): "_x100 0x60",
         },
-        at="35m",
+        at="105m",
     ),
     *_outcome_cases(
         "LLMBudgetGuardLate",
@@ -83,7 +87,7 @@ GUARD = (
     Case(
         alert="LLMBudgetGuardSlow",
         name="nearly every answer takes up to a second",
-        series=_buckets("0x60", "0+10x60", "0+10x60"),
+        series=_buckets("0x90", "0+10x90", "0+10x90"),
         at="40m",
         fires=(
             Fired(
@@ -103,8 +107,8 @@ GUARD = (
     Case(
         alert="LLMBudgetGuardSlow",
         name="stops when it is over",
-        series=_buckets("0x30 0+10x60", "0+10x30 300+10x60", "0+10x30 300+10x60"),
-        at="70m",
+        series=_buckets("0x30 0+10x90", "0+10x30 300+10x90", "0+10x30 300+10x90"),
+        at="110m",
     ),
     Case(
         alert="LLMBudgetGuardSlow",
@@ -115,22 +119,11 @@ GUARD = (
     Case(
         alert="LLMBudgetGuardFailOpen",
         name="a gate lets calls through",
-        series={hit(sc.KIND_SOFT, sc.GUARD_UNAVAILABLE): "_x9 3x60"},
+        series={_STOOD_IN: "_x9 3x60"},
         at="12m",
-        fires=(
-            Fired(
-                labels={**SERVICE, **prom({sc.TENANT: "acme"})},
-                value=3,
-                summary="agents: calls of tenant acme go ahead without a budget check",
-            ),
-        ),
+        fires=(_LET_THROUGH,),
     ),
-    Case(
-        alert="LLMBudgetGuardFailOpen",
-        name="stops when it is over",
-        series={hit(sc.KIND_SOFT, sc.GUARD_UNAVAILABLE): "_x9 3x60"},
-        at="40m",
-    ),
+    *over("LLMBudgetGuardFailOpen", _STOOD_IN, _LET_THROUGH),
     Case(
         alert="LLMBudgetGuardFailOpen",
         name="ordinary soft limits",
@@ -142,13 +135,7 @@ GUARD = (
         name="a gate refuses calls",
         series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE, who={}): "_x9 3x60"},
         at="12m",
-        fires=(
-            Fired(
-                labels=SERVICE,
-                value=3,
-                summary="agents: calls of tenant (unknown) are refused because the guard fails",
-            ),
-        ),
+        fires=(_REFUSED,),
     ),
     Case(
         alert="LLMBudgetGuardFailClosed",
@@ -156,10 +143,5 @@ GUARD = (
         series={HARD: "0+1x60"},
         at="30m",
     ),
-    Case(
-        alert="LLMBudgetGuardFailClosed",
-        name="stops when it is over",
-        series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE): "_x9 3x60"},
-        at="40m",
-    ),
+    *over("LLMBudgetGuardFailClosed", hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE, who={}), _REFUSED),
 )

@@ -173,7 +173,7 @@ LIMITS = (
     ),
     Case(
         alert="LLMBudgetSoftLimitCrossed",
-        name="stops an hour after it is over",
+        name="stops when it is over",
         series={SOFT: "0x9 1 2x100"},
         at="90m",
     ),
@@ -206,7 +206,7 @@ LIMITS = (
     ),
     Case(
         alert="LLMBudgetExhausted",
-        name="stops an hour after it is over",
+        name="stops when it is over",
         series={HARD: "_x9 1x100"},
         at="90m",
     ),
@@ -349,7 +349,7 @@ LIMITS = (
     ),
     Case(
         alert="LLMBudgetDenied",
-        name="stops an hour after it is over",
+        name="stops when it is over",
         series=_refused(sc.CAUSE_UNPRICED, "0x9 1x100"),
         at="90m",
     ),

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dashboards.builder import collector_metrics
 from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
-from rule_cases.case import ACME, SERVICE, Case, Fired, decision, prom, series
+from rule_cases.case import ACME, SERVICE, Case, Fired, decision, over, prom, series
 
 _UNPRICED = {
     sc.METRIC_MODEL: "llama-local",
     sc.METRIC_PROVIDER: "ollama",
     sc.REASON: sc.UNKNOWN_MODEL,
 }
+_UNPRICED_CALLS = series(sc.METRIC_UNPRICED_CALLS, {**ACME, **_UNPRICED})
+_NO_PRICE = Fired(
+    labels={**SERVICE, **prom(_UNPRICED)},
+    value=4,
+    summary="agents: calls of model llama-local have no price (unknown_model)",
+)
 _UNCOUNTED = {sc.METRIC_MODEL: "claude-sonnet-4-5", sc.REASON: sc.NOT_REPORTED}
 _EXPECTED = f'{alert_model.EXPECTED}{{job="shop"}}'
 _ABSENT = Fired(
@@ -44,26 +50,15 @@ TELEMETRY = (
     Case(
         alert="LLMBudgetUnpricedCalls",
         name="a model nobody has a price for",
-        series={series(sc.METRIC_UNPRICED_CALLS, {**ACME, **_UNPRICED}): "_x9 4x60"},
+        series={_UNPRICED_CALLS: "_x9 4x60"},
         at="12m",
-        fires=(
-            Fired(
-                labels={**SERVICE, **prom(_UNPRICED)},
-                value=4,
-                summary="agents: calls of model llama-local have no price (unknown_model)",
-            ),
-        ),
+        fires=(_NO_PRICE,),
     ),
-    Case(
-        alert="LLMBudgetUnpricedCalls",
-        name="stops when it is over",
-        series={series(sc.METRIC_UNPRICED_CALLS, {**ACME, **_UNPRICED}): "_x9 4x60"},
-        at="40m",
-    ),
+    *over("LLMBudgetUnpricedCalls", _UNPRICED_CALLS, _NO_PRICE),
     Case(
         alert="LLMBudgetUnpricedCalls",
         name="calm",
-        series={series(sc.METRIC_UNPRICED_CALLS, {**ACME, **_UNPRICED}): "0x60"},
+        series={_UNPRICED_CALLS: "0x60"},
         at="30m",
     ),
     Case(
@@ -89,8 +84,8 @@ TELEMETRY = (
     Case(
         alert="LLMBudgetUncountedCalls",
         name="stops when it is over",
-        series={series(sc.METRIC_CALLS_WITHOUT_USAGE, {**ACME, **_UNCOUNTED}): "0+1x30 30x60"},
-        at="50m",
+        series={series(sc.METRIC_CALLS_WITHOUT_USAGE, {**ACME, **_UNCOUNTED}): "0+1x30 30x90"},
+        at="105m",
     ),
     Case(
         alert="LLMBudgetInstanceCollision",
@@ -114,8 +109,8 @@ TELEMETRY = (
     Case(
         alert="LLMBudgetInstanceCollision",
         name="stops when it is over",
-        series={decision(sc.ALLOW): "140 5 " * 20 + "6+1x60"},
-        at="90m",
+        series={decision(sc.ALLOW): "140 5 " * 20 + "6+1x120"},
+        at="135m",
     ),
     Case(
         alert="LLMBudgetTelemetryAbsent",
@@ -175,11 +170,14 @@ TELEMETRY = (
         series={f"{name}{{{_AT_COLLECTOR}}}": "0x60" for name, _, _ in _LOST},
         at="30m",
     ),
-    Case(
-        alert="LLMBudgetCollectorDropping",
-        name="stops when it is over",
-        series={f"{_LOST[0][0]}{{{_AT_COLLECTOR}}}": "0x9 12x60"},
-        at="40m",
+    *over(
+        "LLMBudgetCollectorDropping",
+        f"{_LOST[0][0]}{{{_AT_COLLECTOR}}}",
+        Fired(
+            labels={**_COLLECTOR, collector_metrics.SIGNAL: _LOST[0][1]},
+            value=12,
+            summary=f"Collector 127.0.0.1:8888 loses {_LOST[0][1]} at (unknown)",
+        ),
     ),
     Case(
         alert="LLMBudgetCollectorQueueFilling",
