@@ -160,4 +160,4 @@ def test_a_denial_and_a_forecast_reach_a_person() -> None:
     assert len(every) > 25
     assert {rule["health"] for rule in every} == {"ok"}
     firing = {rule["name"] for rule in every if rule.get("state") == "firing"}
-    assert firing == {"LLMBudgetDenied", "LLMBudgetWillRunOut"}
+    assert firing == {"LLMBudgetDenied", "LLMBudgetWillRunOut", "LLMBudgetWatchdog"}

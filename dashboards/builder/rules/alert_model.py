@@ -34,6 +34,7 @@ EXPECTED: Final = "llm_budget:expected_service:info"
 TOLD: Final = "llm_budget:consumed:told"
 WINDOW_END: Final = "llm_budget:window_end:told"
 ENDED: Final = "llm_budget:consumed:ended"
+HEARD: Final = "llm_budget:heard:services"
 FULLNESS: Final = "llm_budget:fullness:max15m"
 BURN_WINDOWS: Final = {"10m": 600, "30m": 1800, "1h": 3600, "6h": 21600}
 
@@ -41,7 +42,9 @@ BURN_WINDOWS: Final = {"10m": 600, "30m": 1800, "1h": 3600, "6h": 21600}
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
 INFO: Final = "info"
-SEVERITIES: Final = (CRITICAL, WARNING, INFO)
+#: Of the alert that always fires.
+NO_SEVERITY: Final = "none"
+SEVERITIES: Final = (CRITICAL, WARNING, INFO, NO_SEVERITY)
 
 #: How far back the alerts on events look. Longer than an export interval (60 s by default) and
 #: than one missed export.

@@ -23,6 +23,7 @@ from dashboards.builder.rules.forecast_records import forecast
 from dashboards.builder.rules.health_alerts import guard, telemetry
 from dashboards.builder.rules.ledger_alerts import ledger
 from dashboards.builder.rules.ledger_records import ledgers
+from dashboards.builder.rules.pipeline_alerts import pipeline
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 from otel_budget.metric import Metric
@@ -41,6 +42,7 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
         Group("llm-budget-spend", spend(thresholds, names)),
         Group("llm-budget-guard", guard(thresholds, names)),
         Group("llm-budget-telemetry", telemetry(thresholds, names)),
+        Group("llm-budget-pipeline", pipeline(thresholds)),
         # They look back a day: once a minute is often enough, and says enough.
         Group("llm-budget-ledgers", [*ledgers(names), *ledger(thresholds, names)], interval="1m"),
         *fleet_records.groups(names),
@@ -49,7 +51,8 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
 
 def _gauge(names: queries.Names, metric: Metric) -> str:
     remaining = queries.selector(names.of(semconv.METRIC_WINDOW_REMAINING))
-    return queries.level(queries.running(queries.selector(names.of(metric)), remaining))
+    gauge = queries.selector(names.of(metric), queries.NOT_CANARY)
+    return queries.level(queries.running(gauge, remaining))
 
 
 def _grown(window: str) -> str:
@@ -62,7 +65,7 @@ def _grown(window: str) -> str:
 
 def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
     consumed, remaining = (
-        queries.selector(names.of(metric))
+        queries.selector(names.of(metric), queries.NOT_CANARY)
         for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_WINDOW_REMAINING)
     )
     cost = queries.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")

@@ -2,13 +2,13 @@
 
 Series are written as promtool writes them ("0x5 1x20": five zeros after the first, then ones;
 "_": no sample), one sample a minute. Rules are evaluated every 50 s, so that evaluations fall
-between the samples as they do in life.
+between the samples as they do in life; less often in cases that take days.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dashboards.builder import queries as q
 from dashboards.builder.labels import JOB
@@ -29,25 +29,38 @@ class Fired:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """One situation of one alert: what Prometheus holds, when to look, what must fire."""
+class _Situation:
+    """What Prometheus holds, when to look, which groups of rules run (none: all), and how often;
+    `step` is the time between two samples.
+    """
 
-    alert: str
     name: str
     series: Mapping[str, str]
     at: str
+    groups: tuple[str, ...] = ()
+    every: str = "50s"
+    step: str = "1m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(_Situation):
+    """One situation of one alert, and what must fire."""
+
+    alert: str
     fires: tuple[Fired, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordCase:
+class RecordCase(_Situation):
     """One situation of one recorded series and the values it must have (none: no series)."""
 
     record: str
-    name: str
-    series: Mapping[str, str]
-    at: str
     values: tuple[tuple[Labels, float], ...] = field(default=())
+
+
+def alone(group: str, *cases: Case) -> tuple[Case, ...]:
+    """Cases that need no rules but those of their group."""
+    return tuple(replace(case, groups=(group,)) for case in cases)
 
 
 def over(alert: str, series: str, fired: Fired) -> tuple[Case, Case]:
