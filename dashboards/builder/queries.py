@@ -14,6 +14,7 @@ from typing import Final
 from dashboards.builder.labels import JOB, LEVEL, SHARED, label
 from otel_budget import semconv
 from otel_budget.metric import Metric
+from otel_budget.verify import expected
 
 #: How long a process may be silent and still be recognised as the same one: a laptop that sleeps at
 #: night, a frozen container, a Collector that is away. With an hour, the whole life of a process
@@ -65,6 +66,10 @@ def none_of(attribute: str, values: Sequence[str]) -> str:
     return f'{label(attribute)}!~"{"|".join(values)}"'
 
 
+#: The canaries of ``otel-budget verify`` are nobody's tenant and nobody's service: no alert looks
+#: at them. The second is for metrics without tenant.
+NOT_CANARY: Final = f'{label(semconv.TENANT)}!~"{expected.NAME}-.+"'
+NOT_CANARY_JOB: Final = f'{JOB}!~"(.+/)?{expected.NAME}"'
 #: Refusals and soft limits, among the threshold hits.
 HARD: Final = equals(semconv.KIND, semconv.KIND_HARD)
 SOFT: Final = equals(semconv.KIND, semconv.KIND_SOFT)

@@ -68,6 +68,7 @@ class Thresholds:
     guard_late_seconds: float
     unpriced_share: float
     absent_after: str
+    silent_after: str
     collector_queue: float
     collision_resets: int
 

@@ -64,9 +64,9 @@ def verify(
     """Send canary decisions through your own pipeline and check each of its hops.
 
     Two fresh processes each produce a soft limit and a denial, as service
-    otel-budget-verify and for a tenant of their own. These are real: an
-    alert on denials will name that tenant. A backend that you do not name
-    is skipped. The exit code is 1 if a hop failed.
+    otel-budget-verify and for a tenant of their own. These are real
+    and counted; the shipped alerts leave them out. A backend that you do not
+    name is skipped. The exit code is 1 if a hop failed.
 
     Example: otel-budget verify --prometheus http://localhost:9090 --jaeger http://localhost:16686
     """

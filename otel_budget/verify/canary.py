@@ -91,7 +91,7 @@ def _decide_and_flush(tenant: str, seconds: float) -> dict[str, Any]:
     guard = CanaryGuard()
     observed = instrument(
         guard,
-        name=expected.GUARD_NAME,
+        name=expected.NAME,
         session_info=SessionInfo(tenant=tenant, model=expected.MODEL, provider=expected.PROVIDER),
         prices=FlatRates(input=expected.INPUT_RATE, output=expected.OUTPUT_RATE),
     )

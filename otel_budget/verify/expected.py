@@ -7,7 +7,8 @@ from typing import Final
 from otel_budget import semconv
 from otel_budget.metric import Metric
 
-GUARD_NAME: Final = "otel-budget-verify"
+#: Of the canary's service and guard; its tenants begin with it. Alert rules leave them out.
+NAME: Final = "otel-budget-verify"
 RESOURCE: Final = "canary_usd"
 MODEL: Final = "canary-model"
 PROVIDER: Final = "canary"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from otel_budget.verify import endpoint
+from otel_budget.verify import endpoint, expected
 from otel_budget.verify.hop import Hop, Problem
 
 Report = dict[str, Any]
@@ -31,7 +31,7 @@ def run_canaries(tenant: str, setup: str, environment: Mapping[str, str]) -> lis
         Problem: A canary ended without a report.
     """
     # Its own service name, so that the canary is not charged to another service.
-    variables = {**environment, "OTEL_SERVICE_NAME": "otel-budget-verify"}
+    variables = {**environment, "OTEL_SERVICE_NAME": expected.NAME}
     # Shorter than the default of 10 s: one failed attempt is enough here.
     variables.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
     with tempfile.TemporaryDirectory(prefix="otel-budget-verify-") as folder:

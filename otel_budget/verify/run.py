@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from otel_budget.verify import collector, processes, prometheus, records
+from otel_budget.verify import collector, expected, processes, prometheus, records
 from otel_budget.verify.hop import Hop, Problem, timed
 
 _SIGNALS = ("traces", "metrics", "logs")
 
 
 def _new_tenant() -> str:
-    return f"otel-budget-verify-{uuid.uuid4().hex[:12]}"
+    return f"{expected.NAME}-{uuid.uuid4().hex[:12]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,4 +151,8 @@ def test_a_denial_and_a_threshold_reach_a_person() -> None:
     assert len(every) > 25
     assert {rule["health"] for rule in every} == {"ok"}
     firing = {rule["name"] for rule in every if rule.get("state") == "firing"}
-    assert firing == {"LLMBudgetExhausted", "LLMBudgetThresholdReached"}
+    assert firing == {
+        "LLMBudgetExhausted",
+        "LLMBudgetThresholdReached",
+        "LLMBudgetWatchdog",
+    }

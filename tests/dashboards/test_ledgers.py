@@ -73,7 +73,7 @@ def complaint(scenarios: Iterable[Scenario], hours: tuple[int, int], directory: 
 def _complaint(
     told: dict[str, str], hours: tuple[int, int], expected: list[dict[str, Any]], directory: Path
 ) -> str:
-    ever = 'count_over_time(ALERTS{alertstate="firing"}[2d])'
+    ever = 'count_over_time(ALERTS{alertstate="firing",severity!="none"}[2d])'
     group = {
         "interval": "1m",
         "start_timestamp": hours[0] * 3600,

@@ -39,13 +39,16 @@ EXPECTED: Final = "llm_budget:expected_service:info"
 TOLD: Final = "llm_budget:consumed:told"
 WINDOW_END: Final = "llm_budget:window_end:told"
 ENDED: Final = "llm_budget:consumed:ended"
+HEARD: Final = "llm_budget:heard:services"
 FULLNESS: Final = "llm_budget:fullness:max15m"
 
 #: Work or money is being lost now; somebody should look today; worth knowing, wakes nobody.
 CRITICAL: Final = "critical"
 WARNING: Final = "warning"
 INFO: Final = "info"
-SEVERITIES: Final = (CRITICAL, WARNING, INFO)
+#: Of the alert that always fires.
+NO_SEVERITY: Final = "none"
+SEVERITIES: Final = (CRITICAL, WARNING, INFO, NO_SEVERITY)
 #: The label of `LLMBudgetThresholdReached`: which share is used.
 THRESHOLD: Final = "threshold"
 

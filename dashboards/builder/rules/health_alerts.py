@@ -1,15 +1,19 @@
-"""Alerts about the guard and the telemetry: whether the other alerts can be trusted."""
+"""Alerts about the guard and its telemetry: whether the other alerts can be trusted."""
 
 from __future__ import annotations
 
-from dashboards.builder import collector_metrics, queries
+from typing import Final
+
+from dashboards.builder import queries
 from dashboards.builder.labels import (
+    COMPONENT,
     ENVIRONMENT,
     ERROR_TYPE,
     GUARD,
     INSTANCE,
     JOB,
     MODEL,
+    OVERFLOWED,
     POINT,
     PROVIDER,
     REASON,
@@ -19,6 +23,7 @@ from dashboards.builder.rules.alert_model import (
     AT_ONCE,
     CRITICAL,
     EXPECTED,
+    HEARD,
     KEPT,
     RECENT,
     SERVICE,
@@ -26,11 +31,15 @@ from dashboards.builder.rules.alert_model import (
     THE_GUARD,
     WARNING,
     Alert,
+    Record,
     lately,
     who,
 )
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
+
+#: Of the 288 five minutes of a day: as many as one restart or release leaves.
+_ALL_DAY: Final = 274
 
 
 def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
@@ -41,17 +50,24 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
 
     def outcome(value: str) -> str:
         happened = queries.happened(
-            queries.selector(decisions, queries.equals(semconv.DECISION, value)), RECENT
+            queries.selector(
+                decisions, queries.NOT_CANARY, queries.equals(semconv.DECISION, value)
+            ),
+            RECENT,
         )
         return queries.by("sum", (*service, POINT), happened)
 
     def stand_in(kind: str) -> str:
         gate = queries.equals(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE)
-        counter = queries.selector(hits, kind, gate)
+        counter = queries.selector(hits, queries.NOT_CANARY, kind, gate)
         return queries.by("sum", (*service, TENANT), queries.happened(counter, RECENT))
 
-    errors = queries.happened(queries.selector(names.of(semconv.METRIC_GUARD_ERRORS)), RECENT)
-    bucket = queries.selector(names.of(semconv.METRIC_GUARD_DURATION, "_bucket"))
+    errors = queries.happened(
+        queries.selector(names.of(semconv.METRIC_GUARD_ERRORS), queries.NOT_CANARY_JOB), RECENT
+    )
+    bucket = queries.selector(
+        names.of(semconv.METRIC_GUARD_DURATION, "_bucket"), queries.NOT_CANARY_JOB
+    )
     return [
         Alert(
             alert="LLMBudgetGuardFailing",
@@ -123,20 +139,19 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     ]
 
 
-def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
-    """What is missing from the numbers: unpriced, uncounted, collided, absent, lost."""
-    decisions = queries.selector(names.of(semconv.METRIC_DECISIONS))
+def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Record | Alert]:
+    """What is missing from the numbers: unpriced, uncounted, failed, capped, collided, silent."""
+    decisions = queries.selector(names.of(semconv.METRIC_DECISIONS), queries.NOT_CANARY)
     last = queries.by("group", (JOB,), f"last_over_time({decisions}[{thresholds.absent_after}])")
-    queue = f"{collector_metrics.QUEUE_SIZE} / {collector_metrics.QUEUE_CAPACITY}"
-    unpriced = queries.happened(queries.selector(names.of(semconv.METRIC_UNPRICED_CALLS)), RECENT)
-    uncounted = queries.happened(
-        queries.selector(names.of(semconv.METRIC_CALLS_WITHOUT_USAGE)), RECENT
+    unpriced = queries.happened(
+        queries.selector(names.of(semconv.METRIC_UNPRICED_CALLS), queries.NOT_CANARY), RECENT
     )
-    lost = "\nor ".join(
-        queries.marked(queries.happened(name, RECENT), collector_metrics.SIGNAL, signal)
-        for places in collector_metrics.LOSSES.values()
-        for where in places
-        for signal, name in collector_metrics.counters(where).items()
+    uncounted = queries.happened(
+        queries.selector(names.of(semconv.METRIC_CALLS_WITHOUT_USAGE), queries.NOT_CANARY), RECENT
+    )
+    failed, overflowed = (
+        queries.happened(queries.selector(names.of(metric), queries.NOT_CANARY_JOB), RECENT)
+        for metric in (semconv.METRIC_TELEMETRY_ERRORS, semconv.METRIC_LABEL_OVERFLOWS)
     )
     return [
         Alert(
@@ -163,6 +178,28 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             because="an abandoned stream is normal; ten minutes of them are a pattern.",
         ),
         Alert(
+            alert="LLMBudgetTelemetryErrors",
+            expr=queries.by("sum", (ENVIRONMENT, JOB, COMPONENT), failed),
+            severity=WARNING,
+            summary=f"{SERVICE}: the telemetry of a budget guard fails "
+            f"({{{{ $labels.{COMPONENT} }}}})",
+            description=f"{lately('times')}. The guard and its calls are not affected, but what it "
+            "decided or spent may be missing here. The service's own log says why, once per kind.",
+            keep_firing_for=KEPT,
+            because=AT_ONCE,
+        ),
+        Alert(
+            alert="LLMBudgetLabelOverflow",
+            expr=queries.by("sum", (ENVIRONMENT, JOB, OVERFLOWED), overflowed),
+            severity=WARNING,
+            summary=f"{SERVICE}: more values of {{{{ $labels.{OVERFLOWED} }}}} than its cap allows",
+            description=f"{lately('values')}: counted under _other_, so that no alert can tell "
+            "them apart. Sums stay right. Raise max_label_sets, or take a label without end off "
+            "metric_labels.",
+            keep_firing_for=KEPT,
+            because=AT_ONCE,
+        ),
+        Alert(
             alert="LLMBudgetInstanceCollision",
             expr=queries.by("max", (JOB, INSTANCE), f"resets({decisions}[30m])")
             + f" >= {thresholds.collision_resets}",
@@ -187,28 +224,24 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             "minutes more\noutlast a restart of Prometheus, whose first evaluations see an empty "
             "window.",
         ),
-        Alert(
-            alert="LLMBudgetCollectorDropping",
-            expr=queries.by("sum", collector_metrics.PLACE, f"\n{lost}\n"),
-            severity=CRITICAL,
-            summary="Collector {{ $labels.instance }} loses {{ $labels.signal }} at "
-            "{{ or $labels.exporter $labels.receiver `(unknown)` }}",
-            description=f"{lately('items')}: refused on arrival, did not fit into a queue, or "
-            "given up. Metrics recover by themselves (they are cumulative); spans and log events "
-            "are gone.",
-            keep_firing_for=KEPT,
-            because=AT_ONCE,
+        Record(
+            record=HEARD,
+            expr=queries.by("count", (), queries.by("group", (ENVIRONMENT, JOB), decisions)),
+            because="How many services tell decisions now; absent if none does.",
         ),
         Alert(
-            alert="LLMBudgetCollectorQueueFilling",
-            expr=f"{queue} > {thresholds.collector_queue}",
+            alert="LLMBudgetTelemetrySilent",
+            expr=f"max_over_time(count_over_time({HEARD}[1d:5m])[1d:30m]) >= {_ALL_DAY}\n"
+            f"unless last_over_time({HEARD}[{thresholds.silent_after}])",
             severity=WARNING,
-            summary="Collector {{ $labels.instance }}: queue of {{ $labels.exporter }} is "
-            "{{ $value | humanizePercentage }} full",
-            description="What it sends to cannot keep up or does not answer. When the queue is "
-            "full, telemetry is lost.",
-            for_="10m",
-            because="a restart of Jaeger or Prometheus fills a queue for a few minutes, and "
-            "it\nempties again; that is what the queue is for.",
+            summary=f"No service has sent budget telemetry for {thresholds.silent_after}",
+            description="Before, there was some all day and night. Either nothing runs, or "
+            "nothing arrives, and then no alert about spend can fire. Run `otel-budget verify` "
+            "where a service runs: it names the hop that fails.",
+            for_="5m",
+            because=f"the expression already waits for {thresholds.silent_after} of silence; five "
+            "minutes more\noutlast a restart of Prometheus. Jobs and services that scale to zero "
+            "leave gaps in a\nday, so their silence is no news; name them in expected_services if "
+            "it is.",
         ),
     ]

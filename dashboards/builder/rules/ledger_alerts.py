@@ -122,6 +122,7 @@ def _refused_early(thresholds: Thresholds, names: queries.Names) -> Alert:
         queries.equals(semconv.DECISION_POINT, semconv.POINT_LLM),
         queries.none_of(semconv.CAUSE, _OTHER_CAUSES),
         f'{TENANT}!=""',
+        queries.NOT_CANARY,
     )
     often = f"{queries.by('sum', labels, queries.happened(refused, RECENT))} >= "
     far = thresholds.ledger_refused_below
@@ -143,7 +144,7 @@ def _refused_early(thresholds: Thresholds, names: queries.Names) -> Alert:
 
 def _leaked(thresholds: Thresholds, names: queries.Names) -> str:
     age, reserved = (
-        queries.level(queries.selector(names.of(metric)))
+        queries.level(queries.selector(names.of(metric), queries.NOT_CANARY))
         for metric in (semconv.METRIC_RESERVATION_AGE, semconv.METRIC_RESERVED)
     )
     return f"{age} > {thresholds.reservation_old_seconds:g}\nand {reserved} > 0"

@@ -60,6 +60,7 @@ _IS_UNKNOWN: Final = f'{SHARED}=""'
 _COMPARED: Final = (
     queries.CAP,
     f'{TENANT}!=""',
+    queries.NOT_CANARY,
     f'{RESOURCE}!~"session_.*"',
     f'{UNIT}=~"{USD}|{TOKENS}"',
 )
@@ -186,7 +187,7 @@ def _recorded(names: queries.Names, window: str) -> list[Record]:
 
 def _fullness(names: queries.Names) -> Record:
     consumed, reserved, limit = (
-        queries.selector(names.of(metric), queries.CAP)
+        queries.selector(names.of(metric), queries.CAP, queries.NOT_CANARY)
         for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_RESERVED, semconv.METRIC_LIMIT)
     )
     full = f"(({queries.used(consumed, reserved)}) / {limit})[15m:1m]"

@@ -53,7 +53,8 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
 def _hits(names: queries.Names, *matchers: str) -> str:
     # What a gate answers for a failing guard is no limit.
     not_gate = queries.differs(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE)
-    return queries.selector(names.of(semconv.METRIC_THRESHOLD_HITS), not_gate, *matchers)
+    hits = names.of(semconv.METRIC_THRESHOLD_HITS)
+    return queries.selector(hits, queries.NOT_CANARY, not_gate, *matchers)
 
 
 def _threshold_reached(thresholds: Thresholds) -> Alert:

@@ -59,12 +59,12 @@ def paces(names: queries.Names) -> list[Record]:
 
 
 def _cost(names: queries.Names) -> str:
-    return queries.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")
+    return queries.total(queries.selector(names.of(semconv.METRIC_COST), queries.NOT_CANARY), "1h")
 
 
 def _held(names: queries.Names) -> list[Record]:
     consumed, remaining = (
-        queries.selector(names.of(metric), queries.CAP)
+        queries.selector(names.of(metric), queries.CAP, queries.NOT_CANARY)
         for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_WINDOW_REMAINING)
     )
     told = f"{WINDOW_REMAINING}{{{queries.CAP}}}"

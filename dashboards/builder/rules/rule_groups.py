@@ -21,6 +21,7 @@ from dashboards.builder.rules.ledger_alerts import ledger
 from dashboards.builder.rules.ledger_records import ledgers
 from dashboards.builder.rules.limit_alerts import limits
 from dashboards.builder.rules.pace_records import paces
+from dashboards.builder.rules.pipeline_alerts import pipeline
 from dashboards.builder.rules.spend_alerts import spend
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
@@ -40,6 +41,7 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
         Group("llm-budget-spend", spend(thresholds)),
         Group("llm-budget-guard", guard(thresholds, names)),
         Group("llm-budget-telemetry", telemetry(thresholds, names)),
+        Group("llm-budget-pipeline", pipeline(thresholds)),
         # They look back a day: once a minute is often enough, and says enough.
         Group("llm-budget-ledgers", [*ledgers(names), *ledger(thresholds, names)], interval="1m"),
         *fleet_records.groups(names),
@@ -48,12 +50,13 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
 
 def _gauge(names: queries.Names, metric: Metric) -> str:
     remaining = queries.selector(names.of(semconv.METRIC_WINDOW_REMAINING))
-    return queries.level(queries.running(queries.selector(names.of(metric)), remaining))
+    gauge = queries.selector(names.of(metric), queries.NOT_CANARY)
+    return queries.level(queries.running(gauge, remaining))
 
 
 def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
     consumed, remaining = (
-        queries.selector(names.of(metric))
+        queries.selector(names.of(metric), queries.NOT_CANARY)
         for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_WINDOW_REMAINING)
     )
     records = [

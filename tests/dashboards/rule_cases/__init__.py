@@ -8,11 +8,12 @@ from rule_cases.guard import GUARD
 from rule_cases.ledgers import LEDGER_RECORDS, LEDGERS
 from rule_cases.limits import LIMITS
 from rule_cases.paces import PACE_RECORDS
+from rule_cases.pipeline import PIPELINE
 from rule_cases.records import RECORDS as LEVEL_RECORDS
 from rule_cases.spend import SPEND
-from rule_cases.telemetry import TELEMETRY
+from rule_cases.telemetry import HEARD_RECORDS, TELEMETRY
 
-CASES = (*LIMITS, *SPEND, *GUARD, *TELEMETRY, *LEDGERS)
-RECORDS = (*LEVEL_RECORDS, *PACE_RECORDS, *LEDGER_RECORDS, *FLEET_RECORDS)
+CASES = (*LIMITS, *SPEND, *GUARD, *TELEMETRY, *PIPELINE, *LEDGERS)
+RECORDS = (*LEVEL_RECORDS, *PACE_RECORDS, *LEDGER_RECORDS, *FLEET_RECORDS, *HEARD_RECORDS)
 
 __all__ = ["CASES", "RECORDS", "Case", "Fired", "Labels", "RecordCase", "prom"]

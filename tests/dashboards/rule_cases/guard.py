@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from otel_budget import semconv as sc
-from rule_cases.case import HARD, SERVICE, SOFT, Case, Fired, decision, hit, over, prom, series
+from rule_cases.case import (
+    HARD,
+    SERVICE,
+    SOFT,
+    Case,
+    Fired,
+    alone,
+    decision,
+    hit,
+    over,
+    prom,
+    series,
+)
 
 _POINT = {sc.DECISION_POINT: sc.POINT_LLM}
 _GUARD = {sc.GUARD_NAME: "RedisGuard", **_POINT}
@@ -56,7 +68,8 @@ def _outcome_cases(alert: str, outcome: str, summary: str) -> tuple[Case, ...]:
     )
 
 
-GUARD = (
+GUARD = alone(
+    "llm-budget-guard",
     Case(
         alert="LLMBudgetGuardFailing",
         name="raised twice",

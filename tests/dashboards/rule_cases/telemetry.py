@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dashboards.builder import collector_metrics
 from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
-from rule_cases.case import ACME, SERVICE, Case, Fired, decision, over, prom, series
+from rule_cases.case import (
+    ACME,
+    SERVICE,
+    Case,
+    Fired,
+    RecordCase,
+    alone,
+    decision,
+    over,
+    prom,
+    series,
+)
 
 _UNPRICED = {
     sc.METRIC_MODEL: "llama-local",
@@ -23,14 +33,19 @@ _EXPECTED = f'{alert_model.EXPECTED}{{job="shop"}}'
 _ABSENT = Fired(
     labels={"job": "shop"}, value=1, summary="shop has sent no budget telemetry for 15m"
 )
-_COLLECTOR = {"job": "otel-collector", "instance": "127.0.0.1:8888"}
-_AT_COLLECTOR = ",".join(f'{name}="{value}"' for name, value in _COLLECTOR.items())
-_LOST = [
-    (name, signal, where.partition("_")[0])
-    for places in collector_metrics.LOSSES.values()
-    for where in places
-    for signal, name in collector_metrics.counters(where).items()
-]
+_TELEMETRY_ERRORS = series(sc.METRIC_TELEMETRY_ERRORS, {sc.COMPONENT: sc.COMPONENT_PRICES})
+_FAILED = Fired(
+    labels={**SERVICE, **prom({sc.COMPONENT: sc.COMPONENT_PRICES})},
+    value=4,
+    summary=f"agents: the telemetry of a budget guard fails ({sc.COMPONENT_PRICES})",
+)
+_OVERFLOWS = series(sc.METRIC_LABEL_OVERFLOWS, {sc.LABEL: sc.TENANT})
+_OVERFLOWED = Fired(
+    labels={**SERVICE, **prom({sc.LABEL: sc.TENANT})},
+    value=4,
+    summary=f"agents: more values of {sc.TENANT} than its cap allows",
+)
+_SILENT = Fired(labels={}, value=288, summary="No service has sent budget telemetry for 1h")
 _COLLISION = Fired(
     labels={"job": "agents", "instance": "a"},
     value=10,
@@ -38,15 +53,28 @@ _COLLISION = Fired(
 )
 
 
-def _queue(size: str) -> dict[str, str]:
-    place = f'{_AT_COLLECTOR},exporter="otlp_grpc/jaeger",data_type="traces"'
-    return {
-        f"{collector_metrics.QUEUE_SIZE}{{{place}}}": size,
-        f"{collector_metrics.QUEUE_CAPACITY}{{{place}}}": "1000x90",
+#: A day and an hour in which services tell decisions all the time, told every five minutes.
+_ALWAYS = "0+5x312"
+
+
+def _silent(name: str, *services: str, at: str, fires: tuple[Fired, ...] = ()) -> Case:
+    """Services over days; each by its samples, one in five minutes."""
+    told = {
+        decision(sc.ALLOW, job=f"service{number}"): values for number, values in enumerate(services)
     }
+    return Case(
+        alert="LLMBudgetTelemetrySilent",
+        name=name,
+        series=told,
+        at=at,
+        fires=fires,
+        step="5m",
+        every="5m",
+    )
 
 
-TELEMETRY = (
+TELEMETRY = alone(
+    "llm-budget-telemetry",
     Case(
         alert="LLMBudgetUnpricedCalls",
         name="a model nobody has a price for",
@@ -148,64 +176,61 @@ TELEMETRY = (
         series={_EXPECTED: "1x60", decision(sc.ALLOW, job="shop"): "7x60"},
         at="40m",
     ),
-    *(
-        Case(
-            alert="LLMBudgetCollectorDropping",
-            name=name,
-            series={f'{name}{{{_AT_COLLECTOR},{place}="otlp"}}': "_x9 12x60"},
-            at="12m",
-            fires=(
-                Fired(
-                    labels={**_COLLECTOR, place: "otlp", collector_metrics.SIGNAL: signal},
-                    value=12,
-                    summary=f"Collector 127.0.0.1:8888 loses {signal} at otlp",
-                ),
-            ),
-        )
-        for name, signal, place in _LOST
-    ),
     Case(
-        alert="LLMBudgetCollectorDropping",
-        name="nothing lost",
-        series={f"{name}{{{_AT_COLLECTOR}}}": "0x60" for name, _, _ in _LOST},
-        at="30m",
+        alert="LLMBudgetTelemetryErrors",
+        name="a broken price source",
+        series={_TELEMETRY_ERRORS: "_x9 4x60"},
+        at="12m",
+        fires=(_FAILED,),
     ),
-    *over(
-        "LLMBudgetCollectorDropping",
-        f"{_LOST[0][0]}{{{_AT_COLLECTOR}}}",
-        Fired(
-            labels={**_COLLECTOR, collector_metrics.SIGNAL: _LOST[0][1]},
-            value=12,
-            summary=f"Collector 127.0.0.1:8888 loses {_LOST[0][1]} at (unknown)",
-        ),
-    ),
+    *over("LLMBudgetTelemetryErrors", _TELEMETRY_ERRORS, _FAILED),
     Case(
-        alert="LLMBudgetCollectorQueueFilling",
-        name="three quarters full for a while",
-        series=_queue("0x9 750x60"),
-        at="30m",
-        fires=(
-            Fired(
-                labels={
-                    **_COLLECTOR,
-                    "exporter": "otlp_grpc/jaeger",
-                    "data_type": "traces",
-                },
-                value=0.75,
-                summary="Collector 127.0.0.1:8888: queue of otlp_grpc/jaeger is 75% full",
-            ),
-        ),
-    ),
-    Case(
-        alert="LLMBudgetCollectorQueueFilling",
-        name="full for a few minutes while Jaeger restarts",
-        series=_queue("0x9 750x5 0x60"),
+        alert="LLMBudgetTelemetryErrors",
+        name="calm",
+        series={_TELEMETRY_ERRORS: "0x60"},
         at="30m",
     ),
     Case(
-        alert="LLMBudgetCollectorQueueFilling",
-        name="nearly empty",
-        series=_queue("10x60"),
+        alert="LLMBudgetLabelOverflow",
+        name="more tenants than the cap",
+        series={_OVERFLOWS: "_x9 4x60"},
+        at="12m",
+        fires=(_OVERFLOWED,),
+    ),
+    *over("LLMBudgetLabelOverflow", _OVERFLOWS, _OVERFLOWED),
+    Case(
+        alert="LLMBudgetLabelOverflow",
+        name="calm",
+        series={_OVERFLOWS: "0x60"},
+        at="30m",
+    ),
+    _silent("nothing arrives after a day", _ALWAYS, _ALWAYS, at="27h20m", fires=(_SILENT,)),
+    _silent("silent for a day", _ALWAYS, at="48h", fires=(_SILENT,)),
+    _silent("silent for forty minutes", _ALWAYS, at="26h40m"),
+    _silent("it came back", f"{_ALWAYS} _x20 5x20", at="28h20m"),
+    _silent("one service of two is silent", _ALWAYS, "0+5x400", at="30h"),
+    _silent("a service that is not there at night", "0x120 _x167 0x120 _x60", at="40h"),
+    _silent("a job every hour", "5 _x11 " * 26 + "_x40", at="28h"),
+    _silent("half a day of history", "0+5x150", at="15h"),
+    _silent("nobody ever told anything", at="30h"),
+)
+
+HEARD_RECORDS = (
+    RecordCase(
+        record=alert_model.HEARD,
+        name="two services, one of them twice",
+        series={
+            decision(sc.ALLOW): "0+1x20",
+            decision(sc.ALLOW, instance="b"): "0+1x20",
+            decision(sc.ALLOW, job="shop"): "7x20",
+        },
+        at="10m",
+        values=(({}, 2),),
+    ),
+    RecordCase(
+        record=alert_model.HEARD,
+        name="all have ended",
+        series={decision(sc.ALLOW): "0+1x20 _x20"},
         at="30m",
     ),
 )
