@@ -42,8 +42,8 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     # A refusal by a rule, whatever is left, is a guard doing its job: it is on the dashboards.
     not_policy = queries.differs(semconv.CAUSE, semconv.CAUSE_POLICY)
     hit_labels = (ENVIRONMENT, TENANT, AGENT, PRINCIPAL, RESOURCE, WINDOW)
-    soft = queries.happened(queries.selector(hits, queries.SOFT, not_gate), RECENT)
-    hard = queries.happened(queries.selector(hits, queries.HARD, not_gate, not_policy), RECENT)
+    soft = names.happened(queries.selector(hits, queries.SOFT, not_gate), RECENT)
+    hard = names.happened(queries.selector(hits, queries.HARD, not_gate, not_policy), RECENT)
     capped = f"{UTILIZATION}{{{queries.CAP}}}"
     return [
         Alert(

@@ -38,7 +38,7 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     service = (ENVIRONMENT, JOB)
 
     def outcome(value: str) -> str:
-        happened = queries.happened(
+        happened = names.happened(
             queries.selector(decisions, queries.equals(semconv.DECISION, value)), RECENT
         )
         return queries.by("sum", (*service, POINT), happened)
@@ -46,9 +46,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     def stand_in(kind: str) -> str:
         gate = queries.equals(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE)
         counter = queries.selector(hits, kind, gate)
-        return queries.by("sum", (*service, TENANT), queries.happened(counter, RECENT))
+        return queries.by("sum", (*service, TENANT), names.happened(counter, RECENT))
 
-    errors = queries.happened(queries.selector(names.of(semconv.METRIC_GUARD_ERRORS)), RECENT)
+    errors = names.happened(queries.selector(names.of(semconv.METRIC_GUARD_ERRORS)), RECENT)
     bucket = queries.selector(names.of(semconv.METRIC_GUARD_DURATION, "_bucket"))
     return [
         Alert(
@@ -122,8 +122,8 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     decisions = queries.selector(names.of(semconv.METRIC_DECISIONS))
     last = queries.by("group", (JOB,), f"last_over_time({decisions}[{thresholds.absent_after}])")
     queue = f"{collector_metrics.QUEUE_SIZE} / {collector_metrics.QUEUE_CAPACITY}"
-    unpriced = queries.happened(queries.selector(names.of(semconv.METRIC_UNPRICED_CALLS)), RECENT)
-    uncounted = queries.happened(
+    unpriced = names.happened(queries.selector(names.of(semconv.METRIC_UNPRICED_CALLS)), RECENT)
+    uncounted = names.happened(
         queries.selector(names.of(semconv.METRIC_CALLS_WITHOUT_USAGE)), RECENT
     )
     lost = "\nor ".join(

@@ -65,7 +65,7 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         queries.selector(names.of(metric))
         for metric in (semconv.METRIC_CONSUMED, semconv.METRIC_WINDOW_REMAINING)
     )
-    cost = queries.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")
+    cost = names.total(queries.selector(names.of(semconv.METRIC_COST)), "1h")
     records = [
         Record(
             record=UTILIZATION,
