@@ -15,6 +15,8 @@ from collector.backends import BIN
 from collector.stack.addresses import Addresses, free_addresses, variable_value
 
 FOLDER = Path(__file__).resolve().parents[1]
+#: What Prometheus stores and uses start times with; experimental, for the overlay of that name.
+START_TIMES = ("st-storage", "use-start-timestamps")
 
 
 @dataclass
@@ -100,12 +102,13 @@ class Services(Addresses):
 
     def _prometheus(self) -> Service:
         configuration = self._render_prometheus()
+        features = ["exemplar-storage", *(START_TIMES if "start-times" in self.overlays else ())]
         arguments = [
             f"--config.file={configuration}",
             f"--storage.tsdb.path={self.directory / 'prometheus-data'}",
             f"--web.listen-address={self.addresses['PROMETHEUS_ADDRESS']}",
             "--web.enable-otlp-receiver",
-            "--enable-feature=exemplar-storage",
+            f"--enable-feature={','.join(features)}",
         ]
         return self._service("prometheus", arguments, self.prometheus + "/-/ready")
 

@@ -31,11 +31,21 @@ def main(argv: list[str] | None = None) -> int:
         "budget_cost_USD_total)",
     )
     parser.add_argument(
+        "--anchored",
+        action="store_true",
+        help="for a Prometheus that stores start times: cheaper, and exact over restarts under one "
+        "instance id (see dashboards/README.md)",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if a file is out of date"
     )
     options = parser.parse_args(argv)
     try:
-        files = output.files(thresholds.load(options.thresholds), suffixes=not options.no_suffixes)
+        files = output.files(
+            thresholds.load(options.thresholds),
+            suffixes=not options.no_suffixes,
+            anchored=options.anchored,
+        )
         if options.check:
             stale = output.differing(files, options.out)
             for path in stale:

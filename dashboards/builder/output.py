@@ -33,14 +33,17 @@ def dashboards(thresholds: Thresholds, scope: Scope) -> tuple[Dashboard, ...]:
     )
 
 
-def files(thresholds: Thresholds, *, suffixes: bool = True) -> dict[str, str]:
+def files(
+    thresholds: Thresholds, *, suffixes: bool = True, anchored: bool = False
+) -> dict[str, str]:
     """Every generated file: path relative to the project's root -> text.
 
     Args:
         thresholds: The numbers.
         suffixes: False writes the variant for backends that name metrics without suffixes.
+        anchored: True writes the variant for a Prometheus that stores start times.
     """
-    names = Names(suffixes)
+    names = Names(suffixes, anchored)
     written = {}
     for group in rule_groups.groups(thresholds, names):
         text = rules_yaml.render(group, thresholds.runbook_base)

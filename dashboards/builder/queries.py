@@ -20,22 +20,42 @@ from otel_budget.verify import expected
 #: night, a frozen container, a Collector that is away. With an hour, the whole life of a process
 #: counted again after each.
 MEMORY: Final = "1d"
+#: The same where it costs a scan of that time, and a longer silence loses only what was counted in
+#: it: never a whole life again.
+ANCHORED_MEMORY: Final = "1h"
+#: The modifier of PromQL by which a difference begins at the last sample before the window.
+ANCHORED: Final = "anchored"
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of the metrics as one kind of backend writes them.
+    """How one kind of backend names the metrics, and what it can be asked about counters.
 
     Attributes:
         suffixes: Whether the backend appends unit and type, as Prometheus does by default.
             Mimir's OTLP endpoint, for one, does not.
+        anchored: Whether it is a Prometheus that knows `ANCHORED` and stores start times.
     """
 
     suffixes: bool = True
+    anchored: bool = False
 
     def of(self, metric: Metric, part: str = "") -> str:
         """The series' name; `part` is ``_bucket``, ``_sum`` or ``_count`` of a histogram."""
         return metric.prometheus_name(suffixes=self.suffixes) + part
+
+    def total(self, counter: str, window: str, *, memory: str = "") -> str:
+        """What a counter counted in the last `window`: `total`, or `anchored_total`.
+
+        Of counters that come with start times; those of the Collector itself are scraped.
+        """
+        if self.anchored:
+            return anchored_total(counter, window, memory=memory or ANCHORED_MEMORY)
+        return total(counter, window, memory=memory or MEMORY)
+
+    def happened(self, counter: str, window: str) -> str:
+        """`happened`, by this backend's `total`."""
+        return f"({self.total(counter, window)} > 0)"
 
 
 def selector(name: str, *matchers: str) -> str:
@@ -109,6 +129,23 @@ def total(counter: str, window: str, *, memory: str = MEMORY) -> str:
 def happened(counter: str, window: str) -> str:
     """How often a counter counted in the last `window`; only series where it did."""
     return f"({total(counter, window)} > 0)"
+
+
+def anchored_total(counter: str, window: str, *, memory: str) -> str:
+    """`total`, exact over restarts, too: the store knows when each process began to count.
+
+    This is what was counted since `memory` before the window, less what was counted in that time.
+    Both begin at the same sample, so that it need not stand right before the window: the modifier
+    alone looks back five minutes, and loses what arrives after a longer silence.
+
+    Args:
+        counter: The counter's selector.
+        window: The time, as Prometheus writes durations.
+        memory: After how long a silence the first sample counts as known before.
+    """
+    since = f"increase({counter}[{window} + {memory}] {ANCHORED})"
+    before = f"increase({counter}[{memory}] {ANCHORED} offset {window})"
+    return f"(({since} - {before} or {since}) and last_over_time({counter}[{window}]))"
 
 
 def last_sample(

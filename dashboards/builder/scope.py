@@ -109,13 +109,13 @@ class Scope:
 
     def counted(self, metric: Metric, *matchers: str, window: str = RANGE) -> str:
         """What a counter counted, as one number."""
-        return queries.by("sum", (), queries.total(self.select(metric, *matchers), window))
+        return queries.by("sum", (), self.names.total(self.select(metric, *matchers), window))
 
     def counted_by(
         self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
     ) -> str:
         """What a counter counted, by labels; ``(none)`` where a label is missing."""
-        total = queries.total(self.select(metric, *matchers), window)
+        total = self.names.total(self.select(metric, *matchers), window)
         return queries.named(queries.by("sum", labels, total), *labels)
 
     def counted_or_zero(
@@ -161,7 +161,7 @@ class Scope:
         """When (Unix time) a counter last counted in the selected time; now if within 5 minutes."""
         record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
         recorded = f"max_over_time((timestamp({record}) and {record} > 0)[{RANGE}:{RECORDS}])"
-        recent = queries.happened(self.select(metric, *matchers), "5m")
+        recent = self.names.happened(self.select(metric, *matchers), "5m")
         return (
             queries.by("max", labels, f"{recent} * 0 + time()")
             + " or "

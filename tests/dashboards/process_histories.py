@@ -17,6 +17,8 @@ class History:
 
     samples: Mapping[int, float]
     arrived: Mapping[int, float]
+    #: Of each sample the minute of the first of the same life; None for one from before.
+    lives: Mapping[int, int | None]
 
     @property
     def values(self) -> str:
@@ -34,16 +36,23 @@ class _Process:
 
     samples: dict[int, float] = field(default_factory=dict)
     arrived: dict[int, float] = field(default_factory=dict)
+    lives: dict[int, int | None] = field(default_factory=dict)
     value: float = 0.0
     told: float = 0.0
+    is_new: bool = False
+    life: int | None = None
 
     def export(self, minute: int) -> None:
+        if self.is_new:
+            self.is_new, self.life = False, minute
+        self.lives[minute] = self.life
         self.samples[minute] = round(self.value, 6)
         self.arrived[minute] = round(self.value - self.told, 6)
         self.told = self.value
 
     def restart(self) -> None:
         self.value = self.told = 0.0
+        self.is_new = True
 
 
 def history(
@@ -72,7 +81,7 @@ def history(
             process.value += costs.uniform(0.02, 0.06)
         if minute in exported:
             process.export(minute)
-    return History(process.samples, process.arrived)
+    return History(process.samples, process.arrived, process.lives)
 
 
 def without(*gaps: tuple[int, int]) -> list[int]:
@@ -95,6 +104,18 @@ def _cron() -> History:
     runs = range(7, LENGTH, 60)
     working = [start + m for start in runs for m in range(4)]
     return history(working, calls=set(working), restarts=set(runs), start=0.0)
+
+
+def _job(*exports: int, born: int) -> History:
+    """A process of one instance id of its own."""
+    return history(exports, calls=range(born, LENGTH), restarts={born}, start=0.0)
+
+
+def _cron_told_once() -> History:
+    """A job every hour under one instance id that exports when it ends: rarely a lower value."""
+    ends = range(16, LENGTH, 60)
+    calls = [end - minute for end in ends for minute in range(5)]
+    return history(ends, calls=calls, restarts={end - 5 for end in ends}, start=0.0)
 
 
 def _restarted() -> History:
@@ -128,3 +149,11 @@ RESTARTS = {
     "a cron job with a fixed id": _cron(),
     "a crash loop for an hour": _crash_loop(),
 }
+#: Histories of a process that begins within the second day.
+BORN = {
+    "a job that exports once": _job(_hour(1, 5), born=_hour(1, 4.9)),
+    "born and goes on": _job(*range(_hour(1, 5), LENGTH), born=_hour(1, 4.9)),
+    "born, an export every ten minutes": _job(*range(_hour(1, 5), LENGTH, 10), born=_hour(1, 4.9)),
+}
+#: What only start times tell: each run is a process of its own.
+RUNS = {"a cron job with a fixed id, told once a run": _cron_told_once()}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dashboards.builder import queries as q
-from process_histories import DAY, EXACT, LENGTH, RESTARTS, History, history, without
+from process_histories import BORN, DAY, EXACT, LENGTH, RESTARTS, History, history, without
 from promtool import promtool
 
 #: Seconds after a minute at which is asked.
@@ -64,9 +64,10 @@ def _totals(told: History, windows: Iterable[str], tolerance: float = 0.01) -> I
             yield _near(minute, expr, truth, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("name", EXACT)
-def test_totals_are_exact_over_gaps_nights_and_rare_exports(name: str, tmp_path: Path) -> None:
-    _ask(EXACT[name], _totals(EXACT[name], _WINDOWS), tmp_path)
+@pytest.mark.parametrize("name", EXACT | BORN)
+def test_totals_are_exact_over_births_gaps_and_rare_exports(name: str, tmp_path: Path) -> None:
+    told = (EXACT | BORN)[name]
+    _ask(told, _totals(told, _WINDOWS), tmp_path)
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -137,4 +138,5 @@ def test_the_age_of_the_last_datum_grows_for_a_day(tmp_path: Path) -> None:
 def test_the_histories_are_what_they_are_called() -> None:
     """The checks above would pass on nothing."""
     assert all(told.counted(DAY, LENGTH) > 3 for told in EXACT.values())
+    assert all(told.counted(DAY, LENGTH) > 0.2 for told in BORN.values())
     assert RESTARTS["a cron job with a fixed id"].counted(DAY, LENGTH) > 3

@@ -299,7 +299,7 @@ def _hits(scope: Scope) -> list[Panel]:
             "opens Jaeger's search for its denials, which have the guard's reason.",
             targets=(
                 Target(
-                    expr=queries.by("sum", labels, queries.total(hits, RANGE)) + " > 0",
+                    expr=queries.by("sum", labels, scope.names.total(hits, RANGE)) + " > 0",
                     header="Hits",
                     unit=WHOLE,
                 ),

@@ -206,7 +206,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                     expr=queries.by(
                         "sum",
                         (GUARD, POINT, ERROR_TYPE),
-                        queries.total(scope.select(semconv.METRIC_GUARD_ERRORS), STEP),
+                        scope.names.total(scope.select(semconv.METRIC_GUARD_ERRORS), STEP),
                     )
                     + " > 0",
                     legend=legend(GUARD, POINT, ERROR_TYPE),

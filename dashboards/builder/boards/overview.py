@@ -277,7 +277,7 @@ def _decisions(scope: Scope) -> list[Panel]:
             "Jaeger's search. Raise the limit, or leave it: a refusal is a guard doing its job.",
             targets=(
                 Target(
-                    expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
+                    expr=queries.by("sum", labels, scope.names.total(denied, RANGE)) + " > 0",
                     header="Refused",
                     unit=WHOLE,
                 ),

@@ -1,7 +1,7 @@
 """What all processes together counted, recorded once a minute and once in five, without instances.
 
 A panel over a day would otherwise read every series of every process that lived in it. A record
-reads them once, exactly as a panel would (`queries.total`), and has a few labels instead of each
+reads them once, exactly as a panel would (`Names.total`), and has a few labels instead of each
 process's own. What arrives after a record was made is missing in it: an outage that a queue repairs
 later is missing whole. So spend is always asked exactly, and the health board has a stat that says
 how much the records lack.
@@ -64,7 +64,7 @@ def groups(names: queries.Names) -> tuple[Group, ...]:
 def _records(names: queries.Names, window: str) -> list[Record]:
     def counted(metric: Metric, kept: tuple[str, ...], part: str = "") -> str:
         series = queries.selector(names.of(metric, part))
-        return queries.by("sum", kept, queries.total(series, window))
+        return queries.by("sum", kept, names.total(series, window))
 
     decisions, duration = semconv.METRIC_DECISIONS, semconv.METRIC_GUARD_DURATION
     stamps = f"timestamp({queries.selector(names.of(decisions))})"

@@ -49,7 +49,7 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     service = (ENVIRONMENT, JOB)
 
     def outcome(value: str) -> str:
-        happened = queries.happened(
+        happened = names.happened(
             queries.selector(
                 decisions, queries.NOT_CANARY, queries.equals(semconv.DECISION, value)
             ),
@@ -60,9 +60,9 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     def stand_in(kind: str) -> str:
         gate = queries.equals(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE)
         counter = queries.selector(hits, queries.NOT_CANARY, kind, gate)
-        return queries.by("sum", (*service, TENANT), queries.happened(counter, RECENT))
+        return queries.by("sum", (*service, TENANT), names.happened(counter, RECENT))
 
-    errors = queries.happened(
+    errors = names.happened(
         queries.selector(names.of(semconv.METRIC_GUARD_ERRORS), queries.NOT_CANARY_JOB), RECENT
     )
     bucket = queries.selector(
@@ -143,14 +143,14 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Record | Ale
     """What is missing from the numbers: unpriced, uncounted, failed, capped, collided, silent."""
     decisions = queries.selector(names.of(semconv.METRIC_DECISIONS), queries.NOT_CANARY)
     last = queries.by("group", (JOB,), f"last_over_time({decisions}[{thresholds.absent_after}])")
-    unpriced = queries.happened(
+    unpriced = names.happened(
         queries.selector(names.of(semconv.METRIC_UNPRICED_CALLS), queries.NOT_CANARY), RECENT
     )
-    uncounted = queries.happened(
+    uncounted = names.happened(
         queries.selector(names.of(semconv.METRIC_CALLS_WITHOUT_USAGE), queries.NOT_CANARY), RECENT
     )
     failed, overflowed = (
-        queries.happened(queries.selector(names.of(metric), queries.NOT_CANARY_JOB), RECENT)
+        names.happened(queries.selector(names.of(metric), queries.NOT_CANARY_JOB), RECENT)
         for metric in (semconv.METRIC_TELEMETRY_ERRORS, semconv.METRIC_LABEL_OVERFLOWS)
     )
     return [

@@ -61,7 +61,7 @@ def ledger(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     more = "\nor ".join(ratio(least(HOUR), HOUR, unit) for unit in floors)
     unknown = "\nor ".join(
         queries.by(
-            "sum", (ENVIRONMENT, TENANT), queries.total(queries.selector(names.of(metric)), HOUR)
+            "sum", (ENVIRONMENT, TENANT), names.total(queries.selector(names.of(metric)), HOUR)
         )
         for metric in (semconv.METRIC_UNPRICED_CALLS, semconv.METRIC_CALLS_WITHOUT_USAGE)
     )
@@ -124,7 +124,7 @@ def _refused_early(thresholds: Thresholds, names: queries.Names) -> Alert:
         f'{TENANT}!=""',
         queries.NOT_CANARY,
     )
-    often = f"{queries.by('sum', labels, queries.happened(refused, RECENT))} >= "
+    often = f"{queries.by('sum', labels, names.happened(refused, RECENT))} >= "
     far = thresholds.ledger_refused_below
     everybody = queries.selector(FULLNESS, f'{TENANT}=""')
     return Alert(

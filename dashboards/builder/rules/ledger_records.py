@@ -152,7 +152,7 @@ def _grown(window: str) -> list[Record]:
 
 def _recorded(names: queries.Names, window: str) -> list[Record]:
     def counted(metric: Metric, unit: str) -> str:
-        total = queries.total(queries.selector(names.of(metric)), window, memory=_MEMORY)
+        total = names.total(queries.selector(names.of(metric)), window, memory=_MEMORY)
         labels = (ENVIRONMENT, JOB, TENANT, AGENT, PRINCIPAL)
         return queries.marked(queries.by("sum", labels, total), UNIT, unit)
 

@@ -78,7 +78,7 @@ def _threshold_reached(thresholds: Thresholds) -> Alert:
 
 
 def _soft_limit_crossed(names: queries.Names) -> Alert:
-    soft = queries.by("sum", _WHOSE, queries.happened(_hits(names, queries.SOFT), RECENT))
+    soft = queries.by("sum", _WHOSE, names.happened(_hits(names, queries.SOFT), RECENT))
     return Alert(
         alert="LLMBudgetSoftLimitCrossed",
         # Where the guard reports its cap, LLMBudgetThresholdReached knows more.
@@ -102,7 +102,7 @@ def _exhausted(thresholds: Thresholds, names: queries.Names) -> Alert:
 
     def refused(window: str) -> str:
         at_all = (
-            queries.happened(_hits(names, queries.HARD, *matchers), window)
+            names.happened(_hits(names, queries.HARD, *matchers), window)
             for matchers in ((not_tool, spent_or_unknown), (tool, spent))
         )
         return queries.by("sum", _WHOSE, " or ".join(at_all))
@@ -129,9 +129,7 @@ def _denied(thresholds: Thresholds, names: queries.Names) -> Alert:
 
     def refused(*causes: str) -> str:
         cause = queries.one_of(semconv.CAUSE, causes)
-        return queries.by(
-            "sum", labels, queries.happened(_hits(names, queries.HARD, cause), RECENT)
-        )
+        return queries.by("sum", labels, names.happened(_hits(names, queries.HARD, cause), RECENT))
 
     return Alert(
         alert="LLMBudgetDenied",

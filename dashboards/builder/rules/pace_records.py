@@ -59,7 +59,7 @@ def paces(names: queries.Names) -> list[Record]:
 
 
 def _cost(names: queries.Names) -> str:
-    return queries.total(queries.selector(names.of(semconv.METRIC_COST), queries.NOT_CANARY), "1h")
+    return names.total(queries.selector(names.of(semconv.METRIC_COST), queries.NOT_CANARY), "1h")
 
 
 def _held(names: queries.Names) -> list[Record]:

@@ -8,6 +8,7 @@ from typing import Any
 import promql_parser
 import yaml
 
+from dashboards.builder import queries
 from dashboards.builder.rules.alert_model import Alert, Group, Record
 
 _HEADER = """\
@@ -29,8 +30,10 @@ _Dumper.add_representer(str, _text)
 
 
 def _readable(expr: str) -> str:
-    """A long query over several lines."""
-    return str(promql_parser.parse(expr).prettify()) if len(expr) > 90 else expr
+    """A long query over several lines, unless it has a modifier that the parser does not know."""
+    if len(expr) <= 90 or queries.ANCHORED in expr:
+        return expr
+    return str(promql_parser.parse(expr).prettify())
 
 
 def _entry(rule: Record | Alert, runbook_base: str) -> tuple[str, dict[str, Any]]:
