@@ -163,18 +163,74 @@ def test_one_runaway_is_one_page_and_the_rest_is_silent(alertmanager: str) -> No
         _of("calm", "BurnFast", "day"),
         _of("exhausted, of no known window", "ThresholdReached", "day", resource="tokens"),
     ]
+    _expect(alertmanager, heard, silenced)
+
+
+def _expect(alertmanager: str, heard: list[dict[str, str]], silenced: list[dict[str, str]]) -> None:
+    """Post the alerts; of these, exactly those must be inhibited."""
     _post(alertmanager, [*silenced, *heard])
+    cases = {labels["case"] for labels in (*silenced, *heard)}
 
     def found() -> list[dict[str, Any]]:
         alerts: list[dict[str, Any]] = get_json(f"{alertmanager}/api/v2/alerts")
-        return alerts
+        return [alert for alert in alerts if alert["labels"].get("case") in cases]
 
     def inhibited() -> set[str]:
         return {a["labels"]["case"] for a in found() if a["status"]["inhibitedBy"]}
 
     expected = {labels["case"] for labels in silenced}
-    assert eventually(inhibited, lambda cases: cases == expected) == expected
-    assert {alert["labels"]["case"] for alert in found()} == expected | {a["case"] for a in heard}
+    assert eventually(inhibited, lambda silent: silent == expected) == expected
+    assert {alert["labels"]["case"] for alert in found()} == cases
+
+
+def _health(name: str, **labels: str) -> dict[str, str]:
+    """An alert about guard or pipeline, by Prometheus' labels."""
+    return {"alertname": f"LLMBudget{name}", **labels, "case": json.dumps([name, labels])}
+
+
+def _stand_in(name: str, job: str, tenant: str) -> dict[str, str]:
+    return _health(name, job=job, **prom({sc.TENANT: tenant}))
+
+
+def test_a_failing_guard_and_its_runaway_are_one_page(alertmanager: str) -> None:
+    heard = [
+        _health("GuardFailing", job="shop"),
+        # Of another service, each with something that its own guard causes.
+        _health("GuardLate", job="desk"),
+        _stand_in("GuardFailOpen", "kiosk", "walk-in"),
+        _health("GuardSlow", job="kiosk"),
+        _health("GuardMalformed", job="lab"),
+        # Another tenant, whom no gate stood in for.
+        _of("not-shop", "Emptying", "day"),
+        _of("", "Exhausted", "day"),
+    ]
+    silenced = [
+        *(_health(name, job="shop") for name in ("GuardLate", "GuardMalformed", "GuardSlow")),
+        *(_stand_in(f"GuardFail{how}", "shop", "shopper") for how in ("Open", "Closed")),
+        _health("GuardFailClosed", job="shop"),  # of no known tenant
+        *(_of("shopper", name, "day") for name in ("Emptying", "Exhausted", "GuardNotCounting")),
+        _of("shopper", "MonthBurnFast", "month"),
+        _budget("LLMBudgetSpendSpike", tenant="shopper"),
+        _health("GuardSlow", job="desk"),
+        _stand_in("GuardFailClosed", "desk", "clerk"),
+        _of("walk-in", "Emptying", "day"),
+        _stand_in("GuardFailOpen", "lab", "chemist"),
+    ]
+    _expect(alertmanager, heard, silenced)
+
+
+def test_what_is_down_explains_what_is_silent(alertmanager: str) -> None:
+    heard = [
+        _health("MonitoringDown", job="otelcol"),
+        _health("JaegerDown", job="jaeger"),
+        _health("CollectorQueueFilling", exporter="otlp_http/prometheus"),
+    ]
+    silenced = [
+        _health("TelemetrySilent"),
+        _health("TelemetryAbsent", job="shop"),
+        _health("CollectorQueueFilling", exporter="otlp_grpc/jaeger"),
+    ]
+    _expect(alertmanager, heard, silenced)
 
 
 def test_the_pages_of_a_tenant_are_one_message_and_no_other_tenants(alertmanager: str) -> None:
@@ -227,5 +283,5 @@ def test_as_shipped_nobody_is_notified() -> None:
 def test_the_configuration_names_only_labels_that_alerts_have() -> None:
     text = Path(CONFIG).read_text()
     for inhibition in yaml.safe_load(text)["inhibit_rules"]:
-        for label in inhibition["equal"]:
+        for label in inhibition.get("equal", ()):
             assert any(label in alert.expr for alert in ALERTS), label

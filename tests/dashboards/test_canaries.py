@@ -15,7 +15,7 @@ from otel_budget.verify import expected
 from otel_budget.verify.run import Pipeline
 from promtool import promtool
 from rule_cases.case import budget, series
-from test_rules import FILE, GROUPS
+from test_rules import GROUPS, RULES
 
 #: Groups whose alerts look at tenants and services.
 WATCHED = ("llm-budget-guard", "llm-budget-telemetry", "llm-budget-ledgers")
@@ -80,24 +80,16 @@ def trouble(tenant: str, job: str) -> dict[str, str]:
     return told | {series(metric, level, job=job): values for metric, values in levels.items()}
 
 
-def fired(history: Mapping[str, str], expect: set[str], directory: Path) -> str:
-    """promtool's complaint if other alerts than these of the watched groups ever fired."""
-    names = [name for name in FILE["group_eval_order"] if name in (*WATCHED, "llm-budget-records")]
-    ever = 'count_over_time(ALERTS{alertstate="firing"}[3h])'
+def complaint(history: Mapping[str, str], asked: str, found: set[str], directory: Path) -> str:
+    """What promtool says if a query for alerts and records finds others, after two hours."""
+    rows = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(found)]
     group = {
         "interval": "1m",
         "input_series": [{"series": name, "values": v} for name, v in history.items()],
-        "promql_expr_test": [
-            {
-                "expr": f"group by (alertname) ({ever})",
-                "eval_time": "2h",
-                "exp_samples": [
-                    {"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(expect)
-                ],
-            }
-        ],
+        "promql_expr_test": [{"expr": asked, "eval_time": "2h", "exp_samples": rows}],
     }
-    rules = [file for file in FILE["rule_files"] if Path(file).stem in names]
+    names = [group.name for group in GROUPS if "-fleet-" not in group.name]
+    rules = [str(RULES / f"{name}.yml") for name in names]
     every = {"rule_files": rules, "group_eval_order": names, "evaluation_interval": "1m"}
     file = directory / "test.yml"
     file.write_text(yaml.safe_dump(every | {"tests": [group]}))
@@ -105,11 +97,21 @@ def fired(history: Mapping[str, str], expect: set[str], directory: Path) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
+def ever(alerts: str) -> str:
+    """Which alerts fired in the last hours."""
+    return f'group by (alertname) (count_over_time(ALERTS{{alertstate="firing",{alerts}}}[3h]))'
+
+
 @pytest.mark.parametrize("job", [expected.NAME, f"shop/{expected.NAME}"])
-def test_a_canary_sets_off_no_alert(job: str, tmp_path: Path) -> None:
-    assert fired(trouble(Pipeline().tenant, job), set(), tmp_path) == ""
+def test_a_canary_sets_off_no_alert_and_has_no_budget(job: str, tmp_path: Path) -> None:
+    others = 'severity!="none"'
+    records = '{__name__=~"llm_budget:.+",__name__!~"llm_budget:recorded_by_job:.+"}'
+    asked = f"{ever(others)} or {records}"
+    assert complaint(trouble(Pipeline().tenant, job), asked, set(), tmp_path) == ""
 
 
 def test_the_same_trouble_of_a_tenant_sets_off_every_alert(tmp_path: Path) -> None:
-    """The check itself: this history is all that the alerts look for."""
-    assert fired(trouble("acme", "agents"), WATCHED_ALERTS - NOT_HERE, tmp_path) == ""
+    """The check itself: this history is what the alerts look for."""
+    names = WATCHED_ALERTS - NOT_HERE | {"LLMBudgetExhausted"}
+    asked = ever(f'alertname=~"{"|".join(sorted(names))}"')
+    assert complaint(trouble("acme", "agents"), asked, names, tmp_path) == ""

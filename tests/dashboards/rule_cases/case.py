@@ -8,7 +8,7 @@ between the samples as they do in life; less often in cases that take days.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from dashboards.builder import queries as q
 from dashboards.builder.labels import JOB
@@ -30,7 +30,7 @@ class Fired:
 
 @dataclass(frozen=True, kw_only=True)
 class _Situation:
-    """What Prometheus holds, when to look, which groups run (none: what is needed), and how often;
+    """What Prometheus holds, when to look, which groups run (none: what is needed), how often;
     `step` is the time between two samples.
     """
 
@@ -56,11 +56,6 @@ class RecordCase(_Situation):
 
     record: str
     values: tuple[tuple[Labels, float], ...] = field(default=())
-
-
-def alone(group: str, *cases: Case) -> tuple[Case, ...]:
-    """Cases that need no rules but those of their group."""
-    return tuple(replace(case, groups=(group,)) for case in cases)
 
 
 def over(alert: str, series: str, fired: Fired) -> tuple[Case, Case]:

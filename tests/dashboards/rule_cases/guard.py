@@ -9,7 +9,6 @@ from rule_cases.case import (
     SOFT,
     Case,
     Fired,
-    alone,
     decision,
     hit,
     over,
@@ -68,8 +67,7 @@ def _outcome_cases(alert: str, outcome: str, summary: str) -> tuple[Case, ...]:
     )
 
 
-GUARD = alone(
-    "llm-budget-guard",
+GUARD = (
     Case(
         alert="LLMBudgetGuardFailing",
         name="raised twice",

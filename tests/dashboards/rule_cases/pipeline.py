@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.builder import collector_metrics
 from dashboards.builder.rules import pipeline_alerts
-from rule_cases.case import Case, Fired, alone, over
+from rule_cases.case import Case, Fired, over
 
 _COLLECTOR = {"job": "otel-collector", "instance": "127.0.0.1:8888"}
 _AT_COLLECTOR = ",".join(f'{name}="{value}"' for name, value in _COLLECTOR.items())
@@ -67,8 +67,7 @@ def _queue(size: str) -> dict[str, str]:
 _RULES = "/etc/prometheus/rules/llm-budget-spend.yml;llm-budget-spend"
 _WATCHDOG = Fired(labels={}, value=1, summary="Rules are evaluated and alerts are sent")
 
-PIPELINE = alone(
-    "llm-budget-pipeline",
+PIPELINE = (
     *(
         Case(
             alert="LLMBudgetCollectorDropping",

@@ -10,7 +10,6 @@ from rule_cases.case import (
     Case,
     Fired,
     RecordCase,
-    alone,
     decision,
     over,
     prom,
@@ -73,8 +72,7 @@ def _silent(name: str, *services: str, at: str, fires: tuple[Fired, ...] = ()) -
     )
 
 
-TELEMETRY = alone(
-    "llm-budget-telemetry",
+TELEMETRY = (
     Case(
         alert="LLMBudgetUnpricedCalls",
         name="a model nobody has a price for",
