@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,15 @@ from collector.stack import free_addresses
 from dashboards.builder import scope
 from dashboards.builder.labels import JOB, label
 from dashboards.builder.queries import Names
-from dashboards.builder.rules import fleet_records
+from dashboards.builder.rules import alert_model, fleet_records, forecast_records
 from otel_budget import semconv
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 RANGES = {"6h": 6 * HOUR, "24h": DAY, "7d": 7 * DAY}
 #: The goals: CPU seconds and MB of a panel, CPU seconds of a whole dashboard at 24 h.
 PANEL_SECONDS, PANEL_MB, BOARD_SECONDS = 2.0, 1000, 8.0
-#: With these, a process has about 290 series.
-TENANTS = 18
+#: With these, a process has about 290 series: it counts for all tenants, tells the levels of some.
+TENANTS, TOLD = 18, 10
 Series = list[tuple[str, str]]
 
 
@@ -48,6 +48,8 @@ def _process() -> Series:
     for number in range(TENANTS):
         who = {semconv.TENANT: f"tenant-{number:02}", semconv.AGENT: f"agent-{number % 5}"}
         for metric in fleet_records.COUNTED:
+            if metric is semconv.METRIC_UNPRICED_CALLS and number % 2:
+                continue
             first = {a: _FIRST.get(a, "x") for a in metric.attributes}
             values = _SEVERAL.get(metric.name, ("", ("",)))
             for value in values[1]:
@@ -78,6 +80,68 @@ _SEVERAL = {
         ),
     ),
 }
+
+
+#: What each process tells of a tenant's budget: of a day, shared by all processes, USD 100.
+_LIMIT = 100.0
+_LEVELS: dict[str, Callable[[int], float]] = {
+    Names().of(metric): value
+    for metric, value in (
+        (semconv.METRIC_CONSUMED, lambda t: 0.8 * _LIMIT * (t % DAY) / DAY),
+        (semconv.METRIC_UTILIZATION, lambda t: 0.8 * (t % DAY) / DAY),
+        (semconv.METRIC_LIMIT, lambda t: _LIMIT),
+        (semconv.METRIC_WINDOW_LENGTH, lambda t: DAY),
+        (semconv.METRIC_WINDOW_REMAINING, lambda t: DAY - t % DAY),
+    )
+}
+#: What rules record of it, and their labels beside the budget's.
+_OF_BUDGETS: dict[str, tuple[str, Callable[[int], float]]] = {
+    alert_model.FORECAST: (
+        f',{forecast_records.STATE}="{forecast_records.LASTS}"',
+        lambda t: 1,
+    ),
+    alert_model.EXHAUSTION: ("", lambda t: 1.25 * (DAY - 0.8 * (t % DAY))),
+    alert_model.least("1h"): ("", lambda t: 0.8 * _LIMIT / 24),
+    alert_model.most("1h"): ("", lambda t: 0.8 * _LIMIT / 24),
+    alert_model.recorded("1h"): ("", lambda t: 0.8 * _LIMIT / 24),
+}
+
+
+def _budget(tenant: int) -> str:
+    who = {semconv.TENANT: f"tenant-{tenant % TENANTS:02}", semconv.GUARD_NAME: "redis"}
+    what = {semconv.RESOURCE: "llm_cost_usd", semconv.UNIT: "USD", semconv.WINDOW: "day"}
+    return _labels(**who, **what, **{semconv.SOURCE: "guard", semconv.SHARED: "true"})
+
+
+def _levels(lives: Any, start: int, end: int) -> Iterator[str]:
+    """The budgets as each process tells them, and as rules record them."""
+    for name, value in _LEVELS.items():
+        yield f"# TYPE {name} unknown\n"
+        for number, (instance, birth, death) in enumerate(lives):
+            if instance.startswith("job"):
+                continue
+            times = range(max(birth, start), min(death, end), MINUTE)
+            for tenant in range(number, number + TOLD):
+                head = f'{name}{{{JOB}="agents",instance="{instance}",{_budget(tenant)}}}'
+                yield from (f"{head} {value(t)} {t}\n" for t in times)
+    for name, (more, value) in _OF_BUDGETS.items():
+        yield f"# TYPE {name} unknown\n"
+        for tenant in range(TENANTS):
+            head = f"{name}{{{_budget(tenant)}{more}}}"
+            yield from (f"{head} {value(t)} {t}\n" for t in range(start, end, MINUTE))
+
+
+def _compared(options: argparse.Namespace, end: int) -> Iterator[str]:
+    """Of the last half hour, what the records are compared by; less than a minute's is missing."""
+    cost = semconv.METRIC_COST
+    mine = [labels for found, labels in _process() if found == cost.name]
+    minutes = options.processes * DAY // MINUTE
+    for record, value in (
+        (fleet_records.total(cost, fleet_records.COMPARED), minutes),
+        (fleet_records.recorded(cost), minutes - 1),
+    ):
+        yield f"# TYPE {record} unknown\n"
+        yield from (f'{record}{{{JOB}="agents",{labels}}} {value} {end}\n' for labels in mine)
 
 
 def _names() -> dict[str, tuple[str, str]]:
@@ -132,14 +196,18 @@ def write(options: argparse.Namespace, data: Path, end: int) -> int:
     text = data / "samples.txt"
     for begin in range(start, end, 2 * HOUR):
         with text.open("w", encoding="utf-8") as file:
-            file.writelines(_lines(options, lives, begin, min(begin + 2 * HOUR, end)))
+            until = min(begin + 2 * HOUR, end)
+            file.writelines(_lines(options, lives, begin, until))
+            file.writelines(_levels(lives, begin, until))
+            if until == end:
+                file.writelines(_compared(options, end - MINUTE))
             file.write("# EOF\n")
         command = [str(BIN / "promtool"), "tsdb", "create-blocks-from", "openmetrics", "-q"]
         subprocess.run([*command, str(text), str(data)], check=True)
         sys.stdout.write(f"\rhistory: {(begin - start) / (end - start):.0%} ")
         sys.stdout.flush()
     text.unlink()
-    return len(_process())
+    return len(_process()) + len(_LEVELS) * TOLD
 
 
 def _filled(expr: str, seconds: int, step: int) -> str:
@@ -162,6 +230,8 @@ def ask(url: str, process: int, panel: Any, seconds: int, end: int) -> tuple[flo
     """CPU seconds and peak MB of one panel's queries, and what went wrong or is missing."""
     Path(f"/proc/{process}/clear_refs").write_text("5")
     before, error, empty = _cpu(process), "", True
+    if "timeFrom" in panel:  # since midnight, whatever is selected: at most a day
+        seconds = DAY
     width = 1600 * panel["gridPos"]["w"] // 24
     least = 5 * MINUTE if panel["interval"] == scope.RECORDS and seconds > DAY else MINUTE
     step = max(least, -(-seconds // width) // MINUTE * MINUTE)
@@ -224,20 +294,32 @@ def main() -> None:
         command += ["--storage.tsdb.retention.time=60d", "--log.level=error"]
         with subprocess.Popen(command) as server:
             try:
-                _wait(f"http://{address}")
+                _wait(f"http://{address}", server.pid)
                 _table(f"http://{address}", server.pid, options.days, end)
             finally:
                 server.terminate()
 
 
-def _wait(url: str) -> None:
-    for _ in range(600):
+def _wait(url: str, process: int) -> None:
+    """Until it serves and has compacted its blocks, as those of a live one are.
+
+    It begins with that after a minute. What is asked meanwhile reads many small blocks, and the
+    compaction would be counted as the query's.
+    """
+    deadline = time.monotonic() + 1800
+    before, still = 0.0, 0
+    while still < 5:
+        if time.monotonic() > deadline:
+            raise SystemExit("Prometheus did not start or settle; its messages stand above.")
+        time.sleep(1)
+        now = _cpu(process)
+        still, before = (still + 1 if now - before < 0.1 else 0), now
         try:
-            urllib.request.urlopen(f"{url}/-/ready", timeout=5).close()
-            return
+            told = urllib.request.urlopen(f"{url}/metrics", timeout=5).read().decode()
         except OSError:
-            time.sleep(0.2)
-    raise SystemExit("Prometheus did not start; its messages stand above.")
+            told = ""
+        if not re.search(r"^prometheus_tsdb_compactions_triggered_total [1-9]", told, re.M):
+            still = 0
 
 
 if __name__ == "__main__":

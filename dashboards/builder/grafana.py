@@ -26,6 +26,7 @@ SCHEMA_VERSION: Final = 42
 TAG: Final = "otel-budget"
 #: The shortest interval of a chart: the default export interval of the SDK.
 MIN_INTERVAL: Final = "1m"
+REFRESHES: Final = ("1m", "5m", "15m", "1h")
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 _TYPES: Final = {
     "stat": "stat",
@@ -67,8 +68,9 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
         "graphTooltip": 1,
         # Budgets reset, and days begin, at midnight UTC.
         "timezone": "utc",
-        # The records are two minutes behind; a day's board asks for seconds of Prometheus' time.
-        "refresh": "5m",
+        "refresh": dashboard.refresh,
+        # Nobody needs to ask a fleet's week every five seconds: the records are a minute apart.
+        "timepicker": {"refresh_intervals": list(REFRESHES)},
         "time": {"from": "now-6h", "to": "now"},
         "links": [
             {

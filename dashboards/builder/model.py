@@ -125,12 +125,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
-    """One dashboard; `uid` is stable, since links and bookmarks name it."""
+    """One dashboard.
+
+    Attributes:
+        uid: Stable, since links and bookmarks name it.
+        refresh: How often Grafana asks again, in Prometheus' words. A person may choose a rarer
+            time.
+    """
 
     uid: str
     title: str
     description: str
     rows: Sequence[Row]
+    refresh: str
 
     @property
     def panels(self) -> list[Panel]:

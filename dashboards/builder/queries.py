@@ -111,23 +111,6 @@ def happened(counter: str, window: str) -> str:
     return f"({total(counter, window)} > 0)"
 
 
-def last_sample(
-    series: str, labels: Sequence[str], window: str, *, before: str = "", step: str = "1m"
-) -> str:
-    """When (Unix time in seconds) a series last had a sample within `window`.
-
-    Args:
-        series: The selector.
-        labels: What to tell it by.
-        window: How far back; it is shown as long after the last sample.
-        before: The selector of what was seen before the last five minutes, if that is to be
-            cheaper than `series`.
-        step: Up to five minutes, at which no sample is overlooked.
-    """
-    older = f"max_over_time(timestamp({before or series})[{window}:{step}])"
-    return by("max", labels, f"timestamp({series}) or {older}")
-
-
 def today(counter: str) -> str:
     """What a counter counted since midnight UTC, as one number, whatever the time selected.
 

@@ -148,14 +148,17 @@ class Scope:
         return queries.named(self.fleet_sum(labels, metric, *matchers, window=window), *labels)
 
     def fleet_buckets(self, labels: tuple[str, ...], metric: Metric, *, window: str) -> str:
-        """What a histogram's buckets counted, by labels, from the rules' records.
-
-        Exemplars are found by the selectors of a query. So the buckets themselves are named, too,
-        at a time when there were none.
-        """
+        """What a histogram's buckets counted, by labels, from the rules' records."""
         record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric)
-        counted = queries.by("sum", labels, f"sum_over_time({record}[{window}])")
-        return f"({counted} or {self.select(metric, part='_bucket')} @ 0)"
+        return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
+
+    def with_exemplars(self, buckets: str, metric: Metric) -> str:
+        """`fleet_buckets` of a panel that shows exemplars, too.
+
+        They are found by the selectors of a query. So the buckets themselves are named, at a time
+        when there were none.
+        """
+        return f"({buckets} or {self.select(metric, part='_bucket')} @ 0)"
 
     def fleet_last_counted(self, labels: tuple[str, ...], metric: Metric, *matchers: str) -> str:
         """When (Unix time) a counter last counted in the selected time; now if within 5 minutes."""
@@ -168,23 +171,29 @@ class Scope:
             + queries.by("max", labels, recorded)
         )
 
-    def fleet_last_heard(self, labels: tuple[str, ...], metric: Metric) -> str:
-        """When (Unix time) a metric last had a sample in the selected time."""
+    def fleet_last_heard(
+        self, labels: tuple[str, ...], metric: Metric, *, window: str = RANGE
+    ) -> str:
+        """When (Unix time) a metric last had a sample in the selected time, or in `window`."""
         record = self._fleet(fleet_records.last(metric, RECORDS), metric)
         return (
             queries.by("max", labels, f"timestamp({self.select(metric)})")
             + " or "
-            + queries.by("max", labels, f"max_over_time({record}[{RANGE}])")
+            + queries.by("max", labels, f"max_over_time({record}[{window}])")
         )
 
     def fleet_lacks(self, metric: Metric) -> str:
-        """What share (0..1) of a day's count the records lack, two minutes ago."""
-        exact = self.counted(metric, window="1d")
-        record = self._fleet(fleet_records.total(metric, fleet_records.WINDOWS[0]), metric)
-        ago = f"[1m:1m] offset {fleet_records.BEHIND}"
-        known = f"last_over_time({exact}{ago})"
-        recorded = f"last_over_time(sum(sum_over_time({record}[1d])){ago})"
-        return f"1 - {queries.share(recorded, known)}"
+        """What share (0..1) of a day's count the records lack; all of it where there are none."""
+
+        def latest(record: str) -> str:
+            return queries.by("sum", (), f"last_over_time({self._fleet(record, metric)}[1h])")
+
+        known = latest(fleet_records.total(metric, fleet_records.COMPARED))
+        lacking = f"1 - {queries.share(latest(fleet_records.recorded(metric)), known)}"
+        fine = self._fleet(fleet_records.total(metric, fleet_records.WINDOWS[0]), metric)
+        counted = queries.by("sum", (), self.select(metric))
+        none = f"(0 * {counted} + 1) unless on () last_over_time({fine}[10m])"
+        return f"({lacking}) or {none}"
 
     def recorded(self, record: str, *matchers: str) -> str:
         """The selector of a rule's series, which has a budget's labels; not every one has a job."""

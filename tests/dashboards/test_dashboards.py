@@ -55,6 +55,8 @@ FLEET = {
 }
 FLEET |= {
     fleet_records.bucket_total(sc.METRIC_GUARD_DURATION, "1m"): EVERYWHERE,
+    fleet_records.total(sc.METRIC_COST, fleet_records.COMPARED): HONOURS["budget.cost"],
+    fleet_records.recorded(sc.METRIC_COST): HONOURS["budget.cost"],
     fleet_records.last(sc.METRIC_DECISIONS, "1m"): WHO,
 }
 #: Of series that rules record for each budget: they have no job.
@@ -220,6 +222,22 @@ def test_grafana_and_perses_show_the_same_units(name: str) -> None:
         unit = panel["fieldConfig"]["defaults"]["unit"]
         assert found["unit"] == UNITS.get(unit, found["unit"])
         assert (unit in UNITS) == (found["unit"] in UNITS.values())
+
+
+def test_a_board_that_asks_every_process_asks_rarely() -> None:
+    """And none can be told to ask more often than the records are made."""
+    for name, dashboard in GRAFANA.items():
+        exact = any(
+            "[$__range]" in target["expr"] and scope.RECORDS not in target["expr"]
+            for panel in panels(dashboard)
+            for target in panel.get("targets", ())
+            if sc.METRIC_COST.prometheus_name() in target["expr"]
+        )
+        assert exact == (name != "health")
+        assert dashboard["refresh"] == ("5m" if exact else "1m")
+        offered = dashboard["timepicker"]["refresh_intervals"]
+        assert dashboard["refresh"] in offered
+        assert offered[0] == fleet_records.WINDOWS[0]
 
 
 def test_no_panel_shares_its_place() -> None:

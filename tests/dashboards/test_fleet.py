@@ -15,7 +15,7 @@ from dashboards.builder.rules import fleet_records
 from otel_budget import semconv as sc
 from panel_queries import fill_in
 from promtool import promtool
-from rule_cases.case import COST, hit, series
+from rule_cases.case import COST, decision, hit, series
 from support.paths import ROOT
 from test_dashboards import GRAFANA, PERSES, panels
 
@@ -29,10 +29,13 @@ HEALTHY = {
     series(sc.METRIC_COST, COST, instance="job2"): "_x71 1.25x2 _x200",
     series(sc.METRIC_COST, COST, instance="job3"): "_x101 2 _x200",
 }
-NOT_RECORDED = next(
-    panel["targets"][0]["expr"]
-    for panel in panels(GRAFANA["health"])
-    if panel["title"].startswith("Counted but not recorded")
+NOT_RECORDED, AGE = (
+    next(
+        fill_in(panel["targets"][0]["expr"])
+        for panel in panels(GRAFANA["health"])
+        if panel["title"] == title
+    )
+    for title in ("Counted but not recorded, 24 h", "Age of the last datum")
 )
 
 
@@ -45,9 +48,9 @@ def _check(
     history: dict[str, str],
     asked: list[tuple[str, str, float]],
     directory: Path,
-    window: str = "",
+    *windows: str,
 ) -> None:
-    """Ask (query, time, value), with the records of one window made as often as in life."""
+    """Ask (query, time, value), with records of windows, made once a minute or in five."""
     group: dict[str, Any] = {
         "interval": "1m",
         "input_series": [{"series": name, "values": v} for name, v in history.items()],
@@ -56,8 +59,9 @@ def _check(
             for expr, at, value in asked
         ],
     }
-    rules = [str(RULES / f"llm-budget-fleet-{window}.yml")] if window else []
-    every = {"rule_files": rules, "evaluation_interval": window or "1m", "fuzzy_compare": True}
+    rules = [str(RULES / f"llm-budget-fleet-{window}.yml") for window in windows]
+    interval = "5m" if windows == ("5m",) else "1m"
+    every = {"rule_files": rules, "evaluation_interval": interval, "fuzzy_compare": True}
     file = directory / "test.yml"
     file.write_text(yaml.safe_dump(every | {"tests": [group]}))
     done = promtool("test", "rules", file)
@@ -77,23 +81,38 @@ def test_records_sum_to_the_exact_total_in_a_healthy_history(
 
 
 def test_the_stat_says_nothing_is_missing_in_a_healthy_history(tmp_path: Path) -> None:
-    _check(HEALTHY, [(fill_in(NOT_RECORDED), "157m", 0)], tmp_path, "1m")
+    _check(HEALTHY, [(NOT_RECORDED, "157m", 0)], tmp_path, "1m", fleet_records.COMPARED)
+
+
+def test_the_stat_waits_for_the_first_comparison(tmp_path: Path) -> None:
+    """Nothing is missing while the records are younger than half an hour."""
+    _check(HEALTHY, [(f"absent({NOT_RECORDED})", "157m", 1)], tmp_path, "1m")
 
 
 def test_the_stat_measures_a_hole_in_the_records(tmp_path: Path) -> None:
-    """Ten minutes whose samples came after the record was made: 1 a minute, 98 two minutes ago."""
+    """Ten minutes whose samples came after the record was made: 1 a minute, 96 at the count."""
     record = fleet_records.total(sc.METRIC_COST, "1m") + '{job="agents"}'
     history = {
         series(sc.METRIC_COST, COST): "0+1x200",
         record: "_ 1x49 _x10 1x200",
     }
-    _check(history, [(fill_in(NOT_RECORDED), "100m", 10 / 98)], tmp_path)
+    _check(history, [(NOT_RECORDED, "100m", 1 - 86 / 96)], tmp_path, fleet_records.COMPARED)
 
 
 def test_the_stat_says_that_nothing_is_recorded(tmp_path: Path) -> None:
     """Where the rules are not loaded, not "no data"."""
     history = {series(sc.METRIC_COST, COST): "0+1x200"}
-    _check(history, [(fill_in(NOT_RECORDED), "100m", 1)], tmp_path)
+    _check(history, [(NOT_RECORDED, "100m", 1)], tmp_path)
+
+
+@pytest.mark.parametrize("window", fleet_records.WINDOWS)
+def test_the_age_of_the_last_datum_grows_for_a_day(window: str, tmp_path: Path) -> None:
+    """It turns red when nothing arrives, instead of having no data after five minutes."""
+    age = AGE.replace(fleet_records.WINDOWS[0], window)
+    asked = [(age, f"{minute}m20s", 60.0 * (minute - 999) + 20) for minute in (1000, 1004, 1030)]
+    asked += [(age, f"{minute}m20s", 60.0 * (minute - 999) + 20) for minute in (1500, 2400)]
+    history = {decision(sc.ALLOW): "0+1x999"}
+    _check(history, [*asked, (f"absent({age})", "2500m20s", 1)], tmp_path, window)
 
 
 LAST_DENIED = next(
@@ -146,25 +165,30 @@ def test_a_chart_from_records_says_so_and_its_points_are_as_far_apart(name: str)
 
 
 @pytest.mark.parametrize("name", GRAFANA)
-def test_spend_of_the_selected_time_is_exact(name: str) -> None:
-    spend = [p for p in panels(GRAFANA[name]) if p["title"] in SPEND]
-    assert [p["title"] for p in spend] == [title for title in SPEND if title in SPEND_OF[name]]
-    for panel in spend:
-        assert scope.RECORDS not in panel["targets"][0]["expr"]
-        assert FROM_RECORDS not in panel["description"]
+def test_spend_is_asked_exactly_and_the_rest_of_records(name: str) -> None:
+    """What shows one number or row a series, and does not read what each process counted."""
+    exact = {
+        panel["title"]
+        for panel in panels(GRAFANA[name])
+        for target in panel.get("targets", ())
+        if target["instant"] and "$__range" in target["expr"].replace(f"{scope.RANGE}:", "")
+        if scope.RECORDS not in target["expr"]
+    }
+    assert exact == EXACT[name]
+    for panel in panels(GRAFANA[name]):
+        if panel["title"] in exact:
+            assert FROM_RECORDS not in panel["description"]
+        elif "Spend by" in panel["title"] or panel["title"] in OF_RECORDS:
+            assert FROM_RECORDS in panel["description"]
 
 
-SPEND_OF = {
-    "overview": (
-        "Spend, selected time",
-        "Spend by tenant",
-        "Spend by agent",
-        "Spend by model",
-    ),
-    "drilldown": ("Spend",),
-    "health": (),
+#: Exceptions and failures are a few series of each process, without tenants.
+EXACT = {
+    "overview": {"Spend, selected time", "Spend today (UTC)"},
+    "drilldown": {"Spend"},
+    "health": set(),
 }
-SPEND = tuple(title for titles in SPEND_OF.values() for title in titles)
+OF_RECORDS = {"Refused calls", "Soft limits crossed", "Denials", "Soft limits and denials"}
 
 
 @pytest.mark.parametrize(("seconds", "window"), [(3600, "1m"), (86400, "1m"), (90000, "5m")])

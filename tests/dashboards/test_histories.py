@@ -125,15 +125,6 @@ def test_what_happened_long_ago_does_not_happen_again_after_a_gap(
     _ask(_TOLD_ONCE[name], [(minute, expr, None) for minute in range(DAY, LENGTH, 5)], tmp_path)
 
 
-def test_the_age_of_the_last_datum_grows_for_a_day(tmp_path: Path) -> None:
-    """It turns red when nothing arrives, instead of having no data after five minutes."""
-    ended = history(range(1000), seed=3)
-    age = f"time() - ({q.last_sample('x', (), '1d', step='5m')})"
-    asked = (1000, 1004, 1030, 1500, 2400)
-    questions: list[Question] = [(m, age, 60 * (m - 999) + _AFTER) for m in asked]
-    _ask(ended, [*questions, (2500, age, None)], tmp_path)
-
-
 def test_the_histories_are_what_they_are_called() -> None:
     """The checks above would pass on nothing."""
     assert all(told.counted(DAY, LENGTH) > 3 for told in EXACT.values())

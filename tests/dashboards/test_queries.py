@@ -38,7 +38,6 @@ NIGHT = {
         pytest.param(RESTARTED, f"sum({q.total('x', '10m')})", "75m20s", 0, id="calm"),
         pytest.param(JOBS, f"count({q.happened('x', '10m')})", "75m20s", 1, id="happened"),
         pytest.param(RESTARTED, f"count({q.happened('x', '10m')})", "65m20s", 1, id="restart"),
-        pytest.param(JOBS, q.last_sample("x", (), "1h"), "75m20s", 75 * 60, id="last sample"),
         pytest.param(NIGHT, f"sum({q.today('x')})", "200m20s", 120 + 4 + 2, id="today"),
         pytest.param(NIGHT, f"sum({q.today('x')})", "119m20s", 119 + 7, id="before midnight"),
         pytest.param(JOBS, q.share("sum(x)", "sum(y)"), "30m", None, id="share of nothing"),

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
+from dashboards.builder.boards import refusals
 from dashboards.builder.boards.shared_panels import (
-    HIT_COLUMNS,
     LEVEL_COLUMNS,
     LEVEL_LEGEND,
-    ROW_DENIALS,
     guard_quantile,
     legend,
     stat,
 )
 from dashboards.builder.labels import (
     AGENT,
-    CAUSE,
     ENVIRONMENT,
     GUARD,
-    KIND,
     LEVEL_OF_ONE_SOURCE,
     MODEL,
     POINT,
     REASON,
-    RESOURCE,
     SHARED,
     SOURCE,
     TOKEN_TYPE,
     UNIT,
-    WINDOW,
 )
 from dashboards.builder.model import (
     COUNT,
@@ -42,7 +37,7 @@ from dashboards.builder.model import (
     Target,
     Unit,
 )
-from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.scope import STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
@@ -68,11 +63,12 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
         uid=UID,
         title="LLM budgets: drill-down",
         description="Choose a tenant or an agent above: its spend, budgets, hits and traces.",
+        refresh="5m",  # it asks the spend of the selected time of every process
         rows=(
             Row(title="At a glance", panels=_glance(scope)),
             Row(title="Budgets and spend", panels=_spend(scope, thresholds)),
             Row(title="Tokens", panels=_tokens(scope)),
-            Row(title="Soft limits and denials", panels=_hits(scope)),
+            Row(title="Soft limits and denials", panels=refusals.hits(scope)),
             Row(title="Traces", panels=_traces(scope)),
         ),
     )
@@ -107,14 +103,14 @@ def _glance(scope: Scope) -> list[Panel]:
         stat(
             "soft_hits",
             "Soft limits crossed",
-            queries.or_zero(scope.counted(hits, queries.SOFT), decisions),
+            queries.or_zero(scope.fleet_counted(hits, queries.SOFT), decisions),
             WHOLE,
             "Calls that went ahead above a soft limit: now is the time to act.",
         ),
         stat(
             "denials",
             "Refused calls",
-            queries.or_zero(scope.counted(hits, queries.HARD), decisions),
+            queries.or_zero(scope.fleet_counted(hits, queries.HARD), decisions),
             WHOLE,
             "Model and tool calls refused in the selected time.",
         ),
@@ -268,55 +264,6 @@ def _tokens(scope: Scope) -> list[Panel]:
     ]
 
 
-def _hits(scope: Scope) -> list[Panel]:
-    hits = scope.select(semconv.METRIC_THRESHOLD_HITS)
-    over_time = scope.fleet_sum(
-        (KIND, RESOURCE, WINDOW, CAUSE), semconv.METRIC_THRESHOLD_HITS, window=STEP
-    )
-    columns = (*HIT_COLUMNS[:3], (KIND, "Kind"), *HIT_COLUMNS[3:])
-    labels = tuple(label for label, _ in columns)
-    return [
-        Panel(
-            key="hits",
-            title="Soft limits and denials by resource",
-            kind="bars",
-            description="Hits between two points of the chart, by budget (with its window) and "
-            "cause, where the guard tells them. Soft: the call went ahead. Hard: it was refused.",
-            targets=(
-                Target(
-                    expr=over_time + " > 0",
-                    legend=f"{legend(KIND)}: {legend(RESOURCE, WINDOW, CAUSE)}",
-                ),
-            ),
-            width=8,
-        ),
-        Panel(
-            key="hit_table",
-            title="Soft limits and denials",
-            kind="table",
-            description="Hits by budget, cause and tool in the selected time, and how long ago "
-            "the last one was (to about five minutes, from recording rules). The tenant's link "
-            "opens Jaeger's search for its denials, which have the guard's reason.",
-            targets=(
-                Target(
-                    expr=queries.by("sum", labels, queries.total(hits, RANGE)) + " > 0",
-                    header="Hits",
-                    unit=WHOLE,
-                ),
-                Target(
-                    expr="time() - ("
-                    f"{scope.fleet_last_counted(labels, semconv.METRIC_THRESHOLD_HITS)})",
-                    header="Last seen",
-                    unit=SECONDS,
-                ),
-            ),
-            columns=columns,
-            width=16,
-            links=(ROW_DENIALS,),
-        ),
-    ]
-
-
 def _traces(scope: Scope) -> list[Panel]:
     return [
         Panel(
@@ -327,7 +274,7 @@ def _traces(scope: Scope) -> list[Panel]:
             "Each dot is one call and links to its trace.",
             targets=(
                 Target(
-                    expr=guard_quantile(scope, 0.95, (POINT,)),
+                    expr=guard_quantile(scope, 0.95, (POINT,), exemplars=True),
                     legend=legend(POINT),
                     exemplar=True,
                 ),

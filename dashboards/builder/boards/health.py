@@ -43,6 +43,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
         title="LLM budgets: guard and pipeline health",
         description="Whether the guard gives readable answers in time, and whether its telemetry "
         "arrives. When something is wrong here, the other two dashboards cannot be trusted.",
+        refresh="1m",  # from records alone; what is wrong here is wrong now
         rows=(
             Row(title="At a glance", panels=_glance(scope)),
             Row(title="Guard", panels=_guard(scope, thresholds)),
@@ -58,18 +59,12 @@ def _glance(scope: Scope) -> list[Panel]:
     unreadable = scope.fleet_counted(
         semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, _UNREADABLE)
     )
-    stand_in = scope.counted(
+    stand_in = scope.fleet_counted(
         semconv.METRIC_THRESHOLD_HITS,
         queries.equals(semconv.RESOURCE, semconv.GUARD_UNAVAILABLE),
         queries.SOFT,
     )
-    # What is older is asked of one outcome alone, at a tenth of the price.
-    allowed = scope.select(
-        semconv.METRIC_DECISIONS, queries.equals(semconv.DECISION, semconv.ALLOW)
-    )
-    seen = queries.last_sample(
-        scope.select(semconv.METRIC_DECISIONS), (), "1d", before=allowed, step="5m"
-    )
+    seen = scope.fleet_last_heard((), semconv.METRIC_DECISIONS, window="1d")
     checked = queries.by(
         "sum", (), f"rate({scope.select(semconv.METRIC_DECISIONS)}[$__rate_interval])"
     )
@@ -129,7 +124,7 @@ def _glance(scope: Scope) -> list[Panel]:
         number(
             "age",
             "Age of the last datum",
-            f"time() - {seen}",
+            f"time() - ({seen})",
             "Age of the newest sample of all chosen services, for a day. Above two export "
             "intervals (60 s each by default), nothing runs, or nothing arrives.",
             unit=SECONDS,
@@ -139,7 +134,8 @@ def _glance(scope: Scope) -> list[Panel]:
 
 
 def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    buckets = scope.fleet_buckets(("le",), semconv.METRIC_GUARD_DURATION, window=STEP)
+    duration = semconv.METRIC_GUARD_DURATION
+    buckets = scope.fleet_buckets(("le",), duration, window=STEP)
     trouble = scope.fleet_sum(
         (DECISION, POINT),
         semconv.METRIC_DECISIONS,
@@ -157,7 +153,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "one call and links to its trace.",
             targets=tuple(
                 Target(
-                    expr=guard_quantile(scope, level, ()),
+                    expr=guard_quantile(scope, level, (), exemplars=level == 0.99),
                     legend=f"p{level * 100:g}",
                     exemplar=level == 0.99,
                 )
@@ -175,7 +171,11 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="How the answers between two points of the chart are spread. Two bands: a "
             "cache and its misses, or one of two guards is slow. (Perses draws, for each "
             "bound, the answers below it.)",
-            targets=(Target(expr=buckets, legend="{{le}}", exemplar=True),),
+            targets=(
+                Target(
+                    expr=scope.with_exemplars(buckets, duration), legend="{{le}}", exemplar=True
+                ),
+            ),
             unit=SECONDS,
             width=12,
             height=10,
@@ -188,7 +188,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             "see the child spans of its traces.",
             targets=(
                 Target(
-                    expr=guard_quantile(scope, 0.95, (GUARD, POINT), RANGE),
+                    expr=guard_quantile(scope, 0.95, (GUARD, POINT), window=RANGE),
                     legend=legend(GUARD, POINT),
                 ),
             ),
@@ -254,10 +254,11 @@ def _telemetry(scope: Scope) -> list[Panel]:
             key="not_recorded",
             title="Counted but not recorded, 24 h",
             kind="stat",
-            description="Share of the last day's spend that the panels from recording rules lack, "
-            "as of two minutes ago: what arrived late, after an outage that a queue repaired, and "
-            "what was counted while the rules did not run. Every spend figure is exact all the "
-            "same.",
+            description="Share of a day's spend that the panels from recording rules lack: what "
+            "arrived late, after an outage that a queue repaired, and what was counted while the "
+            "rules did not run. Counted anew every half hour, so a repair shows half an hour "
+            "after it at the latest; what is repaired over a day late does not show. The spend of "
+            "the selected time is exact all the same.",
             targets=(Target(expr=scope.fleet_lacks(semconv.METRIC_COST), legend="not recorded"),),
             unit=SHARE,
             width=6,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.boards import forecasts
+from dashboards.builder.boards import forecasts, refusals
 from dashboards.builder.boards.shared_panels import (
-    HIT_COLUMNS,
     LEVEL_COLUMNS,
     LEVEL_LEGEND,
-    ROW_DENIALS,
     legend,
     stat,
 )
@@ -38,7 +36,7 @@ from dashboards.builder.model import (
 )
 from dashboards.builder.rules.alert_model import EXHAUSTION
 from dashboards.builder.rules.forecast_records import STATE
-from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.scope import STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
@@ -51,6 +49,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
         uid=UID,
         title="LLM budgets: overview",
         description="Who spends what, which budget is about to run out, what was refused and why.",
+        refresh="5m",  # it asks today's spend and that of the selected time of every process
         rows=(
             Row(title="Spend", panels=_spend(scope, thresholds)),
             Row(title="Who spends", panels=_who(scope)),
@@ -63,7 +62,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
 
 def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
     calls = scope.fleet_counted(semconv.METRIC_CALLS)
-    refused = scope.counted(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
+    refused = scope.fleet_counted(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
     spent = "Priced calls only: see the share without a price."
 
     def number(
@@ -139,7 +138,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 def _who(scope: Scope) -> list[Panel]:
     def spend(key: str, title: str, label: str, description: str) -> Panel:
-        expr = scope.counted_by((label,), semconv.METRIC_COST)
+        expr = scope.fleet_counted_by((label,), semconv.METRIC_COST)
         return Panel(
             key=key,
             title=title,
@@ -165,7 +164,12 @@ def _who(scope: Scope) -> list[Panel]:
             height=7,
             legend_right=True,
         ),
-        spend("spend_tenant", "Spend by tenant", TENANT, "USD in the selected time."),
+        spend(
+            "spend_tenant",
+            "Spend by tenant",
+            TENANT,
+            "USD in the selected time. Their sum, exactly, is above: Spend, selected time.",
+        ),
         spend(
             "spend_agent",
             "Spend by agent",
@@ -239,16 +243,11 @@ def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 
 def _decisions(scope: Scope) -> list[Panel]:
-    hits = semconv.METRIC_THRESHOLD_HITS
-    denied = scope.select(hits, queries.HARD)
-    labels = tuple(label for label, _ in HIT_COLUMNS)
-
     def checks(*outcomes: str) -> str:
         return scope.fleet_counted(
             semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, outcomes), window=STEP
         )
 
-    seen = f"time() - ({scope.fleet_last_counted(labels, hits, queries.HARD)})"
     return [
         Panel(
             key="decisions",
@@ -267,26 +266,7 @@ def _decisions(scope: Scope) -> list[Panel]:
             ),
             width=10,
         ),
-        Panel(
-            key="denials",
-            title="Denials",
-            kind="table",
-            description="What was refused in the selected time, to whom, and how long ago the "
-            "last time was (to about five minutes, from recording rules). Window and cause are the "
-            "guard's own, where it tells them; its reason is on the span: the tenant's link opens "
-            "Jaeger's search. Raise the limit, or leave it: a refusal is a guard doing its job.",
-            targets=(
-                Target(
-                    expr=queries.by("sum", labels, queries.total(denied, RANGE)) + " > 0",
-                    header="Refused",
-                    unit=WHOLE,
-                ),
-                Target(expr=seen, header="Last seen", unit=SECONDS),
-            ),
-            columns=HIT_COLUMNS,
-            width=14,
-            links=(ROW_DENIALS,),
-        ),
+        refusals.denials(scope),
     ]
 
 

@@ -8,16 +8,13 @@ from typing import Final
 
 from dashboards.builder.labels import (
     AGENT,
-    CAUSE,
     JOB,
-    POINT,
     PRINCIPAL,
     RESOURCE,
     TENANT,
-    TOOL,
     WINDOW,
 )
-from dashboards.builder.model import Link, Panel, Step, Target, Unit
+from dashboards.builder.model import Panel, Step, Target, Unit
 from dashboards.builder.scope import RECORDS, Scope
 from otel_budget import semconv
 
@@ -39,25 +36,11 @@ BUDGET_COLUMNS: Final = (
 )
 LEVEL_COLUMNS: Final = ((JOB, "Service"), *BUDGET_COLUMNS)
 
-#: What a table of threshold hits shows: whose, of which budget, why, and where.
-HIT_COLUMNS: Final = (
-    (JOB, "Service"),
-    (TENANT, "Tenant"),
-    (AGENT, "Agent"),
-    (RESOURCE, "Resource"),
-    (WINDOW, "Window"),
-    (CAUSE, "Cause"),
-    (POINT, "Check"),
-    (TOOL, "Tool"),
-)
-
 #: What the description of a panel from the rules' records says.
 FROM_RECORDS: Final = (
     "From recording rules: without what arrived later than two minutes (how much that is stands "
     "on the health dashboard)."
 )
-
-_TAG = "%22{key}%22%3A%22{value}%22"
 
 
 def stat(
@@ -78,10 +61,18 @@ def stat(
 
 
 def guard_quantile(
-    scope: Scope, fraction: float, labels: tuple[str, ...], window: str = "$__rate_interval"
+    scope: Scope,
+    fraction: float,
+    labels: tuple[str, ...],
+    *,
+    window: str = "$__rate_interval",
+    exemplars: bool = False,
 ) -> str:
     """Seconds within which a guard gave `fraction` (0..1) of its answers."""
-    buckets = scope.fleet_buckets(("le", *labels), semconv.METRIC_GUARD_DURATION, window=window)
+    duration = semconv.METRIC_GUARD_DURATION
+    buckets = scope.fleet_buckets(("le", *labels), duration, window=window)
+    if exemplars:
+        buckets = scope.with_exemplars(buckets, duration)
     return f"histogram_quantile({fraction}, {buckets})"
 
 
@@ -94,22 +85,3 @@ def read_records(panel: Panel) -> Panel:
     if not panel.targets or RECORDS not in re.split(r" or \(?0 \* ", panel.targets[0].expr)[0]:
         return panel
     return replace(panel, description=f"{panel.description} {FROM_RECORDS}", interval=RECORDS)
-
-
-def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str = "") -> Link:
-    """A link that opens Jaeger's search for a tenant's decisions."""
-    tags = [_TAG.format(key=semconv.TENANT, value=tenant)]
-    if denials:
-        tags.append(_TAG.format(key=semconv.DECISION, value=semconv.DENY))
-    url = f"${{jaeger}}/search?service={service}&tags=%7B{'%2C'.join(tags)}%7D"
-    return Link(title, url, column)
-
-
-#: From a table's row, with columns Tenant and Service, to the denials of its tenant.
-ROW_DENIALS: Final = jaeger(
-    "Denials of this tenant in Jaeger",
-    "${__data.fields.Tenant}",
-    denials=True,
-    service="${__data.fields.Service}",
-    column="Tenant",
-)

@@ -3,8 +3,8 @@
 A panel over a day would otherwise read every series of every process that lived in it. A record
 reads them once, exactly as a panel would (`queries.total`), and has a few labels instead of each
 process's own. What arrives after a record was made is missing in it: an outage that a queue repairs
-later is missing whole. So spend is always asked exactly, and the health board has a stat that says
-how much the records lack.
+later is missing whole. So spend is always asked exactly, and the last day's is counted once more
+every half hour: what the records lack of it is a stat of the health board.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from otel_budget.metric import Metric
 WINDOWS: Final = ("1m", "5m")
 #: How long after its time a record is made: exports and queues take a while.
 BEHIND: Final = "2m"
+#: The time over which the records are compared with what was counted, and how often: this reads
+#: every process that lived in it.
+COMPARED: Final = "1d"
+_COMPARED_EVERY: Final = "30m"
+#: Later than the records themselves, so that the last of them is there.
+_COMPARED_BEHIND: Final = "4m"
 COUNTED: Final = (
     semconv.METRIC_DECISIONS,
     semconv.METRIC_THRESHOLD_HITS,
@@ -43,6 +49,11 @@ def bucket_total(metric: Metric, window: str) -> str:
     return f"llm_budget:{_noun(metric)}_bucket:total{window}"
 
 
+def recorded(metric: Metric) -> str:
+    """The record of what those of a minute hold of the time that is compared."""
+    return f"llm_budget:{_noun(metric)}:recorded{COMPARED}"
+
+
 def last(metric: Metric, window: str) -> str:
     """The record of when (Unix time) a metric last had a sample."""
     return f"llm_budget:{_noun(metric)}:last{window}"
@@ -55,31 +66,61 @@ def labels(metric: Metric) -> tuple[str, ...]:
 
 def groups(names: queries.Names) -> tuple[Group, ...]:
     """A group for each window: apart from the alerts, which must not wait for them."""
-    return tuple(
-        Group(f"llm-budget-fleet-{window}", _records(names, window), window, BEHIND)
-        for window in WINDOWS
+    return (
+        *(
+            Group(f"llm-budget-fleet-{window}", _records(names, window), window, BEHIND)
+            for window in WINDOWS
+        ),
+        Group(f"llm-budget-fleet-{COMPARED}", _compared(names), _COMPARED_EVERY, _COMPARED_BEHIND),
     )
 
 
-def _records(names: queries.Names, window: str) -> list[Record]:
-    def counted(metric: Metric, kept: tuple[str, ...], part: str = "") -> str:
-        series = queries.selector(names.of(metric, part))
-        return queries.by("sum", kept, queries.total(series, window))
+def _compared(names: queries.Names) -> list[Record]:
+    cost = semconv.METRIC_COST
+    fine = f"sum_over_time({total(cost, WINDOWS[0])}[{COMPARED}])"
+    return [
+        Record(
+            record=total(cost, COMPARED),
+            expr=_counted(names, cost, COMPARED),
+            because="The last day's spend with what arrived late, for the stat of what the records "
+            "lack.",
+        ),
+        Record(
+            record=recorded(cost),
+            expr=queries.by("sum", labels(cost), fine),
+            because="What the records of a minute hold of the same day.",
+        ),
+    ]
 
+
+def _counted(
+    names: queries.Names,
+    metric: Metric,
+    window: str,
+    kept: tuple[str, ...] = (),
+    part: str = "",
+) -> str:
+    series = queries.selector(names.of(metric, part))
+    return queries.by("sum", kept or labels(metric), queries.total(series, window))
+
+
+def _records(names: queries.Names, window: str) -> list[Record]:
     decisions, duration = semconv.METRIC_DECISIONS, semconv.METRIC_GUARD_DURATION
     stamps = f"timestamp({queries.selector(names.of(decisions))})"
     return [
         *(
             Record(
                 record=total(metric, window),
-                expr=counted(metric, labels(metric)),
+                expr=_counted(names, metric, window),
                 because=f"What all processes counted in {window}, exactly.",
             )
             for metric in COUNTED
         ),
         Record(
             record=bucket_total(duration, window),
-            expr=counted(duration, ("le", ENVIRONMENT, JOB, GUARD, POINT), "_bucket"),
+            expr=_counted(
+                names, duration, window, ("le", ENVIRONMENT, JOB, GUARD, POINT), "_bucket"
+            ),
             because=f"The guard's answers of {window} by the time taken.",
         ),
         Record(

@@ -66,13 +66,44 @@ def _others(window: str) -> tuple[RecordCase, ...]:
     )
 
 
-_TOLD: Final = tuple(
-    case
-    for window in fleet_records.WINDOWS
-    for case in (
-        *(_counted(metric, window) for metric in fleet_records.COUNTED),
-        *_others(window),
+def _compared() -> tuple[RecordCase, ...]:
+    """The records of 20m50s are of 16m50s."""
+    attributes = _attributes(sc.METRIC_COST)
+    labels = SERVICE | prom(attributes)
+    fine = fleet_records.total(sc.METRIC_COST, fleet_records.WINDOWS[0])
+    told = ",".join(f'{name}="{value}"' for name, value in labels.items())
+    return (
+        RecordCase(
+            record=fleet_records.total(sc.METRIC_COST, fleet_records.COMPARED),
+            name="the whole of two processes and a job, not more than a day old",
+            series={
+                series(sc.METRIC_COST, attributes, instance="a"): f"7+{_EACH}x60",
+                series(sc.METRIC_COST, attributes, instance="b"): f"0+{_EACH}x60",
+                series(sc.METRIC_COST, attributes, instance="job"): f"_x10 {_JOB} _x60",
+            },
+            at="20m50s",
+            values=((labels, 7 + 2 * 16 * _EACH + _JOB),),
+        ),
+        RecordCase(
+            record=fleet_records.recorded(sc.METRIC_COST),
+            name="records of 17 minutes",
+            series={f"{fine}{{{told}}}": "2x60"},
+            at="20m50s",
+            values=((labels, 2 * 17),),
+        ),
     )
+
+
+_TOLD: Final = (
+    *(
+        case
+        for window in fleet_records.WINDOWS
+        for case in (
+            *(_counted(metric, window) for metric in fleet_records.COUNTED),
+            *_others(window),
+        )
+    ),
+    *_compared(),
 )
 FLEET_RECORDS: Final = (
     *_TOLD,
