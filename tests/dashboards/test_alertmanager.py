@@ -16,7 +16,7 @@ import yaml
 from collector.stack import free_addresses
 from dashboards.builder import thresholds
 from dashboards.builder.queries import Names
-from dashboards.builder.rules import alert_model, rule_groups
+from dashboards.builder.rules import alert_model, pipeline_alerts, rule_groups
 from otel_budget import semconv as sc
 from otel_budget.metric import prometheus_label
 from promtool import backend
@@ -285,3 +285,11 @@ def test_the_configuration_names_only_labels_that_alerts_have() -> None:
     for inhibition in yaml.safe_load(text)["inhibit_rules"]:
         for label in inhibition.get("equal", ()):
             assert any(label in alert.expr for alert in ALERTS), label
+
+
+def test_the_programs_that_may_be_down_are_those_that_are_scraped() -> None:
+    text = (ROOT / "collector" / "prometheus" / "prometheus.yml").read_text()
+    jobs = {entry["job_name"] for entry in yaml.safe_load(text)["scrape_configs"]}
+    named = {*pipeline_alerts.NEEDED_JOBS, pipeline_alerts.JAEGER_JOB}
+    # Of what an application is scraped for, the Collector is the target.
+    assert named == jobs - {"otel-budget-scrape"}
