@@ -100,6 +100,7 @@ _OF_BUDGETS: dict[str, tuple[str, Callable[[int], float]]] = {
         f',{forecast_records.STATE}="{forecast_records.LASTS}"',
         lambda t: 1,
     ),
+    alert_model.UTILIZATION: ("", lambda t: 0.8 * (t % DAY) / DAY),
     alert_model.EXHAUSTION: ("", lambda t: 1.25 * (DAY - 0.8 * (t % DAY))),
     alert_model.least("1h"): ("", lambda t: 0.8 * _LIMIT / 24),
     alert_model.most("1h"): ("", lambda t: 0.8 * _LIMIT / 24),

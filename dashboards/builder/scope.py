@@ -210,20 +210,6 @@ class Scope:
         remaining = self.select(semconv.METRIC_WINDOW_REMAINING, *matchers)
         return queries.level(queries.time_left(remaining), labels)
 
-    def held_share(self, labels: Sequence[str] = LEVEL) -> str:
-        """What share of each budget is used or held, of guards that reserve."""
-        consumed, reserved, limit, remaining = (
-            self.select(metric, queries.CAP)
-            for metric in (
-                semconv.METRIC_CONSUMED,
-                semconv.METRIC_RESERVED,
-                semconv.METRIC_LIMIT,
-                semconv.METRIC_WINDOW_REMAINING,
-            )
-        )
-        held = f"(({consumed} + {reserved}) / {limit})"
-        return queries.level(queries.running(held, remaining), labels)
-
     def forecast_beside(self, levels: str) -> str:
         """Numbers of budgets of one source, each with what the forecast says in the label."""
         state = f"on ({', '.join(LEVEL_OF_ONE_SOURCE)}) group_left ({STATE})"

@@ -15,7 +15,6 @@ from dashboards.builder.labels import (
     AGENT,
     ENVIRONMENT,
     GUARD,
-    LEVEL_OF_ONE_SOURCE,
     MODEL,
     POINT,
     REASON,
@@ -37,6 +36,7 @@ from dashboards.builder.model import (
     Target,
     Unit,
 )
+from dashboards.builder.rules.alert_model import UTILIZATION, WITH_RESERVED
 from dashboards.builder.scope import STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
@@ -141,16 +141,12 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             kind="lines",
             description="Used share of each budget whose guard reports its cap. A fall to 0 is a "
             "window that was reset; a flat line at 100 % is a tenant whose work stands still. "
-            "What is held for calls in progress stands on top of what is used.",
+            "What is held for calls in progress stands on top of what is used. By recording rules, "
+            "of all services.",
             targets=(
+                Target(expr=scope.recorded(UTILIZATION, queries.CAP), legend=LEVEL_LEGEND),
                 Target(
-                    expr=scope.level(
-                        semconv.METRIC_UTILIZATION, queries.CAP, labels=LEVEL_OF_ONE_SOURCE
-                    ),
-                    legend=LEVEL_LEGEND,
-                ),
-                Target(
-                    expr=scope.held_share(LEVEL_OF_ONE_SOURCE),
+                    expr=scope.recorded(WITH_RESERVED, queries.CAP),
                     legend=f"{LEVEL_LEGEND} with reserved",
                 ),
             ),

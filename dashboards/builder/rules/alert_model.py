@@ -22,6 +22,7 @@ from dashboards.builder.labels import (
 )
 
 UTILIZATION: Final = "llm_budget:utilization:max"
+WITH_RESERVED: Final = "llm_budget:utilization_with_reserved:max"
 CONSUMED: Final = "llm_budget:consumed:settled"
 LIMIT: Final = "llm_budget:limit:max"
 WINDOW_LENGTH: Final = "llm_budget:window_length_seconds:max"

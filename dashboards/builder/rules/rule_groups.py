@@ -12,6 +12,7 @@ from dashboards.builder.rules.alert_model import (
     UTILIZATION,
     WINDOW_LENGTH,
     WINDOW_REMAINING,
+    WITH_RESERVED,
     Group,
     Record,
 )
@@ -68,6 +69,11 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
             "says that they share one.",
         ),
         Record(
+            record=WITH_RESERVED,
+            expr=_with_reserved(names),
+            because="As above, with what is held for calls in progress, of guards that reserve.",
+        ),
+        Record(
             record=LIMIT,
             expr=_gauge(names, semconv.METRIC_LIMIT),
             because="As above. A budget without a limit has no utilization, so no alert fires.",
@@ -100,3 +106,16 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
         for service in thresholds.expected_services
     ]
     return records
+
+
+def _with_reserved(names: queries.Names) -> str:
+    consumed, reserved, limit, remaining = (
+        queries.selector(names.of(metric), queries.CAP, queries.NOT_CANARY)
+        for metric in (
+            semconv.METRIC_CONSUMED,
+            semconv.METRIC_RESERVED,
+            semconv.METRIC_LIMIT,
+            semconv.METRIC_WINDOW_REMAINING,
+        )
+    )
+    return queries.level(queries.running(f"(({consumed} + {reserved}) / {limit})", remaining))

@@ -68,6 +68,21 @@ RECORDS = (
         values=((prom(DAY), 0.5), (prom(MONTH), 0.125)),
     ),
     RecordCase(
+        record=alert_model.WITH_RESERVED,
+        name="a quarter used and an eighth held, more in another process",
+        series={
+            **window(DAY, "20x60", "64800x60"),
+            series(sc.METRIC_RESERVED, DAY): "5x60",
+            **{
+                name.replace('instance="a"', 'instance="b"'): values
+                for name, values in window(DAY, "25x60", "64800x60").items()
+            },
+            series(sc.METRIC_RESERVED, DAY, instance="b"): "12.5x60",
+        },
+        at="20m",
+        values=((prom(DAY), 0.375),),
+    ),
+    RecordCase(
         record=alert_model.LIMIT, name="limit", series=_TWO, at="20m", values=((prom(DAY), 100),)
     ),
     RecordCase(
@@ -193,6 +208,7 @@ RECORDS = (
         RecordCase(record=record, name="nothing is told", series=_NOTHING, at="20m")
         for record in (
             alert_model.UTILIZATION,
+            alert_model.WITH_RESERVED,
             alert_model.LIMIT,
             alert_model.WINDOW_LENGTH,
             alert_model.WINDOW_REMAINING,
