@@ -122,7 +122,8 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             summary=f"{SERVICE}: calls of {who(TENANT).lower()} go ahead without a budget check",
             description=f"{lately('calls')}: the guard failed, and the gate fails open. Nothing "
             "limits the spend while that lasts.",
-            keep_firing_for=KEPT,
+            # Not kept: it silences the spend of its tenants (alertmanager.yml), and is itself
+            # silenced by the guard's own alerts, which are.
             because=AT_ONCE,
         ),
         Alert(
@@ -133,7 +134,8 @@ def guard(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
             "fails",
             description=f"{lately('calls')}: a gate refused on behalf of the failing guard. No "
             "budget is exhausted: repair the guard.",
-            keep_firing_for=KEPT,
+            # Not kept: it silences the spend of its tenants (alertmanager.yml), and is itself
+            # silenced by the guard's own alerts, which are.
             because=AT_ONCE,
         ),
     ]

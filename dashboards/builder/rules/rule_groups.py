@@ -110,7 +110,7 @@ def _records(thresholds: Thresholds, names: queries.Names) -> list[Record]:
 
 def _with_reserved(names: queries.Names) -> str:
     consumed, reserved, limit, remaining = (
-        queries.selector(names.of(metric), queries.CAP)
+        queries.selector(names.of(metric), queries.CAP, queries.NOT_CANARY)
         for metric in (
             semconv.METRIC_CONSUMED,
             semconv.METRIC_RESERVED,

@@ -134,7 +134,12 @@ GUARD = (
         at="12m",
         fires=(_LET_THROUGH,),
     ),
-    *over("LLMBudgetGuardFailOpen", _STOOD_IN, _LET_THROUGH),
+    Case(
+        alert="LLMBudgetGuardFailOpen",
+        name="stops when it is over",
+        series={_STOOD_IN: f"0x9 {_LET_THROUGH.value:g}x90"},
+        at="27m",
+    ),
     Case(
         alert="LLMBudgetGuardFailOpen",
         name="ordinary soft limits",
@@ -154,5 +159,10 @@ GUARD = (
         series={HARD: "0+1x60"},
         at="30m",
     ),
-    *over("LLMBudgetGuardFailClosed", hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE, who={}), _REFUSED),
+    Case(
+        alert="LLMBudgetGuardFailClosed",
+        name="stops when it is over",
+        series={hit(sc.KIND_HARD, sc.GUARD_UNAVAILABLE, who={}): f"0x9 {_REFUSED.value:g}x90"},
+        at="27m",
+    ),
 )
