@@ -66,6 +66,8 @@ PROGRAMS = (
     Program("amtool", "alertmanager", "github.com/prometheus/alertmanager/cmd/amtool"),
     # Not part of the pipeline: it checks the written rules.
     Program("pint", "pint", "github.com/cloudflare/pint/cmd/pint"),
+    # Nor this: it evaluates them over simulated months.
+    Program("rulesim", "rulesim", ".", _PROMETHEUS_TAGS),
 )
 
 

@@ -10,3 +10,10 @@ test-pythons: $(PYTHONS:%=test-python-%)
 .PHONY: $(PYTHONS:%=test-python-%)
 $(PYTHONS:%=test-python-%): test-python-%:
 	@tests/core_tests.sh $* .venv-$*
+
+## make test-alerts   the alerts over simulated months of traffic (SEEDS="303 404" chooses them, RULES=FOLDER other rules)
+SEEDS ?= 303 404
+RULES ?=
+.PHONY: test-alerts
+test-alerts: $(VENV)/.installed backends
+	@SEEDS="$(SEEDS)" RULES="$(RULES)" $(BIN)/python -m pytest -s tests/dashboards/alerts_over_a_month.py

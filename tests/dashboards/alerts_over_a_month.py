@@ -1,0 +1,116 @@
+"""The goals of the alerts over simulated months: `make test-alerts`, not part of `make test`.
+
+SEEDS chooses the months, RULES another folder of rule files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+import yaml
+
+from month import exports, goals, guarded, shapes, simulation
+from month.guarded import Runaway, Tenant
+from promtool import promtool
+from support.paths import ROOT
+
+RULES = Path(os.environ.get("RULES") or ROOT / "collector" / "prometheus" / "rules").resolve()
+SEEDS = tuple(map(int, (os.environ.get("SEEDS") or "303 404").split()))
+pytestmark = pytest.mark.timeout(3600)
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> dict[int, simulation.Outcome]:
+    """All months, two at a time."""
+    simulation.backend("rulesim")
+    with ProcessPoolExecutor(2) as pool:
+        found = pool.map(partial(simulation.simulate, rules=RULES), SEEDS)
+        return dict(zip(SEEDS, found, strict=True))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_alerts_reach_their_goals(seed: int, outcomes: dict[int, simulation.Outcome]) -> None:
+    verdict = goals.judge(outcomes[seed])
+    print(f"\n{verdict.table()}")
+    assert verdict.missed() == []
+
+
+def test_without_the_alerts_of_pace_more_goals_are_missed(
+    outcomes: dict[int, simulation.Outcome],
+) -> None:
+    """The check itself. One of them alone may be missing: the others tell most of its runaways."""
+    pace = ("LLMBudgetEmptying", "LLMBudgetBurn", "LLMBudgetMonthBurn", "LLMBudgetSpendSpike")
+    for outcome in outcomes.values():
+        without = goals.judge(outcome, lambda one: not one.alert.startswith(pace))
+        assert all(telling.late for telling in without.tellings if telling.runaway.window == "day")
+        assert len(without.missed()) > len(goals.judge(outcome).missed())
+
+
+def test_rulesim_says_what_promtool_says(tmp_path: Path) -> None:
+    """A day and its midnight, in which alerts begin and end, at every fifth minute."""
+    minutes = 26 * shapes.HOUR
+    usual = shapes.bursts((4, 8), (0.02, 0.06), (5, 25), hours=(1, 8))
+    cast = [
+        Tenant(name=f"{pace}x", shape=usual, runaways=(Runaway(start=at, pace=pace, longest=150),))
+        for at, pace in ((200, 6), (90, 30))
+    ]
+    series = list(_first(cast, minutes))
+    found = simulation.evaluate(series, RULES, minutes=minutes, delay=0)
+    assert {one["alert"] for one in found} >= {"LLMBudgetEmptying", "LLMBudgetExhausted"}
+    expected = [
+        {
+            "expr": 'ALERTS{alertstate="firing"}',
+            "eval_time": f"{minute}m",
+            "exp_samples": [
+                {"labels": _labels(one["labels"]), "value": 1}
+                for one in found
+                if one["from"] <= simulation.START + 60 * minute <= one["to"]
+            ],
+        }
+        for minute in range(0, minutes, 5)
+    ]
+    names = [f"llm-budget-{name}" for name in ("records", "paces", "limits", "spend")]
+    files = [RULES / f"{name}.yml" for name in names]
+    test = {
+        "interval": "1m",
+        "start_timestamp": simulation.START,
+        "input_series": [
+            {"series": name + "}", "values": values}
+            for name, values in (one.split("} ", 1) for one in series)
+        ],
+        "promql_expr_test": expected,
+    }
+    test_file = tmp_path / "test.yml"
+    test_file.write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": [str(file) for file in files if file.exists()],
+                "evaluation_interval": "1m",
+                "group_eval_order": names,
+                "tests": [test],
+            }
+        )
+    )
+    done = promtool("test", "rules", test_file)
+    assert done.returncode == 0, (done.stdout + done.stderr)[:3000]
+
+
+def _first(cast: list[Tenant], minutes: int) -> Iterator[str]:
+    """The series that begin in the first minutes."""
+    for tenant in cast:
+        month = guarded.live(tenant, 2, True, Random(tenant.name))
+        for line in exports.lines(tenant, month, exports.deploys(0)):
+            gap = line.split("} ", 1)[1].split(" ", 1)[0]
+            if not gap.startswith("_x") or int(gap[2:]) < minutes:
+                yield line
+
+
+def _labels(labels: dict[str, str]) -> str:
+    every = {**labels, "alertstate": "firing"}
+    return "ALERTS{" + ",".join(f'{name}="{value}"' for name, value in every.items()) + "}"
