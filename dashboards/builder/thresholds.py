@@ -37,6 +37,7 @@ class Thresholds:
     burn_fast_newcomer: float
     burn_slow_share: float
     burn_slow_lately: float
+    burn_slow_gone_seconds: int
     burn_slow_usual: float
     burn_slow_newcomer: float
     month_fast_pace: float

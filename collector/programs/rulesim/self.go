@@ -210,14 +210,20 @@ func (m *moment) newest(selector *parser.VectorSelector, at, length int64) int {
 
 func (m *moment) binary(node *parser.BinaryExpr, at int64) (float64, error) {
 	matching := node.VectorMatching
-	if node.ReturnBool || matching != nil && (matching.On || len(matching.MatchingLabels) > 0) {
+	isOn := matching != nil && matching.On
+	if node.ReturnBool || isOn && node.Op != parser.LAND || !isOn && matching != nil && len(matching.MatchingLabels) > 0 {
 		return 0, fmt.Errorf("%s reads itself in a way that is not simulated: %s", m.past.name, node)
 	}
 	left, err := m.operand(node.LHS, at)
 	if err != nil {
 		return 0, err
 	}
-	right, err := m.operand(node.RHS, at)
+	var right float64
+	if isOn {
+		right, err = m.any(node.RHS, matching.MatchingLabels)
+	} else {
+		right, err = m.operand(node.RHS, at)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -270,6 +276,30 @@ func (m *moment) binary(node *parser.BinaryExpr, at int64) (float64, error) {
 		return none, nil
 	}
 	return kept, nil
+}
+
+// any is the value of any series of a part that has the same values of these labels; NaN is none.
+func (m *moment) any(expr parser.Expr, names []string) (float64, error) {
+	if inner, isParen := expr.(*parser.ParenExpr); isParen {
+		return m.any(inner.Expr, names)
+	}
+	part, known := m.parts[expr]
+	if !known {
+		return 0, fmt.Errorf("%s reads itself in a way that is not simulated: %s", m.past.name, expr)
+	}
+	for key, values := range part {
+		now := values[(m.at-m.from)/m.past.interval]
+		if math.IsNaN(now) {
+			continue
+		}
+		same := func(name string) bool {
+			return m.past.series[key].Get(name) == m.past.series[m.key].Get(name)
+		}
+		if !slices.ContainsFunc(names, func(name string) bool { return !same(name) }) {
+			return now, nil
+		}
+	}
+	return math.NaN(), nil
 }
 
 func (m *moment) operand(expr parser.Expr, at int64) (float64, error) {

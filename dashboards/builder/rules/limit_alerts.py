@@ -23,12 +23,14 @@ from dashboards.builder.rules.alert_model import (
     KEPT,
     LIMIT_HELD,
     RECENT,
+    REFUSED_HELD,
     THE_BUDGET,
     THRESHOLD,
     UTILIZATION,
     WARNING,
     WHO,
     Alert,
+    Record,
     lately,
 )
 from dashboards.builder.thresholds import Thresholds
@@ -45,7 +47,7 @@ def limits(thresholds: Thresholds, names: queries.Names) -> list[Alert]:
     return [
         _threshold_reached(thresholds),
         _soft_limit_crossed(names),
-        _exhausted(thresholds, names),
+        _exhausted(),
         _denied(thresholds, names),
     ]
 
@@ -93,34 +95,41 @@ def _soft_limit_crossed(names: queries.Names) -> Alert:
     )
 
 
-def _exhausted(thresholds: Thresholds, names: queries.Names) -> Alert:
+def refused_held(thresholds: Thresholds, names: queries.Names) -> Record:
+    """What `LLMBudgetExhausted` reads, recorded beside the levels that it is held by."""
     spent = queries.equals(semconv.CAUSE, semconv.CAUSE_SPENT)
     spent_or_unknown = queries.one_of(semconv.CAUSE, ("", semconv.CAUSE_SPENT))
     # A tool is refused by a list, unless the guard says that it was the budget.
     not_tool = queries.differs(semconv.DECISION_POINT, semconv.POINT_TOOL)
     tool = queries.equals(semconv.DECISION_POINT, semconv.POINT_TOOL)
-
-    def refused(window: str) -> str:
-        at_all = (
-            names.happened(_hits(names, queries.HARD, *matchers), window)
-            for matchers in ((not_tool, spent_or_unknown), (tool, spent))
-        )
-        return queries.by("sum", _WHOSE, " or ".join(at_all))
-
+    refused = (
+        names.happened(_hits(names, queries.HARD, *matchers), RECENT)
+        for matchers in ((not_tool, spent_or_unknown), (tool, spent))
+    )
     full = queries.by(
         "max", _BUDGET, f"{CONSUMED_HELD} / {LIMIT_HELD} >= {thresholds.refused_full}"
     )
+    return Record(
+        record=REFUSED_HELD,
+        expr=queries.by("sum", _WHOSE, " or ".join(refused))
+        + f"\nor (last_over_time({REFUSED_HELD}[{KEPT}]) and on ({', '.join(_BUDGET)}) {full})",
+        because="Calls refused by an exhausted budget, held as long as the guard tells it as full, "
+        "until its\nwindow ends.",
+    )
+
+
+def _exhausted() -> Alert:
     return Alert(
         alert="LLMBudgetExhausted",
-        expr=f"{refused(RECENT)}\nor ({refused('1d')} and on ({', '.join(_BUDGET)}) {full})",
+        expr=f"{REFUSED_HELD} > 0",
         severity=CRITICAL,
         summary=f"{WHO}: {THE_BUDGET} is exhausted, calls are refused",
-        description="Refusals: {{ $value | humanize }}. This work stands still until the limit "
-        "is raised or the window is reset. Find what spent it on the drill-down dashboard; the "
-        "reason the guard gave is in the Collector's audit file and on the denial's span.",
+        description=f"{lately('refusals')}. This work stands still until the limit is raised or "
+        "the window is reset. Find what spent it on the drill-down dashboard; the reason the guard "
+        "gave is in the Collector's audit file and on the denial's span.",
         keep_firing_for=KEPT,
-        because="work stands still. It keeps firing as long as the guard tells the budget as "
-        "full,\nor for an hour: the late calls of an exhausted tenant are one page.",
+        because="work stands still. It keeps firing as long as the budget is full, or for an "
+        "hour: the\nlate calls of an exhausted tenant are one page.",
     )
 
 

@@ -20,7 +20,7 @@ from dashboards.builder.rules.forecast_records import forecast
 from dashboards.builder.rules.health_alerts import guard, telemetry
 from dashboards.builder.rules.ledger_alerts import ledger
 from dashboards.builder.rules.ledger_records import ledgers
-from dashboards.builder.rules.limit_alerts import limits
+from dashboards.builder.rules.limit_alerts import limits, refused_held
 from dashboards.builder.rules.pace_records import paces
 from dashboards.builder.rules.pipeline_alerts import pipeline
 from dashboards.builder.rules.spend_alerts import spend
@@ -37,7 +37,10 @@ def groups(thresholds: Thresholds, names: queries.Names) -> tuple[Group, ...]:
         names: How the backend names the metrics.
     """
     return (
-        Group("llm-budget-records", [*_records(thresholds, names), *paces(names)]),
+        Group(
+            "llm-budget-records",
+            [*_records(thresholds, names), *paces(names), refused_held(thresholds, names)],
+        ),
         Group("llm-budget-limits", limits(thresholds, names)),
         Group("llm-budget-spend", spend(thresholds)),
         Group("llm-budget-guard", guard(thresholds, names)),

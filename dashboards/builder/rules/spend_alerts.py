@@ -82,6 +82,7 @@ def _days(thresholds: Thresholds) -> list[Alert]:
             expr=f"{_share('10m')} > {t.emptying_share}\nand {_SHORT}\n"
             f"and {_gone('10m')} < {t.emptying_gone_seconds}\n"
             f"and ({grown('10m')} > {t.emptying_usual} * {usual('10m')}"
+            f" and {grown('30m')} > {t.emptying_usual} * {usual('30m')}"
             f" or {_share('10m')} > {t.emptying_sure})",
             severity=CRITICAL,
             summary=f"{WHO}: {THE_BUDGET} is being emptied, {_SHARE_TEXT} of its limit in ten "
@@ -89,8 +90,10 @@ def _days(thresholds: Thresholds) -> list[Alert]:
             description="At this pace nothing is left within an hour, and it is far above what is "
             "usual for this budget. Find the agent and model on the drill-down dashboard and stop "
             "it.",
+            for_="1m",
             keep_firing_for="1h",
-            because="ten minutes are the time there is: each more costs a tenth of the budget.",
+            because="one large call holds its reservation for minutes, and a level with it; each "
+            "minute\nmore costs a thirtieth of the budget.",
         ),
         Alert(
             alert="LLMBudgetBurnFast",
@@ -105,23 +108,25 @@ def _days(thresholds: Thresholds) -> list[Alert]:
             "pace nothing is left within four hours. Find the agent and model on the drill-down "
             "dashboard.",
             for_="1m",
-            keep_firing_for="2h",
+            keep_firing_for="4h",
             because="half an hour already smooths the pace; a minute keeps a single evaluation "
             "from\nfiring.",
         ),
         Alert(
             alert="LLMBudgetBurnSlow",
             expr=f"{_share('2h')} > {t.burn_slow_share}\nand {_SHORT}\n"
-            f"and {_gone('2h')} < {_REMAINING}\n"
+            f"and {_gone('2h')} < clamp_min({_REMAINING}, {t.burn_slow_gone_seconds})\n"
             f"and {_share('30m')} > {t.burn_slow_lately}\n"
             f"and {_unusual('2h', t.burn_slow_usual, _share('2h'), t.burn_slow_newcomer)}",
             severity=WARNING,
             summary=f"{WHO}: {_SHARE_TEXT} of {THE_BUDGET} was spent in two hours",
             description="It goes on, it is far above what is usual for this budget, and at this "
-            "pace it is used up before its reset. Find what changed on the drill-down dashboard.",
+            "pace it is used up before its reset, or within four hours. Find what changed on the "
+            "drill-down dashboard.",
             for_="5m",
-            keep_firing_for="4h",
-            because="there are hours left: five minutes cost nothing and avoid noise.",
+            keep_firing_for="1d",
+            because="there are hours left: five minutes cost nothing and avoid noise. A new "
+            "level is one\nwarning, not one a day.",
         ),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from promtool import backend
 #: Midnight (UTC) of 1 June 2026, a Monday.
 START: Final = 1_780_272_000
 #: The groups that tell about a tenant's money; the others look at guards, ledgers and pipelines.
-GROUPS: Final = "llm-budget-(records|paces|limits|spend)"
+GROUPS: Final = "llm-budget-(records|limits|spend)"
 _TENANT: Final = prometheus_label(sc.TENANT)
 
 
@@ -72,7 +73,7 @@ def simulate(seed: int, rules: Path, cast: Sequence[guarded.Tenant] = tenants.TE
                 spent[tenant.name], ends[tenant.name] = month.spent, month.ends
             yield from exports.lines(tenant, month, lives)
 
-    found = evaluate(series(), rules, minutes=MINUTES)
+    found, _ = evaluate(series(), rules, minutes=MINUTES)
     firings = [
         Firing(
             one["alert"], one["labels"]["severity"], one["labels"][_TENANT],
@@ -86,27 +87,48 @@ def simulate(seed: int, rules: Path, cast: Sequence[guarded.Tenant] = tenants.TE
 
 
 def evaluate(
-    series: Iterable[str], rules: Path, *, minutes: int, delay: int = 30
-) -> list[dict[str, Any]]:
-    """What fired, as rulesim prints it.
+    series: Iterable[str], rules: Path, *, minutes: int, delay: int = 30, query: str = ""
+) -> tuple[list[dict[str, Any]], dict[str, dict[int, float]]]:
+    """What fired, as rulesim prints it, and by series and minute what `query` finds.
 
     Args:
         series: In promtool's notation, a value a minute from `START` on.
         rules: The folder of the rule files.
         minutes: How long.
         delay: Seconds from a sample to the next evaluation.
+        query: What is asked of the records at the end.
     """
     files = sorted(map(str, rules.glob("*.yml")))
     command = [
         backend("rulesim"), "-start", str(START), "-minutes", str(minutes), "-delay", str(delay),
-        "-groups", GROUPS, *files,
+        "-groups", GROUPS, "-query", query, *files,
     ]  # fmt: skip
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdin is not None
-        assert run.stdout is not None
-        for line in series:
-            run.stdin.write(line + "\n")
-        run.stdin.close()
-        found = [json.loads(line) for line in run.stdout]
-    assert run.returncode == 0, "rulesim failed"
-    return found
+    with tempfile.TemporaryFile("w+") as answers:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=answers, text=True
+        ) as run:
+            assert run.stdin is not None
+            assert run.stdout is not None
+            for line in series:
+                run.stdin.write(line + "\n")
+            run.stdin.close()
+            found = [json.loads(line) for line in run.stdout]
+        answers.seek(0)
+        told = answers.read()
+    assert run.returncode == 0, f"rulesim failed: {told}"
+    samples = dict(map(_samples, told.splitlines()))
+    return found, samples
+
+
+def _samples(line: str) -> tuple[str, dict[int, float]]:
+    """A series as rulesim writes it: its name, and the values by minute."""
+    name, values = line.split("} ", 1)
+    at, found = 0, dict[int, float]()
+    for word in values.split():
+        if word.startswith("_x"):
+            at += int(word[2:])
+            continue
+        if word != "stale":
+            found[at] = float(word)
+        at += 1
+    return name + "}", found

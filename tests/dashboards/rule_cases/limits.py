@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.builder.rules.alert_model import THRESHOLD
+from dashboards.builder.rules.alert_model import REFUSED_HELD, THRESHOLD
 from otel_budget import semconv as sc
 from rule_cases.case import (
     ACME,
@@ -15,6 +15,7 @@ from rule_cases.case import (
     Case,
     Fired,
     Labels,
+    RecordCase,
     budget,
     hit,
     prom,
@@ -360,5 +361,22 @@ LIMITS = (
             ("refused by policy", _refused(sc.CAUSE_POLICY, "0x9 9x30")),
             ("soft limits", {SOFT: "0x9 5x30"}),
         )
+    ),
+)
+#: What `LLMBudgetExhausted` reads.
+REFUSALS_HELD = (
+    RecordCase(
+        record=REFUSED_HELD,
+        name="held while the guard tells the budget as full",
+        series={hit(sc.KIND_HARD, more=_SPENT): "0x9 2x300"}
+        | _used("100x30 _x300", remaining="64800-60x30 _x300"),
+        at="200m",
+        values=((_HIT_LABELS | prom({sc.WINDOW: "day"}), 2),),
+    ),
+    RecordCase(
+        record=REFUSED_HELD,
+        name="of another window's budget",
+        series={hit(sc.KIND_HARD, more=_SPENT): "0x9 2x300"} | _used("100x300", MONTH),
+        at="200m",
     ),
 )

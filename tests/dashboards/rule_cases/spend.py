@@ -129,9 +129,9 @@ SPEND = (
         alert="LLMBudgetEmptying",
         name="an idle tenant is emptied",
         series=window(DAY, "1 _x59 1+3.5x30", f"80000 _x59 76400{DOWN}"),
-        at="69m",
-        # 25.5 at 67 minutes, the lower of the last two minutes, and 1 ten minutes before.
-        fires=(_emptied(0.245),),
+        at="71m",
+        # 32.5 at 69 minutes, the lower of the last two minutes, and 1 ten minutes before.
+        fires=(_emptied(0.315),),
     ),
     Case(
         alert="LLMBudgetEmptying",
@@ -177,10 +177,19 @@ SPEND = (
     Case(
         alert="LLMBudgetEmptying",
         at="10m",
-        fires=(_emptied(0.12),),
-        **_day("six times the usual", {"10m": 12}, {"10m": 2}),
+        fires=(_emptied(0.13),),
+        **_day("six times the usual", {"10m": 13, "30m": 13}, {"10m": 2, "30m": 4}),
     ),
-    Case(alert="LLMBudgetEmptying", at="10m", **_day("as usual", {"10m": 12}, {"10m": 7})),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        **_day("as usual in half an hour", {"10m": 13, "30m": 13}, {"10m": 2, "30m": 6}),
+    ),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        **_day("as usual", {"10m": 13, "30m": 13}, {"10m": 7, "30m": 4}),
+    ),
     Case(
         alert="LLMBudgetEmptying",
         at="10m",
@@ -190,24 +199,39 @@ SPEND = (
         alert="LLMBudgetEmptying",
         at="10m",
         fires=(_emptied(0.25),),
-        **_day("a quarter, though it was as bad on two days", {"10m": 25}, {"10m": 25}),
+        **_day(
+            "a quarter, though it was as bad on two days",
+            {"10m": 25, "30m": 25},
+            {"10m": 25, "30m": 25},
+        ),
     ),
     Case(
         alert="LLMBudgetEmptying",
         at="10m",
-        **_day("more than an hour is left at that pace", {"10m": 12}, {"10m": 2}, used=20),
+        **_day(
+            "more than an hour is left at that pace",
+            {"10m": 13, "30m": 13},
+            {"10m": 2, "30m": 4},
+            used=20,
+        ),
     ),
-    Case(alert="LLMBudgetEmptying", at="10m", **_month("a month's", {"10m": 12}, {"10m": 2})),
+    Case(
+        alert="LLMBudgetEmptying",
+        at="10m",
+        **_month("a month's", {"10m": 13, "30m": 13}, {"10m": 2, "30m": 4}),
+    ),
     Case(
         alert="LLMBudgetEmptying",
         at="50m",
-        fires=(_emptied(0.12),),
-        **_day("has stopped within the hour", {"10m": "12x10 0x170"}, {"10m": 2}),
+        fires=(_emptied(0.13),),
+        **_day(
+            "has stopped within the hour", {"10m": "13x10 0x170", "30m": 13}, {"10m": 2, "30m": 4}
+        ),
     ),
     Case(
         alert="LLMBudgetEmptying",
         at="80m",
-        **_day("has stopped an hour ago", {"10m": "12x10 0x170"}, {"10m": 2}),
+        **_day("has stopped an hour ago", {"10m": "13x10 0x170", "30m": 13}, {"10m": 2, "30m": 4}),
     ),
     # ----
     Case(
