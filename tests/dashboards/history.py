@@ -74,7 +74,17 @@ class _World:
                 name = fleet_records.bucket_total(_DURATION, fleet_records.WINDOWS[0])
                 now[name, (*pairs, ("le", bound))] = count
         before, self.recorded = self.recorded, now
-        return {key: value - before.get(key, 0.0) for key, value in now.items()}
+        cost = sc.METRIC_COST
+        day = {
+            (record, pairs): value
+            for (name, pairs), value in self.counters.items()
+            if name == cost.name
+            for record in (
+                fleet_records.total(cost, fleet_records.COMPARED),
+                fleet_records.recorded(cost),
+            )
+        }
+        return {key: value - before.get(key, 0.0) for key, value in now.items()} | day
 
     def add(self, metric: Metric, amount: float, **attributes: str) -> None:
         self.counters[metric.name, _pairs(attributes)] += amount

@@ -138,7 +138,7 @@ def test_a_denial_and_a_threshold_reach_a_person() -> None:
         alert["annotations"]["summary"]
         == "Tenant acme, agent researcher: llm_cost_usd is exhausted, calls are refused"
     )
-    assert alert["annotations"]["description"].startswith("Refusals: 1. This work stands")
+    assert alert["annotations"]["description"].startswith("1 refusals in 10m when it last")
     assert alert["annotations"]["runbook_url"] == "docs/runbooks/LLMBudgetExhausted.md"
 
     assert reached["receiver"] == "info"
