@@ -31,7 +31,6 @@ RUNS_OUT: Final = "runs out before its reset"
 LASTS: Final = "lasts until its reset"
 UNUSED: Final = "nothing used yet"
 TOO_EARLY: Final = "not enough history yet"
-STATES: Final = (EXHAUSTED, EMPTIED, RUNS_OUT, LASTS, UNUSED, TOO_EARLY)
 
 _DAY: Final = 86400
 #: Seconds: windows as long as this go by the last seven days, once these and a day have passed, so

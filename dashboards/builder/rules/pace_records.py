@@ -40,7 +40,7 @@ _MIDNIGHT: Final = "time() - time() % 86400"
 
 def paces(names: queries.Names) -> list[Record]:
     """Held levels, what was spent of each budget in each time, and what is usual."""
-    cost = queries.by("sum", (ENVIRONMENT, TENANT), _cost(names))
+    cost = queries.selector(names.of(semconv.METRIC_COST), queries.NOT_CANARY)
     return [
         *_held(names),
         *(_grown(window) for window in WINDOWS),
@@ -51,15 +51,11 @@ def paces(names: queries.Names) -> list[Record]:
         ),
         Record(
             record=COST_1H,
-            expr=cost,
+            expr=queries.by("sum", (ENVIRONMENT, TENANT), names.total(cost, "1h")),
             because="USD of the last hour, including jobs that started and ended in it.",
         ),
         *_usual(COST_1H, COST_HIGHEST, COST_USUAL, "an hour"),
     ]
-
-
-def _cost(names: queries.Names) -> str:
-    return names.total(queries.selector(names.of(semconv.METRIC_COST), queries.NOT_CANARY), "1h")
 
 
 def _held(names: queries.Names) -> list[Record]:

@@ -80,15 +80,19 @@ class Verdict:
     tellings: tuple[Telling, ...]
     strays: tuple[Firing, ...]
 
+    @property
+    def often(self) -> Counter[tuple[str, int]]:
+        """How many warnings each tenant had in each week."""
+        return Counter((tenant, week) for tenant, week, _ in self.warnings)
+
     def missed(self) -> list[str]:
         """The goals that were missed, a sentence each."""
-        often = Counter((tenant, week) for tenant, week, _ in self.warnings)
         return [
             *(f"{one.tenant}: {one.alert} at {_time(one.begin)}, no reason" for one in self.pages),
             *(
                 f"{tenant}: {count} warnings in week {week + 1}, no reason: "
                 + ", ".join(a for t, w, a in self.warnings if (t, w) == (tenant, week))
-                for (tenant, week), count in often.items()
+                for (tenant, week), count in self.often.items()
                 if count > 1 + ((tenant, week) in _TWO_WARNINGS)
             ),
             *(str(one) for one in self.tellings if one.late),
@@ -96,12 +100,11 @@ class Verdict:
 
     def table(self) -> str:
         """The month in a few lines: false alarms, and the worst telling of each kind."""
-        often = Counter((tenant, week) for tenant, week, _ in self.warnings)
         kinds = Counter(alert for _, _, alert in self.warnings)
         lines = [
             f"seed {self.seed}: {len(HEALTHY)} healthy tenants, {len(self.pages)} critical alerts, "
-            f"{len(self.warnings)} warnings (at most {max(often.values(), default=0)} a week and "
-            f"tenant): {', '.join(f'{n} {alert}' for alert, n in kinds.items()) or 'none'}",
+            f"{len(self.warnings)} warnings (at most {max(self.often.values(), default=0)} a week "
+            f"and tenant): {', '.join(f'{n} {alert}' for alert, n in kinds.items()) or 'none'}",
             f"  {len(self.strays)} critical alerts of the others days away from their runaways",
         ]
         groups: dict[tuple[str, float], list[Telling]] = defaultdict(list)
