@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import urllib.error
-import urllib.request
 
 from otel_budget import semconv
 from otel_budget.metric import Metric, prometheus_label
@@ -126,7 +124,7 @@ def _why(  # noqa: PLR0917
 def _nothing_arrived(url: str, detail: str) -> Problem:
     if _otlp_status(url) in (404, 405):
         return Problem(
-            f"{detail}; {url}/api/v1/otlp answers 404",
+            f"{detail}; {http.shown(url)}/api/v1/otlp answers 404",
             "Prometheus runs without its OTLP receiver, so the collector's exporter is refused",
             "start it with --web.enable-otlp-receiver, or let it scrape the collector "
             "(collector/overlays/scrape.yaml)",
@@ -141,13 +139,9 @@ def _nothing_arrived(url: str, detail: str) -> Problem:
 
 
 def _otlp_status(url: str) -> int:
-    request = urllib.request.Request(  # noqa: S310
+    answer = http.ask(
         f"{url}/api/v1/otlp/v1/metrics",
         data=b"",
         headers={"Content-Type": "application/x-protobuf"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
+    return answer.status

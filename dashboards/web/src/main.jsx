@@ -1,4 +1,4 @@
-// Draws one of dashboards/perses/*.json with Perses' own components, asking Prometheus directly.
+// Draws one of dashboards/perses/*.json with Perses' own components, asking Prometheus through the page's server.
 import { useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { BrowserRouter } from "react-router-dom";
@@ -65,7 +65,8 @@ const queryClient = new QueryClient({
   defaultOptions: { queries: { retry: 0, refetchOnWindowFocus: false } },
 });
 
-function datasourceApi(url) {
+function datasourceApi() {
+  const url = `${window.location.origin}/prometheus`;
   const datasource = {
     kind: "GlobalDatasource",
     metadata: { name: "prometheus" },
@@ -120,7 +121,7 @@ function Page() {
       <Navigation dashboards={config.dashboards} current={name} />
       <ViewDashboard
         dashboardResource={dashboard}
-        datasourceApi={datasourceApi(config.prometheus)}
+        datasourceApi={datasourceApi()}
         dashboardTitleComponent={<h2 style={{ margin: 0, fontSize: 20 }}>{title}</h2>}
         isReadonly
         isVariableEnabled
