@@ -92,7 +92,9 @@ class Services(Addresses):
         ]
         files = [FOLDER / "config.yaml", *overlays]
         arguments = [argument for file in files for argument in ("--config", str(file))]
-        return self._service("otelcol", arguments, self.collector_health)
+        service = self._service("otelcol", arguments, self.collector_health)
+        service.command = ["sh", str(FOLDER / "start.sh"), *service.command]
+        return service
 
     def _jaeger(self) -> Service:
         arguments = ["--config", str(FOLDER / "jaeger" / "jaeger.yaml")]

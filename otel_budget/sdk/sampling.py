@@ -99,7 +99,7 @@ class _HitKeeper(Sampler):
             else self._inner.should_sample(*asked, trace_state)
         )
         sampled = Decision.RECORD_AND_SAMPLE
-        if name not in _SPANS or not _is_hit(attributes) or result.decision is sampled:
+        if not is_hit(name, attributes) or result.decision is sampled:
             return result
         # A sampler that drops a span may return none of its attributes.
         every: dict[str, Any] = {**(attributes or {}), **result.attributes}
@@ -109,7 +109,10 @@ class _HitKeeper(Sampler):
         return f"KeepHits{{{self._inner.get_description()}}}"
 
 
-def _is_hit(attributes: Attributes) -> bool:
+def is_hit(name: str, attributes: Attributes) -> bool:
+    """Whether a span of this name and these attributes is a hit of a guard."""
+    if name not in _SPANS:
+        return False
     decision = attributes.get(semconv.DECISION) if attributes else None
     return isinstance(decision, str) and decision in semconv.HIT_DECISIONS
 
