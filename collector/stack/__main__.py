@@ -17,6 +17,7 @@ from types import FrameType
 from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError
 from collector.stack.addresses import HOST
 from dashboards.web import serve as page
+from otel_budget.cli import local_stack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     keep=options.data is not None,
                 )
             )
+            held.enter_context(
+                local_stack.announced(
+                    {
+                        "collector_health": stack.collector_health,
+                        "collector_metrics": stack.collector_metrics,
+                        "prometheus": stack.prometheus,
+                        "jaeger": stack.jaeger,
+                        "audit_file": str(stack.audit_file),
+                    }
+                )
+            )
             removed = f"nothing of {directory}" if options.data else "its data"
             print(_greeting(stack, removed, _dashboards(held, stack)), flush=True)
             _follow(stack, PROGRAMS)
@@ -62,6 +74,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
+    token = (
+        'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$OTELCOL_TOKEN" '
+        if "auth" in stack.overlays
+        else ""
+    )
     return (
         f"The stack is ready; Ctrl-C stops it and removes {removed}.\n"
         f"  OTLP for applications  {stack.otlp_grpc} (gRPC)  {stack.otlp_http} (HTTP)\n"
@@ -71,8 +88,7 @@ def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
         f"  Dashboards             {dashboards}\n"
         f"  Audit file             {stack.audit_file}\n"
         f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_http} "
-        f"otel-budget verify --prometheus {stack.prometheus} --jaeger {stack.jaeger} "
-        f"--audit-file {stack.audit_file}\n"
+        f"{token}otel-budget verify --local\n"
     )
 
 

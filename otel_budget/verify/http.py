@@ -1,8 +1,9 @@
-"""HTTP requests to the programs of a pipeline."""
+"""HTTP requests to the programs of a pipeline: every one that is sent to them goes through here."""
 
 from __future__ import annotations
 
 import base64
+import email.utils
 import json
 import time
 import urllib.error
@@ -25,10 +26,13 @@ class Answer:
     Attributes:
         status: The HTTP status.
         body: The content.
+        ahead: By how many seconds our clock is ahead of the program's, to a second; None if it
+            did not tell its time.
     """
 
     status: int
     body: bytes
+    ahead: float | None
 
 
 def ask(
@@ -45,12 +49,13 @@ def ask(
     """
     plain, login = _login(url)
     request = urllib.request.Request(plain, data, {**login, **(headers or {})})  # noqa: S310
+    asked = time.time()
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-            return Answer(answer.status, answer.read())
+            return Answer(answer.status, answer.read(), _ahead(answer.headers.get("Date"), asked))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.read())
+            return Answer(error.code, error.read(), _ahead(error.headers.get("Date"), asked))
 
 
 def _login(url: str) -> tuple[str, dict[str, str]]:
@@ -68,18 +73,33 @@ def shown(url: str) -> str:
     return _login(url)[0]
 
 
+def _ahead(date: str | None, asked: float) -> float | None:
+    try:
+        told = email.utils.parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
+    # The header is cut to whole seconds.
+    return (asked + time.time()) / 2 - (told + 0.5)
+
+
+class ErrorStatus(OSError):
+    """A program answered with an error status."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"HTTP status {answer.status}")
+        self.answer = answer
+
+
 def get(url: str, parameters: Mapping[str, str] | None = None) -> bytes:
     """The body of a URL's answer.
 
     Raises:
-        OSError: No answer, or an error status (`urllib.error.HTTPError`).
+        OSError: No answer, or an error status (`ErrorStatus`).
     """
-    query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
-    plain, login = _login(url + query)
-    request = urllib.request.Request(plain, headers=login)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
-        content: bytes = answer.read()
-        return content
+    answer = ask(url + ("?" + urllib.parse.urlencode(parameters) if parameters else ""))
+    if answer.status >= 400:
+        raise ErrorStatus(answer)
+    return answer.body
 
 
 def get_json(url: str, parameters: Mapping[str, str] | None = None) -> Any:
@@ -100,11 +120,17 @@ def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> 
 def unreachable(what: str, option: str, url: str, error: Exception) -> Problem:
     """The problem of a program that does not answer as it should."""
     url = shown(url)
-    if isinstance(error, urllib.error.HTTPError):
+    if isinstance(error, ErrorStatus):
         return Problem(
-            f"{url} answered {error.code}",
+            f"{url} answered {error.answer.status}",
             f"something other than {what} listens there, or it requires a login",
             f"correct {option}; a login goes into it as http://user:password@host",
+        )
+    if not isinstance(error, OSError):
+        return Problem(
+            f"{url} answered, but not as {what} does",
+            f"something other than {what} listens there, or a page to log in",
+            f"correct {option}",
         )
     reason = getattr(error, "reason", None) or error
     return Problem(
