@@ -20,6 +20,7 @@ from dashboards.builder.scope import (
     RECORDS,
     VARIABLES,
     Scope,
+    escaped,
 )
 
 SCHEMA_VERSION: Final = 42
@@ -106,7 +107,7 @@ def _variables(scope: Scope) -> list[dict[str, Any]]:
     }
     chosen: list[dict[str, Any]] = []
     for variable in VARIABLES:
-        query = f"label_values({scope.source(variable)}, {variable.label})"
+        query = f"label_values({escaped(scope.source(variable))}, {variable.label})"
         chosen.append(
             {
                 "type": "query",
@@ -191,7 +192,7 @@ def _target(panel: Panel, target: Target, index: int) -> dict[str, Any]:
         "refId": _ref(index),
         "datasource": _DATASOURCE,
         "editorMode": "code",
-        "expr": target.expr,
+        "expr": escaped(target.expr),
         "legendFormat": target.legend or "__auto",
         "format": formats.get(panel.kind, "time_series"),
         "instant": panel.kind in _NOW,

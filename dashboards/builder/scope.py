@@ -15,6 +15,7 @@ from dashboards.builder.labels import (
     LEVEL,
     LEVEL_OF_ONE_SOURCE,
     MODEL,
+    PRINCIPAL,
     RESOURCE,
     TENANT,
     label,
@@ -43,14 +44,14 @@ class Variable:
 
     @property
     def matcher(self) -> str:
-        """Matches what is chosen."""
-        return f'{self.label}=~"${self.name}"'
+        """Matches what is chosen: in a raw string, where a name may have quotes and backslashes."""
+        return f"{self.label}=~`${self.name}`"
 
     def applies_to(self, metric: Metric) -> bool:
         """Whether series of the metric may carry the label."""
         if self.label in (JOB, ENVIRONMENT):
             return True
-        if self.label in (TENANT, AGENT):
+        if self.label in (TENANT, AGENT, PRINCIPAL):
             return metric.labelled
         return self.label in {label(attribute) for attribute in metric.attributes}
 
@@ -61,6 +62,7 @@ VARIABLES: Final = (
     Variable("environment", "Environment", ENVIRONMENT, (semconv.METRIC_DECISIONS,)),
     Variable("tenant", "Tenant", TENANT, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
     Variable("agent", "Agent", AGENT, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
+    Variable("principal", "User", PRINCIPAL, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
     Variable("model", "Model", MODEL, (semconv.METRIC_CALLS,)),
     Variable(
         "resource",
@@ -78,6 +80,16 @@ FINE_UP_TO: Final = 86400
 ALL_VALUE: Final = ".*"
 #: Where Jaeger's page is; a text box, since a dashboard cannot ask a data source for it.
 JAEGER_DEFAULT: Final = "http://localhost:16686"
+
+
+def escaped(query: str) -> str:
+    """A query in which the renderer itself escapes what is chosen, as Grafana does if asked.
+
+    A name is not a pattern: one mail address with a plus would match nothing.
+    """
+    for variable in VARIABLES:
+        query = query.replace(f"`${variable.name}`", f"`${{{variable.name}:regex}}`")
+    return query
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 // A query as the page may send it: every variable matches anything.
 const asPattern = (query) =>
   new RegExp("^" + query.trim().split(/\$\w+/).map(escape).join("[\\s\\S]*?") + "$");
+// A name as the page puts it into a raw string.
+const named = (name) =>
+  "`(" + escape(name).replaceAll("`", "\\x60").replaceAll("\\$", () => "\\x24") + ")`";
 
 function expectations(dashboard) {
   const wanted = [];
@@ -50,7 +53,7 @@ async function judge(page, dashboard, seen, before, variable) {
       problems.push(`${where}: asked for a range although it shows one number`);
   }
   for (const { query } of seen) {
-    const left = query.match(/\$\w+/);
+    const left = query.match(/(?<!\\)\$\w+/);
     if (left) problems.push(`${left[0]} was not filled in: ${query.slice(0, 120)}`);
   }
   const alerts = await page.$$eval('[role="alert"]', (all) => all.map((alert) => alert.textContent));
@@ -77,11 +80,14 @@ async function judgePatiently(judgement) {
   }
 }
 
+// XPath has no escapes: a text with both kinds of quotes is put together of parts.
+const quoted = (text) => `concat("", ${text.split('"').map((part) => `"${part}"`).join(`, '"', `)})`;
+
 async function choose(page, title, value) {
   const input = await page.waitForSelector(`::-p-xpath(//label[normalize-space()="${title}"]/..//input)`);
   await input.click();
   const options = await page.waitForSelector('[role="listbox"]', { timeout: PATIENCE });
-  const option = await options.waitForSelector(`::-p-xpath(.//*[@role="option"][normalize-space()="${value}"])`);
+  const option = await options.waitForSelector(`::-p-xpath(.//*[@role="option"][normalize-space()=${quoted(value)}])`);
   await option.click();
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 5);
@@ -130,7 +136,7 @@ try {
         await choose(page, choice.title, choice.value);
         await settle(page, panels);
         await judgePatiently(() => judge(page, dashboard, seen, before, choice.variable));
-        const affected = seen.filter(({ query }) => query.includes(choice.value)).length;
+        const affected = seen.filter(({ query }) => query.includes(named(choice.value))).length;
         if (affected === 0) problems.push(`choosing ${choice.value} changed no query`);
       }
       const judged = await judgePatiently(() =>
@@ -141,7 +147,7 @@ try {
     } catch (error) {
       problems.push(String(error));
     }
-    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value : ""}.png`).catch((error) => problems.push(String(error)));
+    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}.png`).catch((error) => problems.push(String(error)));
     console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems }));
     await page.close();
   }

@@ -30,7 +30,7 @@ LEVEL_LEGEND: Final = f"{BUDGET_LEGEND} {legend(JOB)}"
 BUDGET_COLUMNS: Final = (
     (TENANT, "Tenant"),
     (AGENT, "Agent"),
-    (PRINCIPAL, "Principal"),
+    (PRINCIPAL, "User"),
     (RESOURCE, "Resource"),
     (WINDOW, "Window"),
 )
