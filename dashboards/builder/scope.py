@@ -76,6 +76,8 @@ VARIABLES: Final = (
 RECORDS: Final = "$records"
 #: The longest selected time, in seconds, whose panels read the records of a minute.
 FINE_UP_TO: Final = 86400
+#: The label of a series that stands for many: how many they are.
+OTHERS: Final = "others"
 #: The value of All: it matches series without the label, too.
 ALL_VALUE: Final = ".*"
 #: Where Jaeger's page is; a text box, since a dashboard cannot ask a data source for it.
@@ -143,11 +145,25 @@ class Scope:
         return queries.selector(record, *chosen, *matchers)
 
     def fleet_sum(
-        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
+        self,
+        labels: tuple[str, ...],
+        metric: Metric,
+        *matchers: str,
+        window: str = RANGE,
+        before: str = "",
     ) -> str:
-        """What a counter counted, by labels, from the rules' records instead of each process."""
+        """What a counter counted, by labels, from the rules' records instead of each process.
+
+        Args:
+            labels: What is told apart.
+            metric: The counter.
+            matchers: Of what is counted.
+            window: The time that is counted.
+            before: A modifier of that time, e.g. "offset 1d".
+        """
         record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
-        return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
+        asked = f"{record}[{window}] {before}".rstrip()
+        return queries.by("sum", labels, f"sum_over_time({asked})")
 
     def fleet_counted(self, metric: Metric, *matchers: str, window: str = RANGE) -> str:
         """`fleet_sum` as one number."""
@@ -159,9 +175,31 @@ class Scope:
         """`fleet_sum`, with ``(none)`` where a label is missing."""
         return queries.named(self.fleet_sum(labels, metric, *matchers, window=window), *labels)
 
-    def fleet_buckets(self, labels: tuple[str, ...], metric: Metric, *, window: str) -> str:
+    def fleet_top(
+        self, name: str, metric: Metric, top: int, *, window: str = RANGE
+    ) -> tuple[str, str]:
+        """`fleet_sum` of those who counted most in the selected time, and of all others together.
+
+        Args:
+            name: The label that tells them apart; the others have `OTHERS` instead, with how many
+                they are.
+            metric: The counter.
+            top: How many stand by themselves.
+            window: The time of each sum.
+        """
+        counted = self.fleet_sum((name,), metric, window=window)
+        whole = self.fleet_sum((name,), metric, before="@ end()")
+        most = f"on ({name}) topk({top}, {whole} > 0)"
+        number = queries.count_values(f"count({whole} > 0) - {top} > 0", (), OTHERS)
+        told = f'label_replace({number}, "{OTHERS}", "$1 others", "{OTHERS}", "(.*)")'
+        rest = f"sum({counted} unless {most}) * on () group_left ({OTHERS}) {told}"
+        return f"({counted} and {most})", f"({rest})"
+
+    def fleet_buckets(
+        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str
+    ) -> str:
         """What a histogram's buckets counted, by labels, from the rules' records."""
-        record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric)
+        record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric, *matchers)
         return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
 
     def with_exemplars(self, buckets: str, metric: Metric) -> str:

@@ -13,6 +13,8 @@ const LATENESS = 15_000;
 const WIDTH = 1600;
 // Kinds of panels that show one number a series: Grafana asks for that one, too.
 const NOW = new Set(["StatChart", "BarChart", "Table"]);
+// The line of those beyond the largest: there may be none.
+const OTHERS = "{{others}}";
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 // A query as the page may send it: every variable matches anything.
@@ -29,7 +31,9 @@ function expectations(dashboard) {
       const { query } = spec.plugin.spec;
       const title = panel.spec.display.name;
       const now = NOW.has(panel.spec.plugin.kind);
-      wanted.push({ where: `${title} (query ${index + 1})`, pattern: asPattern(query), query, now });
+      const where = `${title} (query ${index + 1})`;
+      const others = spec.plugin.spec.seriesNameFormat === OTHERS;
+      wanted.push({ where, pattern: asPattern(query), query, now, others });
     }
   }
   return wanted;
@@ -40,20 +44,20 @@ function expectations(dashboard) {
 async function judge(page, dashboard, seen, before, variable) {
   const problems = [];
   const wanted = expectations(dashboard);
-  for (const { where, pattern, query: text, now } of wanted) {
+  for (const { where, pattern, query: text, now, others } of wanted) {
     const valid = variable && !text.includes(`$${variable}`) ? [...before, ...seen] : seen;
     const answers = valid.filter(({ query }) => pattern.test(query.trim()));
     if (answers.length === 0) problems.push(`${where}: never asked`);
     // The last answer counts: variables settle in rounds.
     const last = answers.at(-1);
     if (last && last.status !== 200) problems.push(`${where}: answered ${last.status} ${last.error}`);
-    else if (last && last.rows === 0) problems.push(`${where}: empty`);
+    else if (last && last.rows === 0 && !others) problems.push(`${where}: empty`);
     // A chart may ask the same of a range.
     if (now && last && answers.every(({ range }) => range))
       problems.push(`${where}: asked for a range although it shows one number`);
   }
   for (const { query } of seen) {
-    const left = query.match(/(?<!\\)\$\w+/);
+    const left = query.match(/(?<!\\)\$[a-zA-Z_]\w*/);
     if (left) problems.push(`${left[0]} was not filled in: ${query.slice(0, 120)}`);
   }
   const alerts = await page.$$eval('[role="alert"]', (all) => all.map((alert) => alert.textContent));

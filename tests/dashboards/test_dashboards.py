@@ -219,7 +219,7 @@ def test_grafana_and_perses_show_the_same_units(name: str) -> None:
     for drawn, panel in zip(spec.values(), panels(GRAFANA[name]), strict=True):
         plugin = drawn["spec"]["plugin"]["spec"]
         found = plugin.get("format") or plugin.get("yAxis", {}).get("format")
-        if found is None or panel["type"] == "heatmap":  # lines there: answers, not their bounds
+        if found is None:
             continue
         unit = panel["fieldConfig"]["defaults"]["unit"]
         assert found["unit"] == UNITS.get(unit, found["unit"])
@@ -324,8 +324,13 @@ def test_a_changed_threshold_reaches_alert_and_dashboard(tmp_path: Path) -> None
     assert ">= 0.6" in limits
     assert '"60%"' in limits
     overview = json.loads(files["dashboards/grafana/overview.json"])
-    full = next(p for p in panels(overview) if p["title"] == "How full each budget is")
-    assert full["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] == 0.7
+    table = next(p for p in panels(overview) if p["title"] == "Budgets, most urgent first")
+    (used,) = (
+        {each["id"]: each["value"] for each in override["properties"]}
+        for override in table["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == "Used"
+    )
+    assert used["thresholds"]["steps"][1]["value"] == 0.7
 
 
 # -- the rules of Grafana's dashboard-linter ------------------------------------------------

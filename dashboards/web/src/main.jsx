@@ -32,6 +32,7 @@ import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
 import { withNames } from "./patterns.js";
+import { withColumns } from "./table.jsx";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -51,7 +52,7 @@ const plugins = [
   asksInstant(statChart, "StatChart"),
   staticListVariable,
   statusHistoryChart,
-  table,
+  withColumns(table),
   timeSeriesChart,
 ];
 const pluginLoader = dynamicImportPluginLoader(
