@@ -31,6 +31,8 @@ import * as staticListVariable from "@perses-dev/static-list-variable-plugin";
 import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
+import { withNames } from "./patterns.js";
+import { withColumns } from "./table.jsx";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -46,11 +48,11 @@ const plugins = [
   histogramChart,
   markdown,
   pieChart,
-  prometheus,
+  withNames(prometheus),
   asksInstant(statChart, "StatChart"),
   staticListVariable,
   statusHistoryChart,
-  table,
+  withColumns(table),
   timeSeriesChart,
 ];
 const pluginLoader = dynamicImportPluginLoader(
