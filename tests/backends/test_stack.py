@@ -74,8 +74,9 @@ def test_make_stack_prints_the_addresses_and_leaves_nothing_behind(
     running: Running, how: signal.Signals, directory: Path
 ) -> None:
     for variable in ("OTELCOL_OTLP_GRPC", "PROMETHEUS_ADDRESS", "JAEGER_QUERY"):
-        assert f"http://{running.addresses[variable]}" in running.greeting
-    probes.get_json(f"http://{running.addresses['PROMETHEUS_ADDRESS']}/api/v1/query?query=1")
+        assert f"{running.addresses[variable]}\n" in running.greeting.replace(" (gRPC)", "\n")
+    (prometheus,) = re.findall(r"^  Prometheus +(http://.*)$", running.greeting, re.MULTILINE)
+    assert probes.query(prometheus, "vector(1)") == [({}, 1.0)]
     page = re.search(r"Dashboards +(http://127\.0\.0\.1:\d+/|not built)", running.greeting)
     assert page
     if serve.built():
