@@ -31,6 +31,10 @@ import * as staticListVariable from "@perses-dev/static-list-variable-plugin";
 import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
+import * as traceTable from "@perses-dev/trace-table-plugin";
+import * as tracingGanttChart from "@perses-dev/tracing-gantt-chart-plugin";
+import * as jaeger from "./jaeger.js";
+import { Traces } from "./traces.jsx";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -52,6 +56,9 @@ const plugins = [
   statusHistoryChart,
   table,
   timeSeriesChart,
+  traceTable,
+  tracingGanttChart,
+  jaeger,
 ];
 const pluginLoader = dynamicImportPluginLoader(
   plugins.map((plugin) => ({
@@ -59,7 +66,7 @@ const pluginLoader = dynamicImportPluginLoader(
     importPlugin: async () => plugin,
   })),
 );
-const theme = getTheme("light");
+const theme = getTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 const chartsTheme = generateChartsTheme(theme, {});
 const queryClient = new QueryClient({
   defaultOptions: { queries: { retry: 0, refetchOnWindowFocus: false } },
@@ -86,10 +93,10 @@ function datasourceApi() {
 
 function Navigation({ dashboards, current }) {
   return (
-    <nav style={{ padding: "8px 16px", display: "flex", gap: 16, fontFamily: "sans-serif" }}>
+    <nav style={{ padding: "8px 16px", display: "flex", flexWrap: "wrap", gap: 16 }}>
       {dashboards.map(({ name, title }) => (
         <a key={name} href={`/${name}`} aria-current={name === current ? "page" : undefined}
-          style={{ color: "#1f4e9c", fontWeight: name === current ? 700 : 400 }}>
+          style={{ color: theme.palette.primary.main, fontWeight: name === current ? 700 : 400 }}>
           {title}
         </a>
       ))}
@@ -107,18 +114,27 @@ function Page() {
       if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
       return answer.json();
     };
-    Promise.all([load("/config.json"), load(`/dashboards/${name}.json`)])
+    const board = name === "traces" ? null : load(`/dashboards/${name}.json`);
+    Promise.all([load("/config.json"), board])
       .then(([config, dashboard]) => setState({ config, dashboard }))
       .catch((error) => setProblem(String(error)));
   }, [name]);
   if (problem) return <p role="alert">{problem}</p>;
   if (!state) return null;
   const { config, dashboard } = state;
-  const title = dashboard.spec.display.name;
+  const title = dashboard?.spec.display.name ?? "Traces";
   document.title = title;
+  const navigation = <Navigation dashboards={config.dashboards} current={name} />;
+  if (!dashboard)
+    return (
+      <>
+        {navigation}
+        <Traces attributes={config.attributes} datasourceApi={datasourceApi()} />
+      </>
+    );
   return (
     <>
-      <Navigation dashboards={config.dashboards} current={name} />
+      {navigation}
       <ViewDashboard
         dashboardResource={dashboard}
         datasourceApi={datasourceApi()}
