@@ -96,6 +96,8 @@ def test_traces_are_found_by_tenant_decision_and_session(stack: Stack) -> None:
         (("tenant", ODD), ("decision", "soft_limit")): set(),
         (("tenant", "initech"),): {NAME},
         (("decision", "soft_limit"),): {WARNED},
+        # As a board's drop-downs have it, with one of them at All.
+        (("var-tenant", ODD), ("var-agent", ".*"), ("var-decision", "deny")): {DENIED},
         (("session", "odd-2"), ("service", SERVICE)): {DENIED},
         (("session", "odd-2"), ("service", "another")): set(),
         (): {DENIED, WARNED, NAME},

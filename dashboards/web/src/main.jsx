@@ -18,6 +18,7 @@ import {
   dynamicImportPluginLoader,
 } from "@perses-dev/plugin-system";
 import { ViewDashboard } from "@perses-dev/dashboards";
+import { Traces, tracePlugins } from "./traces.jsx";
 import * as barChart from "@perses-dev/bar-chart-plugin";
 import * as datasourceVariable from "@perses-dev/datasource-variable-plugin";
 import * as gaugeChart from "@perses-dev/gauge-chart-plugin";
@@ -31,10 +32,6 @@ import * as staticListVariable from "@perses-dev/static-list-variable-plugin";
 import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
-import * as traceTable from "@perses-dev/trace-table-plugin";
-import * as tracingGanttChart from "@perses-dev/tracing-gantt-chart-plugin";
-import * as jaeger from "./jaeger.js";
-import { Traces } from "./traces.jsx";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -43,6 +40,7 @@ const asksInstant = (plugin, name) => ({
   [name]: { ...plugin[name], queryOptions: { mode: "instant" } },
 });
 const plugins = [
+  ...tracePlugins,
   asksInstant(barChart, "BarChart"),
   datasourceVariable,
   gaugeChart,
@@ -56,9 +54,6 @@ const plugins = [
   statusHistoryChart,
   table,
   timeSeriesChart,
-  traceTable,
-  tracingGanttChart,
-  jaeger,
 ];
 const pluginLoader = dynamicImportPluginLoader(
   plugins.map((plugin) => ({

@@ -3,8 +3,13 @@ import { useEffect, useState } from "react";
 import { useSearchParams } from "react-router-dom";
 import { Box, Button, MenuItem, TextField } from "@mui/material";
 import { ViewDashboard } from "@perses-dev/dashboards";
+import * as traceTable from "@perses-dev/trace-table-plugin";
+import * as tracingGanttChart from "@perses-dev/tracing-gantt-chart-plugin";
+import * as jaeger from "./jaeger.js";
 import { NEWEST, services, trace } from "./jaeger.js";
 import "./narrow.css";
+
+export const tracePlugins = [traceTable, tracingGanttChart, jaeger];
 
 const FIELDS = [
   ["service", "Service"],
@@ -15,6 +20,9 @@ const FIELDS = [
   ["decision", "Decision"],
   ["resource", "Resource"],
 ];
+
+// What says that a drop-down of a board chooses nothing.
+const ALL = new Set([null, "", "$__all", ".*"]);
 
 function board(title, panel, height) {
   return {
@@ -136,8 +144,10 @@ export function Traces({ attributes, datasourceApi }) {
   const [opened, setOpened] = useState(null);
   const [problem, setProblem] = useState("");
   const id = parameters.get("trace");
+  // A board passes its drop-downs on as it has them.
+  const given = (name) => parameters.get(name) ?? parameters.get(`var-${name}`);
   const chosen = Object.fromEntries(
-    FIELDS.map(([name]) => [name, parameters.get(name)]).filter(([, value]) => value),
+    FIELDS.map(([name]) => [name, given(name)]).filter(([, value]) => !ALL.has(value)),
   );
   const key = JSON.stringify([id, chosen]);
   useEffect(() => {
