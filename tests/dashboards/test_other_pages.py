@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from browser import WEB, needs_browser
-from collector.stack import PROGRAMS, Stack, free_addresses
+from collector.stack import PROGRAMS, Stack, free_addresses, passwords
 from dashboards.web.serve import serving
 from otel_budget.verify.http import shown
 from promtool import backend
@@ -158,8 +159,10 @@ def stack() -> Iterator[Stack]:
 
 
 @contextmanager
-def trusting(folder: Path) -> Iterator[tuple[str, str]]:
-    """Prometheus and Alertmanager as they are without the cures, and with every receiver on."""
+def started(
+    folder: Path, *, of_prometheus: Sequence[str], of_alertmanager: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Prometheus and Alertmanager with these flags."""
     addresses = free_addresses()
     prometheus, alertmanager = addresses["PROMETHEUS_ADDRESS"], addresses["ALERTMANAGER_ADDRESS"]
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
@@ -168,13 +171,12 @@ def trusting(folder: Path) -> Iterator[tuple[str, str]]:
         [
             backend("prometheus"), f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={prometheus}",
-            "--web.enable-otlp-receiver", "--web.enable-remote-write-receiver",
-            "--web.enable-lifecycle",
+            *of_prometheus,
         ],
         [
             backend("alertmanager"), f"--config.file={routes}",
             f"--storage.path={folder / 'alertmanager'}", f"--web.listen-address={alertmanager}",
-            "--cluster.listen-address=",
+            "--cluster.listen-address=", *of_alertmanager,
         ],
     ]  # fmt: skip
     with ExitStack() as held:
@@ -186,7 +188,7 @@ def trusting(folder: Path) -> Iterator[tuple[str, str]]:
             held.callback(process.kill)
         urls = (f"http://{prometheus}", f"http://{alertmanager}")
         for url in urls:
-            eventually(lambda url=url: ask(f"{url}/-/ready").status == 200)  # type: ignore[misc]
+            eventually(lambda url=url: ask(f"{url}/-/ready").status in {200, 401})  # type: ignore[misc]
         yield urls
 
 
@@ -194,7 +196,8 @@ def test_without_the_cures_each_attack_succeeds(
     send: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     """The attacks themselves: what is blocked below works here."""
-    with trusting(tmp_path) as urls:
+    flags = ["otlp-receiver", "remote-write-receiver", "lifecycle"]
+    with started(tmp_path, of_prometheus=[f"--web.enable-{flag}" for flag in flags]) as urls:
         before = effects(*urls)
         seen = send(attacks(*urls))
         after = effects(*urls)
@@ -206,6 +209,24 @@ def test_without_the_cures_each_attack_succeeds(
     assert after["silences"] == 1
     for then, now in zip(before["reloaded"], after["reloaded"], strict=True):
         assert then != now
+
+
+def test_the_flags_of_the_containers_close_both(
+    send: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    """Prometheus has no login there."""
+    services = yaml.safe_load((ROOT / "collector" / "compose.yaml").read_text())["services"]
+    flags = [flag for flag in services["prometheus"]["command"] if flag.startswith("--web.")]
+    assert any("--web.config.file=" in flag for flag in services["alertmanager"]["command"])
+    login = f"--web.config.file={passwords.write(tmp_path / 'secrets', 'secret')}"
+    with started(tmp_path, of_prometheus=flags, of_alertmanager=[login]) as (metrics, alerts):
+        logged_in = alerts.replace("//", f"//{passwords.USER}:secret@")
+        before = effects(metrics, logged_in)
+        seen = send(attacks(metrics, alerts))
+        assert effects(metrics, logged_in) == before
+    assert {name for name, answer in seen.items() if answer != "blocked"} == {
+        "remote write", "reload Prometheus", "reload Alertmanager",
+    }  # fmt: skip
 
 
 def test_another_page_can_neither_read_nor_write_nor_silence(
