@@ -1,6 +1,6 @@
 """Starting, stopping, killing and freezing the programs of a stack."""
 
-# ruff: noqa: S603, S310 (it starts the built programs and sends requests to loopback)
+# ruff: noqa: S603 (it starts the built programs)
 from __future__ import annotations
 
 import os
@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +16,12 @@ from typing import Self
 from collector.backends import missing
 from collector.stack.addresses import StackError, check_free
 from collector.stack.services import Service, Services
+from otel_budget.verify import http
 
 #: In the order of starting; they are stopped in reverse, so that the Collector empties its queues.
 PROGRAMS = ("jaeger", "prometheus", "alertmanager", "otelcol")
+#: How a Collector finds its backends.
+_BACKENDS = ("JAEGER_OTLP", "PROMETHEUS_URL", "PROMETHEUS_AUTHORIZATION")
 
 
 class Stack(Services):
@@ -178,8 +179,7 @@ class Stack(Services):
         inner = Stack(
             self.directory / name,
             overlays=overlays,
-            environment={key: self.environment[key] for key in ("JAEGER_OTLP", "PROMETHEUS_URL")}
-            | dict(environment or {}),
+            environment={key: self.environment[key] for key in _BACKENDS} | dict(environment or {}),
             programs=["otelcol"],
         )
         (inner.directory / "logs").mkdir(parents=True, exist_ok=True)
@@ -220,9 +220,8 @@ def _end(service: Service, how: signal.Signals) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
+        return http.ask(url).status == 200
+    except OSError:
         return False
 
 

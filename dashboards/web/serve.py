@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
+from otel_budget import semconv
 from otel_budget.verify import http
 
 FOLDER: Final = Path(__file__).resolve().parent
@@ -26,10 +27,25 @@ DASHBOARDS: Final = FOLDER.parent / "perses"
 HOST: Final = "127.0.0.1"
 _OURS: Final = frozenset({HOST, "localhost"})
 DEFAULT_PORT: Final = 8080
+JAEGER: Final = "http://127.0.0.1:16686"
 #: What the page may ask for, by the first part of the path.
 _QUESTIONS: Final = {
     "prometheus": re.compile(r"/api/v1/(query|query_range|labels|label/[^/]+/values|series)"),
+    "jaeger": re.compile(r"/api/(services|traces|v3/traces/[0-9a-f]+)"),
 }
+#: By the names of the page's parameters, the spans' attributes; and the values of the decision.
+_ATTRIBUTES: Final = {
+    "tenant": semconv.TENANT,
+    "agent": semconv.AGENT,
+    "principal": semconv.PRINCIPAL,
+    "session": semconv.SESSION_ID,
+    "decision": semconv.DECISION,
+    "resource": semconv.RESOURCE,
+    "window": semconv.WINDOW,
+    "decisions": semconv.DECISIONS,
+    "hits": sorted(semconv.HIT_DECISIONS),
+}
+_LONGEST: Final = 1 << 20  # bytes of a question
 _TIMEOUT: Final = 130.0  # seconds: Prometheus gives a query two minutes
 _TYPES: Final = {
     ".css": "text/css",
@@ -46,7 +62,7 @@ def built() -> bool:
     return (FOLDER / "dist" / "main.js").is_file()
 
 
-def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
+def _handler(prometheus: str, jaeger: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
     order = ("overview", "drilldown", "health")
     files = sorted(
         dashboards.glob("*.json"),
@@ -56,8 +72,9 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
         {"name": f.stem, "title": json.loads(f.read_text())["spec"]["display"]["name"]}
         for f in files
     ]
-    config = json.dumps({"dashboards": titles}).encode()
-    backends = {"prometheus": prometheus.rstrip("/")}
+    titles.append({"name": "traces", "title": "Traces"})
+    config = json.dumps({"dashboards": titles, "attributes": _ATTRIBUTES}).encode()
+    backends = {"prometheus": prometheus.rstrip("/"), "jaeger": jaeger.rstrip("/")}
 
     class Handler(BaseHTTPRequestHandler):
         """Serves four kinds of path from the disk, and forwards questions."""
@@ -73,13 +90,14 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
                 self._send_file(dashboards, name)
             elif path.startswith("/dist/"):
                 self._send_file(FOLDER / "dist", name)
-            elif path == "/" or path[1:] in {f.stem for f in files}:
+            elif path == "/" or path[1:] in {title["name"] for title in titles}:
                 self._send_file(FOLDER, "index.html")
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = self.headers.get("Content-Length", "")
+            body = self.rfile.read(min(int(length), _LONGEST) if length.isdecimal() else 0)
             if self._trusted() and not self._forwarded(body):
                 self.send_error(HTTPStatus.NOT_FOUND)
 
@@ -98,7 +116,7 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
 
         def _forwarded(self, body: bytes | None = None) -> bool:
             """Answer with what a backend says, if the path is a question to one."""
-            _, name, rest = (*self.path.split("/", 2), "")[:3]
+            name, _, rest = self.path.removeprefix("/").partition("/")
             path = urllib.parse.urlsplit(f"/{rest}").path
             if name not in backends or not _QUESTIONS[name].fullmatch(path):
                 return False
@@ -107,9 +125,10 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
                 answer = http.ask(
                     f"{backends[name]}/{rest}", data=body, headers=headers, timeout=_TIMEOUT
                 )
-                self._send(answer.body, ".json", answer.status)
             except OSError:
                 self.send_error(HTTPStatus.BAD_GATEWAY, f"{name} does not answer")
+            else:
+                self._send(answer.body, ".json", answer.status)
             return True
 
         def _send_file(self, folder: Path, name: str) -> None:
@@ -132,12 +151,15 @@ def _handler(prometheus: str, dashboards: Path) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(prometheus: str, *, port: int = 0, dashboards: Path = DASHBOARDS) -> Iterator[str]:
+def serving(
+    prometheus: str, jaeger: str = JAEGER, *, port: int = 0, dashboards: Path = DASHBOARDS
+) -> Iterator[str]:
     """Serve the page on loopback while the block runs.
 
     Args:
         prometheus: Base URL of the Prometheus that the page asks, with user and password if it
             wants them.
+        jaeger: Base URL of its query API.
         port: 0 chooses any free one.
         dashboards: Folder of Perses dashboards.
 
@@ -147,7 +169,7 @@ def serving(prometheus: str, *, port: int = 0, dashboards: Path = DASHBOARDS) ->
     Raises:
         OSError: The port is in use.
     """
-    server = ThreadingHTTPServer((HOST, port), _handler(prometheus, dashboards))
+    server = ThreadingHTTPServer((HOST, port), _handler(prometheus, jaeger, dashboards))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -169,13 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="http://127.0.0.1:9090",
         help="its base URL, with user:password@ if it wants one",
     )
+    parser.add_argument("--jaeger", default=JAEGER, help="base URL of its query API")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     options = parser.parse_args(arguments)
     if not built():
         sys.stderr.write("The page is not built; run `make dashboards-web`.\n")
         return 1
     try:
-        with serving(options.prometheus, port=options.port) as address:
+        with serving(options.prometheus, options.jaeger, port=options.port) as address:
             sys.stdout.write(
                 f"Dashboards of {http.shown(options.prometheus)}: {address}  (Ctrl-C stops)\n"
             )

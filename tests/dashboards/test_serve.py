@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from dashboards.web import serve
+from otel_budget import semconv
 
 
 def get(url: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
@@ -54,7 +55,8 @@ def test_it_forwards_questions_with_the_password_that_it_keeps(
 ) -> None:
     url, asked = prometheus
     login = "Basic " + base64.b64encode(b"me:s=cret").decode()
-    with serve.serving(url) as address:
+    with serve.serving(url, url) as address:
+        assert get(f"{address}jaeger/api/v3/traces/0a1b?x=1")[0] == 200
         path = "/api/v1/label/job/values?match[]=up"
         assert get(f"{address}prometheus{path}") == (200, b'{"status":"success"}')
         question = f"{address}prometheus/api/v1/query"
@@ -62,6 +64,7 @@ def test_it_forwards_questions_with_the_password_that_it_keeps(
         assert get(question, b"query=sum((")[0] == 400
         assert b"s%3Dcret" not in get(f"{address}config.json")[1]
     assert asked == [
+        ("GET", "/api/v3/traces/0a1b?x=1", login, b""),
         ("GET", path, login, b""),
         ("POST", "/api/v1/query", login, b"query=up"),
         ("POST", "/api/v1/query", login, b"query=sum(("),
@@ -70,16 +73,19 @@ def test_it_forwards_questions_with_the_password_that_it_keeps(
 
 @pytest.mark.parametrize(
     "path",
-    ["api/v1/write", "api/v1/otlp/v1/metrics", "api/v1/status/config", "-/reload", "metrics", "",
-     "api/v1/query/../write"],
-)  # fmt: skip
+    [
+        *("prometheus/api/v1/write", "prometheus/api/v1/otlp/v1/metrics", "prometheus/-/reload"),
+        *("prometheus/api/v1/status/config", "prometheus/api/v1/query/../write", "prometheus/"),
+        *("jaeger/api/v3/traces/../../x", "jaeger/api/archive/0a", "jaeger", "none/api/services"),
+    ],
+)
 def test_it_forwards_nothing_but_questions(
     prometheus: tuple[str, list[tuple[str, str, str, bytes]]], path: str
 ) -> None:
     url, asked = prometheus
-    with serve.serving(url) as address:
+    with serve.serving(url, url) as address:
         for body in (None, b"{}"):
-            assert get(f"{address}prometheus/{path}", body)[0] == 404
+            assert get(address + path, body)[0] == 404
     assert asked == []
 
 
@@ -118,9 +124,11 @@ def test_it_serves_the_page_and_the_dashboards() -> None:
         assert address.startswith("http://127.0.0.1:")
         config = json.loads(get(f"{address}config.json")[1])
         names = [entry["name"] for entry in config["dashboards"]]
-        assert names == ["overview", "drilldown", "health"]
+        assert names == ["overview", "drilldown", "health", "traces"]
+        assert config["attributes"]["session"] == semconv.SESSION_ID
         for name in names:
             assert b'<div id="root">' in get(f"{address}{name}?var-tenant=acme")[1]
+        for name in names[:-1]:
             assert json.loads(get(f"{address}dashboards/{name}.json")[1])["kind"] == "Dashboard"
 
 

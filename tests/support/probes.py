@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from otel_budget import audit_file
 from otel_budget.verify import collector
-from otel_budget.verify.http import get_json, until
+from otel_budget.verify.http import ask, get_json, until
 
 __all__ = [
-    "audit_events", "eventually", "get_json", "query", "sent_spans", "spans", "total", "traces",
+    "ask", "audit_events", "eventually", "get_json", "query", "sent_spans", "spans", "total",
+    "traces",
 ]  # fmt: skip
 
 T = TypeVar("T")

@@ -18,6 +18,7 @@ import {
   dynamicImportPluginLoader,
 } from "@perses-dev/plugin-system";
 import { ViewDashboard } from "@perses-dev/dashboards";
+import { Traces, tracePlugins } from "./traces.jsx";
 import * as barChart from "@perses-dev/bar-chart-plugin";
 import * as datasourceVariable from "@perses-dev/datasource-variable-plugin";
 import * as gaugeChart from "@perses-dev/gauge-chart-plugin";
@@ -41,6 +42,7 @@ const asksInstant = (plugin, name) => ({
   [name]: { ...plugin[name], queryOptions: { mode: "instant" } },
 });
 const plugins = [
+  ...tracePlugins,
   asksInstant(barChart, "BarChart"),
   datasourceVariable,
   gaugeChart,
@@ -61,7 +63,7 @@ const pluginLoader = dynamicImportPluginLoader(
     importPlugin: async () => plugin,
   })),
 );
-const theme = getTheme("light");
+const theme = getTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 const chartsTheme = generateChartsTheme(theme, {});
 const queryClient = new QueryClient({
   defaultOptions: { queries: { retry: 0, refetchOnWindowFocus: false } },
@@ -88,10 +90,10 @@ function datasourceApi() {
 
 function Navigation({ dashboards, current }) {
   return (
-    <nav style={{ padding: "8px 16px", display: "flex", gap: 16, fontFamily: "sans-serif" }}>
+    <nav style={{ padding: "8px 16px", display: "flex", flexWrap: "wrap", gap: 16 }}>
       {dashboards.map(({ name, title }) => (
         <a key={name} href={`/${name}`} aria-current={name === current ? "page" : undefined}
-          style={{ color: "#1f4e9c", fontWeight: name === current ? 700 : 400 }}>
+          style={{ color: theme.palette.primary.main, fontWeight: name === current ? 700 : 400 }}>
           {title}
         </a>
       ))}
@@ -109,18 +111,27 @@ function Page() {
       if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
       return answer.json();
     };
-    Promise.all([load("/config.json"), load(`/dashboards/${name}.json`)])
+    const board = name === "traces" ? null : load(`/dashboards/${name}.json`);
+    Promise.all([load("/config.json"), board])
       .then(([config, dashboard]) => setState({ config, dashboard }))
       .catch((error) => setProblem(String(error)));
   }, [name]);
   if (problem) return <p role="alert">{problem}</p>;
   if (!state) return null;
   const { config, dashboard } = state;
-  const title = dashboard.spec.display.name;
+  const title = dashboard?.spec.display.name ?? "Traces";
   document.title = title;
+  const navigation = <Navigation dashboards={config.dashboards} current={name} />;
+  if (!dashboard)
+    return (
+      <>
+        {navigation}
+        <Traces attributes={config.attributes} datasourceApi={datasourceApi()} />
+      </>
+    );
   return (
     <>
-      <Navigation dashboards={config.dashboards} current={name} />
+      {navigation}
       <ViewDashboard
         dashboardResource={dashboard}
         datasourceApi={datasourceApi()}
