@@ -7,14 +7,13 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
-from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError
+from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError, folder
 from collector.stack.addresses import HOST
 from dashboards.web import serve as page
 
@@ -29,28 +28,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=sorted(file.stem for file in (FOLDER / "overlays").glob("*.yaml")),
         help="one of collector/overlays; may be repeated",
     )
-    parser.add_argument("--data", type=Path, help="keep data here (default: removed at the end)")
+    parser.add_argument(
+        "--data", type=Path, default=folder.DEFAULT, help=f"its folder (default: {folder.DEFAULT})"
+    )
+    parser.add_argument("--fresh", action="store_true", help="discard what is in that folder")
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with ExitStack() as held:
-        temporary = tempfile.TemporaryDirectory(prefix="otel-budget-stack-")
-        directory = options.data or Path(held.enter_context(temporary))
         try:
             stack = held.enter_context(
                 Stack(
-                    directory,
+                    options.data,
                     overlays=options.overlay,
                     addresses=Stack.default_addresses(),
                     environment=_configuration_variables(),
-                    keep=options.data is not None,
+                    keep=True,
+                    fresh=options.fresh,
                 )
             )
-            removed = f"nothing of {directory}" if options.data else "its data"
-            print(_greeting(stack, removed, _dashboards(held, stack)), flush=True)
+            print(_greeting(stack, _dashboards(held, stack)), flush=True)
+            _tell_of_a_damaged_queue(stack)
             _follow(stack, PROGRAMS)
         except StackError as error:
-            print(error, file=sys.stderr)
+            print(folder.full(options.data) or error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\nStopping ...", flush=True)
@@ -61,9 +62,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
+def _greeting(stack: Stack, dashboards: str) -> str:
     return (
-        f"The stack is ready; Ctrl-C stops it and removes {removed}.\n"
+        f"The stack is ready; Ctrl-C stops it. Its data stays in {stack.directory} "
+        "(--fresh discards it).\n"
         f"  OTLP for applications  {stack.otlp_grpc} (gRPC)  {stack.otlp_http} (HTTP)\n"
         f"  Prometheus             {stack.prometheus}\n"
         f"  Jaeger                 {stack.jaeger}\n"
@@ -74,6 +76,13 @@ def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
         f"otel-budget verify --prometheus {stack.prometheus} --jaeger {stack.jaeger} "
         f"--audit-file {stack.audit_file}\n"
     )
+
+
+def _tell_of_a_damaged_queue(stack: Stack) -> None:
+    """Say what `start.sh` has said in the Collector's log."""
+    for line in stack.log("otelcol").splitlines():
+        if "queue was damaged" in line:
+            print(line, flush=True)
 
 
 def _dashboards(held: ExitStack, stack: Stack) -> str:
