@@ -16,6 +16,7 @@ from types import FrameType
 from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError, folder
 from collector.stack.addresses import HOST
 from dashboards.web import serve as page
+from otel_budget.cli import local_stack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     fresh=options.fresh,
                 )
             )
+            held.enter_context(
+                local_stack.announced(
+                    {
+                        "collector_health": stack.collector_health,
+                        "collector_metrics": stack.collector_metrics,
+                        "prometheus": stack.prometheus,
+                        "jaeger": stack.jaeger,
+                        "audit_file": str(stack.audit_file),
+                    }
+                )
+            )
             print(_greeting(stack, _dashboards(held, stack)), flush=True)
             _tell_of_a_damaged_queue(stack)
             _follow(stack, PROGRAMS)
@@ -63,6 +75,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _greeting(stack: Stack, dashboards: str) -> str:
+    token = (
+        'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$OTELCOL_TOKEN" '
+        if "auth" in stack.overlays
+        else ""
+    )
     return (
         f"The stack is ready; Ctrl-C stops it. Its data stays in {stack.directory} "
         "(--fresh discards it).\n"
@@ -73,8 +90,7 @@ def _greeting(stack: Stack, dashboards: str) -> str:
         f"  Dashboards             {dashboards}\n"
         f"  Audit file             {stack.audit_file}\n"
         f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_http} "
-        f"otel-budget verify --prometheus {stack.prometheus} --jaeger {stack.jaeger} "
-        f"--audit-file {stack.audit_file}\n"
+        f"{token}otel-budget verify --local\n"
     )
 
 

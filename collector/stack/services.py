@@ -110,6 +110,7 @@ class Services(Addresses):
             f"--storage.tsdb.path={self.directory / 'prometheus-data'}",
             f"--web.listen-address={self.addresses['PROMETHEUS_ADDRESS']}",
             "--web.enable-otlp-receiver",
+            "--web.cors.origin=none",
             f"--enable-feature={','.join(features)}",
         ]
         return self._service("prometheus", arguments, self.prometheus + "/-/ready")

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import typer
 
+from otel_budget.cli import local_stack
 from otel_budget.cli.terminal import CommandError
 from otel_budget.verify.hop import Hop
 from otel_budget.verify.run import Pipeline, run
 
-#: The addresses of the shipped stack.
+#: The addresses of the shipped stack in containers.
 _LOCAL: Final = {
     "collector_health": "http://127.0.0.1:13133",
     "collector_metrics": "http://127.0.0.1:8888/metrics",
@@ -40,7 +41,10 @@ def verify(
         ),
     ] = None,
     local: Annotated[
-        bool, typer.Option("--local", help="Check the shipped stack on this machine.")
+        bool,
+        typer.Option(
+            "--local", help="Check the stack on this machine; that of `make stack` tells where."
+        ),
     ] = False,
     prometheus: Annotated[str | None, typer.Option(metavar="URL", help="Base URL.")] = None,
     jaeger: Annotated[str | None, typer.Option(metavar="URL", help="Base URL.")] = None,
@@ -81,9 +85,10 @@ def verify(
     for option, url in given.items():
         if url is not None:
             _check_url(option, url)
-    addresses = {
-        option: url or (_LOCAL[option] if local else None) for option, url in given.items()
-    }
+    here = _LOCAL | local_stack.addresses() if local else {}
+    addresses = {option: url or here.get(option) for option, url in given.items()}
+    if audit_file is None and "audit_file" in here:
+        audit_file = Path(here["audit_file"])
     pipeline = Pipeline(
         setup=setup or "",
         collector_health=addresses["collector_health"],

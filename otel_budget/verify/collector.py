@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from otel_budget.verify import http
-from otel_budget.verify.hop import Hop
+from otel_budget.verify.hop import Hop, Problem
 
 _LINE = re.compile(r"^(otelcol_\w+?)(?:\{(.*)\})?\s+([-+0-9.eE]+)$")
-_REFUSED = re.compile(r"otelcol_(receiver|processor_memory_limiter)_refused_")
-_FAILED = re.compile(r"otelcol_exporter_(enqueue|send)_failed_")
+_NAME: Final = "collector healthy"
+_RECEIVED: Final = re.compile("otelcol_receiver_(accepted|refused|failed)_")
+_LIMITED: Final = "otelcol_processor_memory_limiter_refused_"
+_REFUSED: Final = "otelcol_receiver_refused_"
+_FAILED: Final = "otelcol_exporter_(enqueue|send)_failed_"
+#: What the Collector calls the items of each signal.
+_ITEMS: Final = {"traces": "spans", "metrics": "metric_points", "logs": "log_records"}
 
 
 @dataclass
@@ -48,64 +55,136 @@ class CollectorMetrics:
                 full.append(f"{_component(labels)} {size / capacity:.0%}")
         return full
 
+    def waiting(self, signal: str) -> list[str]:
+        """The exporters in whose queues something of a signal waits."""
+        return [
+            _component(labels)
+            for (name, labels), size in self.values.items()
+            if name == "otelcol_exporter_queue_size" and size and f'"{signal}"' in labels
+        ]
 
-def metrics(url: str) -> CollectorMetrics:
-    """The Collector's metrics now. Raises OSError."""
+
+class Witness:
+    """What the Collector's own metrics say of the canary.
+
+    Args:
+        url: Of these metrics; None if nobody named it.
+    """
+
+    def __init__(self, url: str | None) -> None:
+        self.url = url
+        self.before = CollectorMetrics()
+        if url is not None:
+            with suppress(OSError):  # the collector's own hop reports it
+                self.before = _metrics(url)
+
+    def why(self, signal: str, detail: str) -> Problem | None:
+        """Why a signal was refused, or does not get on; None if these metrics do not say."""
+        if self.url is None:
+            return None
+        try:
+            after = _metrics(self.url)
+        except OSError:
+            return None
+        found = _refusal(after, self.before, detail, f"{_ITEMS[signal]}$")
+        if found is not None:
+            return found
+        waiting = after.waiting(signal)
+        if not waiting:
+            return None
+        return Problem(
+            f"{detail}; it waits in the collector's queue of {waiting[0]}",
+            f"what {waiting[0]} sends to does not answer, or does not speak its protocol",
+            "correct its address, TLS and login in the collector's configuration; the collector's "
+            "log says what it tried, and what waits is sent by itself",
+        )
+
+    def check(self, health: str | None, *, sent: bool) -> Hop:
+        """The Collector's hop.
+
+        Args:
+            health: URL of its health_check extension.
+            sent: Whether it took any of the canary.
+        """
+        if not health and not self.url:
+            return Hop(_NAME, "skipped", "pass --collector-health URL and --collector-metrics URL")
+        if health:
+            try:
+                http.get(health)
+            except (OSError, ValueError) as error:
+                option = "--collector-health"
+                return http.unreachable("the collector", option, health, error).hop(_NAME)
+        if not self.url:
+            shown = http.shown(health or "")
+            return Hop(_NAME, "passed", f"{shown} is healthy; its queues were not checked")
+        try:
+            after = _metrics(self.url)
+        except OSError as error:
+            what, option = "the collector's metrics endpoint", "--collector-metrics"
+            return http.unreachable(what, option, self.url, error).hop(_NAME)
+        if not after.values:
+            return Problem(
+                f"{http.shown(self.url)} has no metric of a collector",
+                "another program's metrics are there",
+                "correct --collector-metrics (the collector's usual port is 8888)",
+            ).hop(_NAME)
+        if sent and not after.grown(self.before, _RECEIVED):
+            return Hop(_NAME, "skipped", "these metrics are those of another collector")
+        refusal = _refusal(after, self.before, "")
+        if refusal is not None:
+            return refusal.hop(_NAME)
+        full = after.full_queues()
+        if full:
+            return Problem(
+                "queues nearly full: " + ", ".join(full),
+                "a backend behind the collector is slow or down",
+                "fix the backend; the queue then empties by itself",
+            ).hop(_NAME)
+        return Hop(_NAME, "passed", "nothing refused, nothing failed, queues have room")
+
+
+def _metrics(url: str) -> CollectorMetrics:
     return CollectorMetrics.parse(http.get(url).decode(errors="replace"))
 
 
-def check(health: str | None, url: str | None, before: CollectorMetrics | None) -> Hop:
-    """The Collector's hop.
+def _refusal(
+    after: CollectorMetrics, before: CollectorMetrics, detail: str, items: str = ""
+) -> Problem | None:
+    """What the Collector refused or could not send, if anything; `items` ends the names."""
 
-    Args:
-        health: URL of its health_check extension.
-        url: URL of its own metrics.
-        before: Its metrics before the canary.
-    """
-    name = "collector healthy"
-    if not health and not url:
-        return Hop(name, "skipped", "pass --collector-health URL and --collector-metrics URL")
-    if health:
-        try:
-            http.get(health)
-        except (OSError, ValueError) as error:
-            return http.unreachable("the collector", "--collector-health", health, error).hop(name)
-    if not url:
-        return Hop(name, "passed", f"{health} is healthy; its queues were not checked")
-    try:
-        after = metrics(url)
-    except (OSError, ValueError) as error:
-        return http.unreachable(
-            "the collector's metrics endpoint", "--collector-metrics", url, error
-        ).hop(name)
-    before = before or CollectorMetrics()
-    refused, failed = after.grown(before, _REFUSED), after.grown(before, _FAILED)
-    full = after.full_queues()
-    if refused:
-        return Hop(
-            name,
-            "failed",
-            "refused during the check: " + _listed(refused),
-            "the memory limiter is at its limit, or the end of a pipeline refuses data",
-            "raise limit_mib, or add collectors",
+    def grown(pattern: str) -> dict[tuple[str, str], float]:
+        return after.grown(before, re.compile(pattern + (f".*{items}" if items else "")))
+
+    limited, failed, refused = grown(_LIMITED), grown(_FAILED), grown(_REFUSED)
+    if limited:
+        return Problem(
+            detail or "refused during the check: " + _listed(limited),
+            "the collector is at its memory limit",
+            "raise limit_mib (and its memory), or add collectors",
         )
     if failed:
-        return Hop(
-            name,
-            "failed",
-            "could not be sent during the check: " + _listed(failed),
+        listed = "could not be sent during the check: " + _listed(failed)
+        files = [where for _, labels in failed if (where := _component(labels)).startswith("file")]
+        if files:
+            return Problem(
+                f"{detail}; {listed}" if detail else listed,
+                f"{files[0]} cannot write: the disk is full or read-only, or the collector may not "
+                "write there",
+                "make room, or correct OTELCOL_AUDIT_FILE; the collector's log has the system's "
+                "words. Applications try again for two minutes, then denials are lost from it",
+            )
+        return Problem(
+            f"{detail}; {listed}" if detail else listed,
             "a backend behind the collector is down, refuses the data, or its queue is full",
             "look in the collector's log for the exporter named here",
         )
-    if full:
-        return Hop(
-            name,
-            "failed",
-            "queues nearly full: " + ", ".join(full),
-            "a backend behind the collector is slow or down",
-            "fix the backend; the queue then empties by itself",
+    if refused:
+        return Problem(
+            detail or "refused during the check: " + _listed(refused),
+            "the end of a pipeline refuses data",
+            "the collector's log names the exporter and why",
         )
-    return Hop(name, "passed", "nothing refused, nothing failed, queues have room")
+    return None
 
 
 def _listed(grown: dict[tuple[str, str], float]) -> str:

@@ -6,12 +6,13 @@ import os
 import re
 import socket
 import ssl
+import urllib.request
 from collections.abc import Iterable
 from functools import cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from otel_budget.verify.hop import Problem
+from otel_budget.verify.hop import Problem, Why
 
 _TIMEOUT: Final = 3.0
 _GRPC_STATUS: Final = {
@@ -76,7 +77,7 @@ def _speaks_tls(host: str, port: int) -> bool:
         return False
 
 
-def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) -> Problem:
+def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str], why: Why) -> Problem:
     """The likely cause and remedy of a failed export to `endpoint`.
 
     Args:
@@ -84,6 +85,7 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
         endpoint: A URL.
         protocol: ``http/protobuf`` or ``grpc``.
         logged: Log lines of the SDK's exporters, which contain the status of the answer.
+        why: Asked if the collector refuses the signal; takes what was found.
     """
     url = urlsplit(endpoint)
     secure = url.scheme == "https"
@@ -97,6 +99,13 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
         return Problem(detail, *wrong_place)
     lines = [line for line in logged if any(word in line.lower() for word in _WORDS[signal])]
     status = _status(lines)
+    proxy = _proxy(url.scheme, host)
+    if proxy and status in (None, 403, 407, 502, 503, 504):
+        return Problem(
+            f"{detail}: {_last(lines)}",
+            f"the exporter goes through the proxy {proxy}, which does not reach the collector",
+            f"set NO_PROXY={host} for the application",
+        )
     if status is not None:
         detail += f" answered {status}"
     if status in (401, 403):
@@ -104,6 +113,21 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
             detail,
             "the collector wants a token, but none or a wrong one was sent",
             "set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20<token>",
+        )
+    if status in (400, 413):
+        return Problem(
+            f"{detail}: {_last(lines)}",
+            "the receiver does not take such a request: it is larger than its "
+            "max_request_body_size, or something on the way changes it",
+            "raise max_request_body_size of the collector's receiver, or export less at once "
+            "(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE)",
+        )
+    if status == 404 and protocol != "grpc" and not url.path.endswith(f"/v1/{signal}"):
+        return Problem(
+            detail,
+            "the endpoint of a single signal is used as it is, without a path being added",
+            f"add /v1/{signal} to OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT, or set "
+            f"{_VARIABLE} alone",
         )
     if status == 404:
         return Problem(
@@ -113,11 +137,11 @@ def problem(signal: str, endpoint: str, protocol: str, logged: Iterable[str]) ->
             f"configuration; with http/protobuf {_VARIABLE} is without /v1/{signal}",
         )
     if status in (429, 502, 503, 504):
-        return Problem(
+        return why(detail) or Problem(
             detail,
-            "the collector refuses data for now: it is at its memory limit, a queue is full, or "
-            "a backend behind it does not answer",
-            "look at the collector's log and at otelcol_processor_memory_limiter_refused_*",
+            "the collector refuses data for now: it is at its memory limit, a queue or the disk of "
+            "the audit file is full, or a backend behind it does not answer",
+            "look at the collector's log, or pass --collector-metrics URL: they say which",
         )
     if secure:
         return Problem(
@@ -173,6 +197,13 @@ def _wrong_place(where: str, listener: str, secure: bool, protocol: str) -> tupl
                 "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
             )
     return None
+
+
+def _proxy(scheme: str, host: str) -> str:
+    """The proxy that the environment names for a host, without its login; empty if none."""
+    if urllib.request.proxy_bypass(host):
+        return ""
+    return urllib.request.getproxies().get(scheme, "").rpartition("@")[2]
 
 
 def _overriding(protocol: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -40,6 +41,10 @@ class Problem(Exception):
     def hop(self, name: str) -> Hop:
         """The failed hop."""
         return Hop(name, "failed", self.detail, self.cause, self.remedy)
+
+
+#: Says why a signal does not get on, if that is known; takes what was found.
+Why = Callable[[str], Problem | None]
 
 
 def timed(hop: Hop, started: float) -> Hop:

@@ -68,6 +68,13 @@ def describe(by_signal: dict[str, Any]) -> dict[str, Any]:
         if signal == "traces" and hasattr(provider, "sampler"):
             entry["sampler"] = provider.sampler.get_description()
         if signal == "metrics":
+            entry["interval"] = max(
+                (
+                    getattr(reader, "_export_interval_millis", 0.0) / 1000
+                    for reader in processors(signal, provider)
+                ),
+                default=0.0,
+            )
             entry["temporality"] = sorted(
                 {
                     value.name.lower()

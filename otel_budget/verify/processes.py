@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_budget.verify import endpoint, expected
-from otel_budget.verify.hop import Hop, Problem
+from otel_budget.verify.hop import Hop, Problem, Why
 
 Report = dict[str, Any]
 #: Seconds for an application's exporters to finish, and seconds for Python to start.
 FLUSH: Final = 12.0
 _START: Final = 60.0
+#: Seconds between two exports of metrics; one may be missed, and panels look back five minutes.
+LONGEST_INTERVAL: Final = 120.0
 #: How the description of a sampler begins that `sdk.keep_hits` wrapped.
 _KEEPS_HITS: Final = "KeepHits{"
 _NAMES: Final = {"traces": "traces sent", "metrics": "metrics sent", "logs": "log events sent"}
@@ -107,6 +109,16 @@ def set_up(report: Report, setup: str) -> Hop:
             "make it with Resource.create(...), or add a service.instance.id that is unique to "
             "each process",
         )
+    interval = signals.get("metrics", {}).get("interval", 0.0)
+    if interval > LONGEST_INTERVAL:
+        return Hop(
+            name,
+            "failed",
+            f"metrics are exported every {interval:g} s",
+            "panels of now look back five minutes and alerts ten: levels flicker, and a single "
+            "missed export leaves them empty",
+            f"set OTEL_METRIC_EXPORT_INTERVAL to 60000 (ms), at most {LONGEST_INTERVAL * 1000:g}",
+        )
     parts = [f"{', '.join(signals)}", f"service {_service(signals)}"]
     if "metrics" in signals:
         parts.append("/".join(signals["metrics"]["temporality"]) + " metrics")
@@ -168,15 +180,15 @@ def call_path(report: Report) -> Hop:
     return Hop(name, "passed", f"three guarded calls took {report['calls_seconds'] * 1e3:.1f} ms")
 
 
-def sent(report: Report, signal: str) -> Hop:
-    """Whether the endpoint accepted a signal."""
+def sent(report: Report, signal: str, why: Why) -> Hop:
+    """Whether the endpoint accepted a signal; `why` is asked if the Collector refuses it."""
     name = _NAMES[signal]
     described = report["signals"].get(signal)
     if described is None or not described["processors"]:
         variable = f"OTEL_{signal.upper()}_EXPORTER"
         return Hop(name, "skipped", f"nothing exports {signal} (see {variable} or your set-up)")
     exports = report["exports"][signal]
-    where = next((exporter for exporter in described["exporters"] if "endpoint" in exporter), None)
+    where = _otlp(described)
     target = f"{where['endpoint']} by {where['protocol']}" if where else ", ".join(
         exporter["exporter"] for exporter in described["exporters"]
     )  # fmt: skip
@@ -197,8 +209,39 @@ def sent(report: Report, signal: str) -> Hop:
             "the exporter is not one of the SDK's OTLP exporters, so the cause is unknown",
             "look at what it logs",
         )
-    hop = endpoint.problem(signal, where["endpoint"], where["protocol"], report["logged"]).hop(name)
+    address, protocol = where["endpoint"], where["protocol"]
+    hop = endpoint.problem(signal, address, protocol, report["logged"], why).hop(name)
     return replace(hop, seconds=exports[-1].get("seconds", FLUSH))
+
+
+def elsewhere(report: Report, signal: str, detail: str) -> Problem | None:
+    """The problem of a signal that no OTLP exporter sends."""
+    described = report["signals"].get(signal)
+    if described is None or not described["exporters"] or _otlp(described):
+        return None
+    return Problem(
+        detail,
+        f"{signal} go to {described['exporters'][0]['exporter']}, which is no OTLP exporter",
+        f"leave OTEL_{signal.upper()}_EXPORTER at otlp, or name the OTLP exporter in your set-up",
+    )
+
+
+def _otlp(described: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The OTLP exporter of a signal."""
+    exporters: list[dict[str, Any]] = described["exporters"]
+    return next((exporter for exporter in exporters if "endpoint" in exporter), None)
+
+
+def otlp_url(report: Report) -> str | None:
+    """Where an OTLP exporter of the canary sends by HTTP."""
+    found = [_otlp(described) for described in report["signals"].values()]
+    urls = [str(e["endpoint"]) for e in found if e and e["protocol"] != "grpc"]
+    return urls[0] if urls else None
+
+
+def instances(reports: list[Report]) -> frozenset[str | None]:
+    """The distinct instances whose metrics the canaries sent."""
+    return frozenset(_instance(report["signals"]["metrics"]) for report in reports)
 
 
 def _instance(signal: Mapping[str, Any]) -> str | None:

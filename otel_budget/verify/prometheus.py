@@ -1,60 +1,82 @@
-"""The hop to Prometheus: the canary's exact values under the names that the queries use."""
+"""The hops to Prometheus: the canary's exact values, and whether late samples are taken."""
 
 from __future__ import annotations
 
 import math
-import urllib.error
-import urllib.request
+import re
+from collections.abc import Mapping
+from typing import Final
 
 from otel_budget import semconv
 from otel_budget.metric import Metric, prometheus_label
-from otel_budget.verify import expected, http
-from otel_budget.verify.hop import Hop, Problem
+from otel_budget.verify import expected, http, metric_faults
+from otel_budget.verify.hop import Hop, Why
+from otel_budget.verify.series import Sender, Series, labels_of, otlp_status, query
 
-_NAME = "metrics in Prometheus"
-_TENANT = prometheus_label(semconv.TENANT)
-_SUFFIXES = "UnderscoreEscapingWithSuffixes"
-
-Series = list[tuple[dict[str, str], float]]
+_NAME: Final = "metrics in Prometheus"
+_LATE: Final = "late samples taken"
 
 
-def check(url: str | None, tenant: str, *, delta: bool, processes: int, wait: float) -> Hop:
-    """Check the hop to Prometheus.
+def check(url: str | None, sender: Sender, wait: float, why: Why) -> Hop:
+    """Check that the canary is there under the names that the queries use.
 
     Args:
         url: The base URL of Prometheus.
-        tenant: The canary's tenant.
-        delta: Whether the application exports deltas.
-        processes: How many distinct instances sent the canary.
+        sender: Who sent the canary.
         wait: Seconds until what has not arrived counts as missing.
+        why: Asked if nothing arrived.
     """
     if url is None:
         return Hop(_NAME, "skipped", "pass --prometheus URL")
     url = url.rstrip("/")
+    processes = len(sender.instances)
     try:
         series = http.until(
-            lambda: _series(url, f'{{{_TENANT}="{tenant}"}}'),
+            lambda: query(url, f'{{{prometheus_label(semconv.TENANT)}="{sender.tenant}"}}', sender),
             lambda found: not _missing(found, processes),
             wait,
         )
         missing = _missing(series, processes)
-        if not missing:
-            names = len({metric.name for metric, _, _ in expected.VALUES})
-            return Hop(_NAME, "passed", f"{names} metrics of {processes} processes, all exact")
-        problem = _why(url, tenant, delta, series, missing, processes)
-    except (OSError, ValueError, KeyError) as error:
+        problem = (
+            metric_faults.why_missing(url, sender, series, missing, why)
+            if missing
+            else metric_faults.beside_the_values(url, sender, series)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         problem = http.unreachable("Prometheus", "--prometheus", url, error)
-    return problem.hop(_NAME)
+    if problem is not None:
+        return problem.hop(_NAME)
+    names = len({metric.name for metric, _, _ in expected.VALUES})
+    return Hop(_NAME, "passed", f"{names} metrics of {processes} processes, all exact")
 
 
-def _series(url: str, selector: str) -> Series:
-    answer = http.get_json(f"{url}/api/v1/query", {"query": selector})
-    return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
+def check_late_samples(url: str | None) -> Hop:
+    """Whether Prometheus takes what the Collector kept for it while it was down."""
+    if url is None:
+        return Hop(_LATE, "skipped", "pass --prometheus URL")
+    url = url.rstrip("/")
+    try:
+        if otlp_status(url) in (404, 405):
+            return Hop(_LATE, "skipped", "it has no OTLP receiver: what it scrapes is never late")
+        configuration = str(http.get_json(f"{url}/api/v1/status/config")["data"]["yaml"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return Hop(_LATE, "skipped", "this backend does not show its configuration")
+    window = re.search(r"^ +out_of_order_time_window: (\S+)", configuration, flags=re.MULTILINE)
+    if window is not None and window[1] != "0s":
+        return Hop(_LATE, "passed", f"up to {window[1]} old")
+    return Hop(
+        _LATE,
+        "failed",
+        "Prometheus has no out_of_order_time_window",
+        "without it, what waits in the collector while Prometheus is down is refused afterwards: "
+        "totals recover, but the time of the outage stays empty",
+        "set storage.tsdb.out_of_order_time_window: 12h, as collector/prometheus/prometheus.yml "
+        "does",
+    )
 
 
-def _values(series: Series, metric: Metric, attributes: dict[str, str]) -> list[float]:
-    labels = {prometheus_label(name): value for name, value in attributes.items()}
-    labels["__name__"] = metric.prometheus_name()
+def _values(series: Series, metric: Metric, attributes: Mapping[str, str]) -> list[float]:
+    labels = labels_of(metric, attributes)
     return [value for found, value in series if labels.items() <= found.items()]
 
 
@@ -73,81 +95,3 @@ def _missing(series: Series, processes: int) -> list[str]:
             shown = ", ".join(f"{found:g}" for found in values)
             problems.append(f"{name} is {shown} instead of {value:g}")
     return list(dict.fromkeys(problems))
-
-
-def _why(  # noqa: PLR0917
-    url: str, tenant: str, delta: bool, series: Series, missing: list[str], processes: int
-) -> Problem:
-    detail = missing[0] + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
-    names = {labels["__name__"] for labels, _ in series}
-    if not series:
-        # A backend that keeps dots in metric names also keeps them in labels.
-        dotted = _series(url, f'{{"{semconv.TENANT}"="{tenant}"}}')
-        names = {labels["__name__"] for labels, _ in dotted}
-    bare = {m.prometheus_name(suffixes=False) for m, _, _ in expected.VALUES} | {
-        m.name for m, _, _ in expected.VALUES
-    }
-    good = {m.prometheus_name() for m, _, _ in expected.VALUES}
-    other_names = sorted(names & (bare - good))
-    if other_names:
-        return Problem(
-            f"the canary arrived as {other_names[0]}",
-            "this backend names metrics without the suffixes of unit and type, so the shipped "
-            "queries, dashboards and alerts find nothing",
-            f"set translation_strategy to {_SUFFIXES} (Prometheus: under otlp; Collector: in "
-            "the prometheus exporter; Mimir: its OTLP suffixes option)",
-        )
-    counters = {m.prometheus_name() for m, _, _ in expected.VALUES if m.kind == "counter"}
-    if delta and not names & counters:
-        return Problem(
-            detail,
-            "the application exports delta metrics, which Prometheus drops; nothing on the way "
-            "made them cumulative",
-            "leave OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE at cumulative, or add the "
-            "delta_to_cumulative processor to the collector's metrics pipeline",
-        )
-    if not names:
-        return _nothing_arrived(url, detail)
-    found = {labels.get("instance") for labels, _ in series}
-    if len(found) < processes:
-        return Problem(
-            detail,
-            "the two processes share one series: there is no label for the instance",
-            "with OTLP, Prometheus makes it from service.instance.id; with a scrape, set "
-            "honor_labels",
-        )
-    return Problem(
-        detail,
-        "some of the values did not arrive, or something on the way changed them",
-        "check what the pipeline filters, aggregates and renames",
-    )
-
-
-def _nothing_arrived(url: str, detail: str) -> Problem:
-    if _otlp_status(url) in (404, 405):
-        return Problem(
-            f"{detail}; {url}/api/v1/otlp answers 404",
-            "Prometheus runs without its OTLP receiver, so the collector's exporter is refused",
-            "start it with --web.enable-otlp-receiver, or let it scrape the collector "
-            "(collector/overlays/scrape.yaml)",
-        )
-    return Problem(
-        detail,
-        "the collector accepted the metrics, but they have not arrived yet, or its metrics "
-        "pipeline leads elsewhere",
-        "look in the collector's log for its metrics exporter; with a scrape, wait longer with "
-        "--timeout",
-    )
-
-
-def _otlp_status(url: str) -> int:
-    request = urllib.request.Request(  # noqa: S310
-        f"{url}/api/v1/otlp/v1/metrics",
-        data=b"",
-        headers={"Content-Type": "application/x-protobuf"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code

@@ -6,15 +6,16 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from otel_budget.verify import collector, expected, processes, prometheus, records
-from otel_budget.verify.hop import Hop, Problem, timed
+from otel_budget.verify import clocks, collector, expected, processes, prometheus, records
+from otel_budget.verify.hop import Hop, Problem, Why, timed
+from otel_budget.verify.series import Sender
 
-_SIGNALS = ("traces", "metrics", "logs")
+_SIGNALS: Final = ("traces", "metrics", "logs")
+_PROMETHEUS: Final = "Prometheus"
 
 
 def _new_tenant() -> str:
@@ -48,10 +49,7 @@ class Pipeline:
 
 def run(pipeline: Pipeline) -> Iterator[Hop]:
     """Send the canary and yield each hop as soon as it has been checked."""
-    before = None
-    if pipeline.collector_metrics:
-        with suppress(OSError):  # the collector's own hop reports it
-            before = collector.metrics(pipeline.collector_metrics)
+    witness = collector.Witness(pipeline.collector_metrics)
     started = time.monotonic()
     try:
         reports = processes.run_canaries(pipeline.tenant, pipeline.setup, os.environ)
@@ -62,37 +60,73 @@ def run(pipeline: Pipeline) -> Iterator[Hop]:
     yield set_up
     if any("signals" not in report for report in reports):
         return
-    identity = processes.identity(reports)
-    yield identity
+    yield processes.identity(reports)
     yield processes.call_path(reports[0])
+    started = time.monotonic()
+    ahead = clocks.ahead_of(_programs(pipeline, reports[0]))
+    yield timed(clocks.check(ahead), started)
+
+    def why(signal: str) -> Why:
+        def ask(detail: str) -> Problem | None:
+            disk = records.disk_problem(pipeline.audit_file, detail) if signal == "logs" else None
+            elsewhere = processes.elsewhere(reports[0], signal, detail)
+            return disk or elsewhere or witness.why(signal, detail)
+
+        return ask
+
     arrived: dict[str, Hop] = {}
     for signal in _SIGNALS:
         started = time.monotonic()
-        hop = processes.sent(reports[0], signal)
+        hop = processes.sent(reports[0], signal, why(signal))
         if hop.status == "passed":  # it may have failed in the other process
-            hop = processes.sent(reports[1], signal)
+            hop = processes.sent(reports[1], signal, why(signal))
         arrived[signal] = hop if hop.seconds else timed(hop, started)
         yield arrived[signal]
-    yield from _behind_the_endpoint(pipeline, reports, arrived, identity, before)
+    yield from _in_backends(pipeline, reports, arrived, ahead.get(_PROMETHEUS), why)
+    started = time.monotonic()
+    yield timed(prometheus.check_late_samples(pipeline.prometheus), started)
+    # Last, because only now does it know what it failed to send.
+    started = time.monotonic()
+    sent = any(hop.status == "passed" for hop in arrived.values())
+    yield timed(witness.check(pipeline.collector_health, sent=sent), started)
 
 
-def _behind_the_endpoint(
+def _programs(pipeline: Pipeline, report: dict[str, Any]) -> dict[str, str | None]:
+    collectors = (pipeline.collector_health, pipeline.collector_metrics, processes.otlp_url(report))
+    return {
+        "the collector": next((url for url in collectors if url), None),
+        _PROMETHEUS: pipeline.prometheus,
+        "Jaeger": pipeline.jaeger,
+    }
+
+
+def _in_backends(
     pipeline: Pipeline,
     reports: list[dict[str, Any]],
     arrived: dict[str, Hop],
-    identity: Hop,
-    before: collector.CollectorMetrics | None,
+    ahead: float | None,
+    why: Callable[[str], Why],
 ) -> Iterator[Hop]:
     denials = [processes.denial(report) for report in reports]
-    delta = "delta" in reports[0]["signals"].get("metrics", {}).get("temporality", ())
-    instances = len(reports) if identity.status == "passed" else 1
     wait = pipeline.timeout
+
+    def metrics() -> Hop:
+        described = reports[0]["signals"]["metrics"]
+        sender = Sender(
+            pipeline.tenant,
+            processes.instances(reports),
+            described["resource"],
+            delta="delta" in described["temporality"],
+            ahead=ahead,
+        )
+        return prometheus.check(pipeline.prometheus, sender, wait, why("metrics"))
+
     backends: dict[str, Callable[[], Hop]] = {
-        "metrics": lambda: prometheus.check(
-            pipeline.prometheus, pipeline.tenant, delta=delta, processes=instances, wait=wait
+        "metrics": metrics,
+        "traces": lambda: records.check_jaeger(
+            pipeline.jaeger, pipeline.tenant, denials, wait, why("traces")
         ),
-        "traces": lambda: records.check_jaeger(pipeline.jaeger, denials, wait),
-        "logs": lambda: records.check_audit_file(pipeline.audit_file, denials, wait),
+        "logs": lambda: records.check_audit_file(pipeline.audit_file, denials, wait, why("logs")),
     }
     for signal, check in backends.items():
         started = time.monotonic()
@@ -100,11 +134,6 @@ def _behind_the_endpoint(
             yield timed(check(), started)
         else:
             yield Hop(_BEHIND[signal], "skipped", f"not reached: {arrived[signal].name}")
-    # Last, because only now does it know what it failed to send.
-    started = time.monotonic()
-    yield timed(
-        collector.check(pipeline.collector_health, pipeline.collector_metrics, before), started
-    )
 
 
 _BEHIND = {

@@ -151,6 +151,6 @@ def test_prometheus_is_started_as_by_make_stack(directory: Path) -> None:
     """Except for addresses and paths."""
     ours = Stack(directory)._prometheus().command[1:]
     command = SERVICES["prometheus"]["command"]
-    features = {flag for flag in ours if "enable" in flag}
-    assert len(features) == 2
-    assert features == {flag for flag in command if "enable" in flag}
+    features = {flag for flag in ours if "enable" in flag or "cors" in flag}
+    assert len(features) == 3
+    assert features == {flag for flag in command if "enable" in flag or "cors" in flag}

@@ -195,6 +195,7 @@ def assert_only_spans_are_lost(
     stack: Stack, app: LoadApp, make_room: Callable[[], None], what: str
 ) -> None:
     run_phase(app, "before", 2)
+    known = probes.eventually(lambda: len(traced(stack)), bool, timeout=PATIENCE)
     stack.kill("jaeger")
     run_phase(app, "fault", max(OUTAGE, 6))
     # The shipped alert uses this name.
@@ -202,6 +203,8 @@ def assert_only_spans_are_lost(
     assert probes.eventually(lambda: probes.query(stack.prometheus, refused), timeout=60)
     make_room()
     stack.launch("jaeger")
+    # On a slow machine the queue is full for some time yet.
+    assert probes.eventually(lambda: len(traced(stack)) > known, bool, timeout=PATIENCE)
     run_phase(app, "after", 5 + OUTAGE / 2)
     books = app.finish()
     print_ratio(books)
@@ -214,7 +217,9 @@ def assert_only_spans_are_lost(
     def missing() -> set[str]:
         return set(books["denials"]) - set(traced(stack))
 
-    still = probes.eventually(missing, lambda found: len(found) <= lost, timeout=PATIENCE)
+    still = probes.eventually(
+        missing, lambda found: len(found) <= lost and last not in found, timeout=PATIENCE
+    )
     assert len(still) <= lost
     assert last not in still
     print(f"  {what}: {len(still)} of {len(books['denials'])} denials have no span")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -28,11 +29,10 @@ def command(data: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "collector.stack", "--data", str(data), *options]
 
 
-def environment(stack: Stack) -> dict[str, str]:
-    """The variables that give `make stack` the addresses of `stack`."""
-    return {**os.environ, "DASHBOARDS_PORT": "0"} | {
-        name: stack.environment[name] for name in stack.addresses
-    }
+def environment(stack: Stack, state: Path) -> dict[str, str]:
+    """The variables that give `make stack` these addresses, to announce them in `state`."""
+    variables = {name: stack.environment[name] for name in stack.addresses}
+    return {**os.environ, **variables, "DASHBOARDS_PORT": "0", "XDG_STATE_HOME": str(state)}
 
 
 @dataclass
@@ -53,7 +53,7 @@ def make_stack(data: Path, *options: str) -> Iterator[Made]:
     process = start_interruptible(
         command(data, *options),
         cwd=ROOT,
-        env=environment(stack),
+        env=environment(stack, data.parent),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -65,9 +65,14 @@ def make_stack(data: Path, *options: str) -> Iterator[Made]:
             greeting += line
             if "otel-budget verify" in line:
                 break
-        told = re.search(r"--prometheus (\S+) --jaeger (\S+) --audit-file (\S+)", greeting)
-        assert told, greeting
-        yield Made(greeting, stack.otlp_grpc, told[1], told[2], Path(told[3]))
+        announced = json.loads((data.parent / "otel-budget" / "stack.json").read_text())
+        yield Made(
+            greeting,
+            stack.otlp_grpc,
+            announced["prometheus"],
+            announced["jaeger"],
+            Path(announced["audit_file"]),
+        )
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=40)
         assert process.returncode == 0
@@ -131,7 +136,7 @@ def refused(data: Path, *options: str) -> str:
     done = subprocess.run(
         command(data, *options),
         cwd=ROOT,
-        env=environment(other),
+        env=environment(other, other.directory / "state"),
         capture_output=True,
         text=True,
         timeout=60,

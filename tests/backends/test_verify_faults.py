@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -17,101 +14,9 @@ import pytest
 import yaml
 
 from collector.stack import Stack, free_addresses
+from support.verify_runs import ARRIVED, SENT, by_status, failed, overlay, verify
 
 pytestmark = [pytest.mark.backend, pytest.mark.timeout(180)]
-
-Hops = dict[str, dict[str, Any]]
-
-
-def verify(
-    stack: Stack, *options: str, endpoint: str | None = None, wait: float = 15, **variables: str
-) -> tuple[int, Hops]:
-    """Exit code and hops of `verify` with every address of `stack`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    command = [
-        *(sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"),
-        *("--collector-health", stack.collector_health),
-        *("--collector-metrics", stack.collector_metrics),
-        *("--prometheus", stack.prometheus),
-        *("--jaeger", stack.jaeger),
-        *("--audit-file", str(stack.audit_file)),
-        *("--timeout", str(wait)),
-        *options,
-    ]
-    result = subprocess.run(
-        command,
-        env=kept
-        | {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or stack.otlp_http,
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "3",  # seconds; the faults then show sooner
-        }
-        | variables,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-        cwd=stack.directory,
-    )
-    assert result.stdout, result.stderr
-    answer = json.loads(result.stdout)
-    assert answer["ok"] == (result.returncode == 0)
-    return result.returncode, {hop["name"]: hop for hop in answer["hops"]}
-
-
-def by_status(hops: Hops, status: str) -> set[str]:
-    return {name for name, hop in hops.items() if hop["status"] == status}
-
-
-def failed(result: tuple[int, Hops], *names: str) -> Hops:
-    """Check that exactly these hops failed, each with a cause and a remedy; return all hops."""
-    code, hops = result
-    assert (code, by_status(hops, "failed")) == (1, set(names)), hops
-    for name in names:
-        assert hops[name]["cause"]
-        assert hops[name]["remedy"]
-    return hops
-
-
-SENT = ("traces sent", "metrics sent", "log events sent")
-ARRIVED = {"metrics in Prometheus", "trace in Jaeger", "event in the audit file"}
-
-
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_a_healthy_pipeline_passes_every_hop(stack: Stack, protocol: str) -> None:
-    endpoint = stack.otlp_grpc if protocol == "grpc" else stack.otlp_http
-    code, hops = verify(
-        stack, endpoint=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_SERVICE_NAME="billing"
-    )
-    assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
-    assert set(hops) >= {*SENT, *ARRIVED, "collector healthy"}
-    assert "service otel-budget-verify" in hops["SDK set up"]["detail"]
-    assert "sampled by AlwaysOnSampler and every hit" in hops["SDK set up"]["detail"]
-
-
-def test_a_hop_without_an_address_is_skipped_and_never_passed(stack: Stack) -> None:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-    result = subprocess.run(
-        [sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"],
-        env=kept | {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_http, "OTEL_LOGS_EXPORTER": "none"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    hops = {hop["name"]: hop for hop in json.loads(result.stdout)["hops"]}
-    assert by_status(hops, "skipped") == {*ARRIVED, "collector healthy", "log events sent"}
-
-
-def test_unsampled_traces_are_skipped(stack: Stack) -> None:
-    code, hops = verify(stack, OTEL_TRACES_SAMPLER="always_off")
-    assert (code, by_status(hops, "skipped")) == (0, {"traces sent", "trace in Jaeger"}), hops
-
-
-def test_denials_are_found_whatever_the_ratio_of_the_sampler(stack: Stack) -> None:
-    variables = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
-    code, hops = verify(stack, **variables)
-    assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -160,12 +65,6 @@ def test_verify_finds_a_missing_token(start_stack: Callable[..., Stack]) -> None
     assert "wants a token" in failed(verify(stack, **grpc), *SENT)["log events sent"]["cause"]
     code, hops = verify(stack, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20s3cret")
     assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
-
-
-def overlay(directory: Path, text: str) -> Path:
-    file = directory / "overlay.yaml"
-    file.write_text(textwrap.dedent(text))
-    return file
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
@@ -299,12 +198,6 @@ def test_verify_finds_delta_metrics_that_are_dropped(
     code, hops = verify(stack, wait=4, **DELTA)
     assert code == 1
     assert "delta metrics, which Prometheus drops" in hops["metrics in Prometheus"]["cause"]
-
-
-def test_delta_metrics_that_the_collector_turns_cumulative_pass(stack: Stack) -> None:
-    code, hops = verify(stack, **DELTA)
-    assert (code, by_status(hops, "failed")) == (0, set()), hops
-    assert "delta metrics" in hops["SDK set up"]["detail"]
 
 
 def test_verify_finds_two_processes_that_share_an_instance_id(stack: Stack) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,10 +17,11 @@ import pytest
 
 from collector.stack import DEFAULT_PORTS
 from otel_budget import semconv
+from otel_budget.cli import local_stack
 from otel_budget.cli import verify as verify_command
 from otel_budget.metric import prometheus_label
-from otel_budget.verify import endpoint, expected, prometheus
-from otel_budget.verify.collector import _FAILED, _REFUSED, CollectorMetrics
+from otel_budget.verify import endpoint, expected, http, prometheus, records
+from otel_budget.verify.collector import CollectorMetrics, _refusal
 from support.otlp_receiver import receiver
 from support.ports import free_port, hung_port
 
@@ -75,7 +80,7 @@ def test_a_line_for_each_hop_with_cause_and_remedy() -> None:
     assert lines[at + 1] == f"        likely cause: nothing listens on 127.0.0.1:{port}"
     assert lines[at + 2].startswith("        remedy: start the collector, or correct OTEL_EXPORTER")
     assert any(line.startswith("skipped trace in Jaeger") for line in lines)
-    assert lines[-1].startswith("3 passed, 3 failed, 4 skipped.")
+    assert lines[-1].startswith("3 passed, 3 failed, 6 skipped.")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +180,67 @@ def test_the_collectors_own_metrics_show_refusals_failures_and_full_queues() -> 
         'otelcol_exporter_queue_size{exporter="b"} 0\n'
         'otelcol_exporter_queue_capacity{exporter="b"} 100\n'
     )
-    assert list(after.grown(before, _REFUSED).values()) == [3]
-    assert list(after.grown(before, _FAILED).values()) == [1]
+    assert list(after.grown(before, re.compile("otelcol_receiver_refused_")).values()) == [3]
+    refusal = _refusal(after, before, "")
+    assert refusal is not None
+    assert (
+        refusal.detail == "could not be sent during the check: 1 exporter_enqueue_failed_spans (a)"
+    )
     assert after.full_queues() == ["a 90%"]
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Answers who knows the password."""
+
+    def do_GET(self) -> None:
+        known = self.headers["Authorization"] == "Basic b3BlcmF0b3I6cEBzcw=="  # operator:p@ss
+        self.send_response(200 if known else 401)
+        self.end_headers()
+        self.wfile.write(self.path.encode())
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_login_in_an_address_is_sent_and_never_shown() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        assert http.get(f"http://operator:p%40ss@{host}/api", {"query": "up"}) == b"/api?query=up"
+        for login in ("", "operator:wrong@"):
+            url = f"http://{login}{host}"
+            with pytest.raises(http.ErrorStatus) as refused:
+                http.get(url)
+            problem = http.unreachable("Prometheus", "--prometheus", url, refused.value)
+            assert problem.detail == f"http://{host} answered 401"
+            assert "http://user:password@host" in problem.remedy
+        server.shutdown()
+
+
+def test_the_disk_of_the_audit_file_is_looked_at(tmp_path: Path) -> None:
+    full = records.disk_problem(Path("/proc/hits.jsonl"), "found")  # no room is ever left there
+    assert full is not None
+    assert full.cause == "the disk of the audit file /proc/hits.jsonl is full"
+    for good in (tmp_path / "hits.jsonl", tmp_path / "none" / "hits.jsonl", None):
+        assert records.disk_problem(good, "found") is None
+
+
+def test_the_local_stack_is_known_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    told = {"prometheus": "http://127.0.0.1:1", "audit_file": "/data/hits.jsonl"}
+    file = tmp_path / "otel-budget" / "stack.json"
+    assert local_stack.addresses() == {}
+    with local_stack.announced(told):
+        assert local_stack.addresses() == told
+        assert file.stat().st_mode & 0o077 == 0
+        with local_stack.announced({"prometheus": "http://127.0.0.1:2"}):
+            assert local_stack.addresses() == {"prometheus": "http://127.0.0.1:2"}
+    assert not file.exists()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    file.write_text(json.dumps({"process": ended.pid, **told}))
+    assert local_stack.addresses() == {}
+    file.write_text("{")
+    assert local_stack.addresses() == {}

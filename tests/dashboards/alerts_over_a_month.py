@@ -55,10 +55,15 @@ def test_the_alerts_reach_their_goals(seed: int, outcomes: dict[int, simulation.
 def test_without_the_alerts_of_pace_more_goals_are_missed(
     outcomes: dict[int, simulation.Outcome],
 ) -> None:
-    """The check itself. One of them alone may be missing: the others tell most of its runaways."""
+    """The check itself. One of them alone may be missing: the others tell most of its runaways.
+
+    At fifty times the pace what calls in progress hold can be refused before half is gone.
+    """
     pace = ("LLMBudgetEmptying", "LLMBudgetBurn", "LLMBudgetMonthBurn", "LLMBudgetSpendSpike")
     for outcome in outcomes.values():
-        without = goals.judge(outcome, lambda one: not one.alert.startswith(pace))
+        without = goals.judge(
+            outcome, lambda one: not one.alert.startswith((*pace, "LLMBudgetDenied"))
+        )
         assert all(telling.late for telling in without.tellings if telling.runaway.window == "day")
         assert len(without.missed()) > len(goals.judge(outcome).missed())
 

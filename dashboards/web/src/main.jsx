@@ -1,4 +1,4 @@
-// Draws one of dashboards/perses/*.json with Perses' own components, asking Prometheus directly.
+// Draws one of dashboards/perses/*.json with Perses' own components, asking Prometheus through the page's server.
 import { useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { BrowserRouter } from "react-router-dom";
@@ -31,6 +31,8 @@ import * as staticListVariable from "@perses-dev/static-list-variable-plugin";
 import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
+import { withNames } from "./patterns.js";
+import { withColumns } from "./table.jsx";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -46,11 +48,11 @@ const plugins = [
   histogramChart,
   markdown,
   pieChart,
-  prometheus,
+  withNames(prometheus),
   asksInstant(statChart, "StatChart"),
   staticListVariable,
   statusHistoryChart,
-  table,
+  withColumns(table),
   timeSeriesChart,
 ];
 const pluginLoader = dynamicImportPluginLoader(
@@ -65,7 +67,8 @@ const queryClient = new QueryClient({
   defaultOptions: { queries: { retry: 0, refetchOnWindowFocus: false } },
 });
 
-function datasourceApi(url) {
+function datasourceApi() {
+  const url = `${window.location.origin}/prometheus`;
   const datasource = {
     kind: "GlobalDatasource",
     metadata: { name: "prometheus" },
@@ -120,7 +123,7 @@ function Page() {
       <Navigation dashboards={config.dashboards} current={name} />
       <ViewDashboard
         dashboardResource={dashboard}
-        datasourceApi={datasourceApi(config.prometheus)}
+        datasourceApi={datasourceApi()}
         dashboardTitleComponent={<h2 style={{ margin: 0, fontSize: 20 }}>{title}</h2>}
         isReadonly
         isVariableEnabled
