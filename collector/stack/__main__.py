@@ -7,7 +7,6 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError
+from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError, folder
 from collector.stack.addresses import HOST
 from dashboards.web import serve as page
 from otel_budget.cli import local_stack
@@ -31,22 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=sorted(file.stem for file in (FOLDER / "overlays").glob("*.yaml")),
         help="one of collector/overlays; may be repeated",
     )
-    parser.add_argument("--data", type=Path, help="keep data here (default: removed at the end)")
+    parser.add_argument(
+        "--data", type=Path, default=folder.DEFAULT, help=f"its folder (default: {folder.DEFAULT})"
+    )
+    parser.add_argument("--fresh", action="store_true", help="discard what is in that folder")
     parser.add_argument("--logs", action="store_true", help="print the programs' logs, too")
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with ExitStack() as held:
-        temporary = tempfile.TemporaryDirectory(prefix="otel-budget-stack-")
-        directory = options.data or Path(held.enter_context(temporary))
         try:
             stack = held.enter_context(
                 Stack(
-                    directory,
+                    options.data,
                     overlays=options.overlay,
                     addresses=Stack.default_addresses(),
                     environment=_configuration_variables(),
-                    keep=options.data is not None,
+                    keep=True,
+                    fresh=options.fresh,
                 )
             )
             held.enter_context(
@@ -60,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     }
                 )
             )
-            removed = f"nothing of {directory}" if options.data else "its data"
             logs = _logs(held, stack) if options.logs else {}
             _print_new(logs)
-            print(_greeting(stack, removed, _dashboards(held, stack)), flush=True)
+            _tell_of_a_damaged_queue(stack)
+            print(_greeting(stack, _dashboards(held, stack)), flush=True)
             _follow(stack, logs)
         except StackError as error:
-            print(error, file=sys.stderr)
+            print(folder.full(options.data) or error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\nStopping ...", flush=True)
@@ -77,7 +78,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
+def _greeting(stack: Stack, dashboards: str) -> str:
     """Where everything is; what a browser can open comes last."""
     token = (
         'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$OTELCOL_TOKEN" '
@@ -86,7 +87,8 @@ def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
     )
     traces = f"  Traces                 {dashboards}traces\n" if dashboards.endswith("/") else ""
     return (
-        f"The stack is ready; Ctrl-C stops it and removes {removed}.\n"
+        f"The stack is ready; Ctrl-C stops it. Its data stays in {stack.directory} "
+        "(--fresh discards it).\n"
         f"  OTLP for applications  {stack.otlp_grpc} (gRPC)  {stack.otlp_http} (HTTP)\n"
         f"  Audit file             {stack.audit_file}\n"
         f"  Logs                   {stack.directory / 'logs'} (or here, with --logs)\n"
@@ -100,6 +102,13 @@ def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
         f"{traces}"
         f"  Dashboards             {dashboards}\n"
     )
+
+
+def _tell_of_a_damaged_queue(stack: Stack) -> None:
+    """Say what `start.sh` has said in the Collector's log."""
+    for line in stack.log("otelcol").splitlines():
+        if "queue was damaged" in line:
+            print(line, flush=True)
 
 
 def _dashboards(held: ExitStack, stack: Stack) -> str:

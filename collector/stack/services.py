@@ -135,6 +135,8 @@ class Services(Addresses):
     def _render_prometheus(self) -> Path:
         """The shipped folder with this stack's addresses as targets."""
         folder = self.directory / "prometheus"
+        for written in ("rules", "targets"):  # an earlier run may have had others
+            shutil.rmtree(folder / written, ignore_errors=True)
         shutil.copytree(FOLDER / "prometheus", folder, dirs_exist_ok=True)
         targets = {
             "prometheus": "PROMETHEUS_ADDRESS",

@@ -9,7 +9,7 @@ from typing import Any
 
 from otel_budget.sdk.delivery import Delivery, SignalPipeline
 from otel_budget.sdk.exporters import INSTALL, Signal, first
-from otel_budget.sdk.sampling import is_hit
+from otel_budget.sdk.hits import is_hit
 
 try:
     from opentelemetry import _logs, metrics, trace

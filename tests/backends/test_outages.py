@@ -8,11 +8,10 @@ denial in the audit file and in Jaeger.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from collector.stack import Stack
 from otel_budget import audit_file, semconv
 from support import probes
 from support.applications import LoadApp
+from support.disks import small_disk
 
 OUTAGE = float(os.environ.get("OTEL_BUDGET_FAULT_SECONDS", "4"))
 #: Retries come at most this much later than the end of the outage.
@@ -189,20 +189,6 @@ def test_what_waits_for_jaeger_survives_the_collectors_death(
     assert_exact(stack, books)
     assert_every_denial(traced, stack, books)
     assert_every_denial(audited, stack, books)
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[Callable[[], None]]:
-    """A file system of one megabyte at `path`; yields a function that makes room on it."""
-    path.mkdir(parents=True)
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs the right to mount a small file system (root)")
-    try:
-        yield lambda: subprocess.run(["mount", "-o", "remount,size=64m", path], check=True) and None
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 def assert_only_spans_are_lost(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,11 +154,23 @@ def exemplar(stack: Stack, app: Application, secrets: Secrets) -> None:
     provider.shutdown()
 
 
+def written(file: Path) -> str:
+    """What is in a file but its holes: Jaeger's has two gigabytes of them."""
+    parts, at = [], 0
+    with file.open("rb") as opened, suppress(OSError):  # raised behind the last data
+        while True:
+            at = os.lseek(opened.fileno(), at, os.SEEK_DATA)
+            end = os.lseek(opened.fileno(), at, os.SEEK_HOLE)
+            parts.append(os.pread(opened.fileno(), end - at, at))
+            at = end
+    return b"".join(parts).decode(errors="replace")
+
+
 def stored(stack: Stack) -> Iterator[tuple[str, str]]:
     """Everything that is kept, as its program tells it and as it is on disk."""
     for file in sorted(stack.directory.rglob("*")):
         if file.is_file() and file.parts[len(stack.directory.parts)] != "logs":
-            yield str(file.relative_to(stack.directory)), file.read_bytes().decode(errors="replace")
+            yield str(file.relative_to(stack.directory)), written(file)
     series = probes.query(stack.prometheus, '{__name__=~".+"}')
     yield "series of Prometheus", json.dumps(series)
     exemplars = probes.get_json(
@@ -182,7 +197,7 @@ def test_no_secret_is_stored(start_stack: Callable[..., Stack]) -> None:
         lambda: probes.query(
             stack.prometheus, '{__name__=~"budget_decisions_total|host_turns_total"}'
         ),
-        lambda rows: len(rows) == 4,
+        lambda rows: len({labels["__name__"] for labels, _ in rows}) == 2,
     )
     # What is left can be followed and counted.
     ours = [span for span in found if span["operationName"].startswith("budget.")]
