@@ -76,14 +76,14 @@ class Witness:
         self.before = CollectorMetrics()
         if url is not None:
             with suppress(OSError):  # the collector's own hop reports it
-                self.before = _metrics(url)
+                self.before = metrics(url)
 
     def why(self, signal: str, detail: str) -> Problem | None:
         """Why a signal was refused, or does not get on; None if these metrics do not say."""
         if self.url is None:
             return None
         try:
-            after = _metrics(self.url)
+            after = metrics(self.url)
         except OSError:
             return None
         found = _refusal(after, self.before, detail, f"{_ITEMS[signal]}$")
@@ -118,7 +118,7 @@ class Witness:
             shown = http.shown(health or "")
             return Hop(_NAME, "passed", f"{shown} is healthy; its queues were not checked")
         try:
-            after = _metrics(self.url)
+            after = metrics(self.url)
         except OSError as error:
             what, option = "the collector's metrics endpoint", "--collector-metrics"
             return http.unreachable(what, option, self.url, error).hop(_NAME)
@@ -143,7 +143,8 @@ class Witness:
         return Hop(_NAME, "passed", "nothing refused, nothing failed, queues have room")
 
 
-def _metrics(url: str) -> CollectorMetrics:
+def metrics(url: str) -> CollectorMetrics:
+    """The Collector's metrics now. Raises OSError."""
     return CollectorMetrics.parse(http.get(url).decode(errors="replace"))
 
 

@@ -26,6 +26,8 @@ def verify(
     """Exit code and hops of `verify` with every address of `stack`, or of another collector."""
     collector = collector or stack
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    if "PYTHONPATH" in variables:
+        variables["PYTHONPATH"] = _before_others(variables["PYTHONPATH"])
     command = [
         *(sys.executable, "-c", "from otel_budget.cli import main; main()", "verify", "--json"),
         *("--collector-health", collector.collector_health),
@@ -78,3 +80,23 @@ def overlay(directory: Path, text: str) -> Path:
     file = directory / "overlay.yaml"
     file.write_text(textwrap.dedent(text))
     return file
+
+
+#: Python reads this file at start: every process of `verify` then has another time.
+ANOTHER_TIME = """
+    import time
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() + SECONDS
+    time.time_ns = lambda: now_ns() + SECONDS * 10**9
+"""
+
+
+def another_time(directory: Path, seconds: int) -> dict[str, str]:
+    """The variables of a process whose clock is so far ahead."""
+    file = directory / "sitecustomize.py"
+    file.write_text(textwrap.dedent(ANOTHER_TIME).replace("SECONDS", str(seconds)))
+    return {"PYTHONPATH": _before_others(str(directory))}
+
+
+def _before_others(folder: str) -> str:
+    return os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
