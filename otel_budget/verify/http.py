@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Final, TypeVar
 
 from otel_budget.verify.hop import Problem
@@ -35,7 +36,13 @@ class Answer:
     ahead: float | None
 
 
-def ask(url: str, *, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def ask(
+    url: str,
+    *,
+    data: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = _TIMEOUT,
+) -> Answer:
     """Ask a program, with the user and password in the URL if there are any.
 
     Raises:
@@ -45,11 +52,13 @@ def ask(url: str, *, data: bytes | None = None, headers: Mapping[str, str] | Non
     request = urllib.request.Request(plain, data, {**login, **(headers or {})})  # noqa: S310
     asked = time.time()
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
             return Answer(answer.status, answer.read(), _ahead(answer.headers.get("Date"), asked))
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.read(), _ahead(error.headers.get("Date"), asked))
+    except HTTPException as error:
+        raise OSError(f"its answer is no HTTP: {error!r}") from error
 
 
 def _login(url: str) -> tuple[str, dict[str, str]]:
@@ -79,21 +88,26 @@ class ErrorStatus(OSError):
         self.answer = answer
 
 
-def get(url: str, parameters: Mapping[str, str] | None = None) -> bytes:
+def get(
+    url: str, parameters: Mapping[str, str] | None = None, *, timeout: float = _TIMEOUT
+) -> bytes:
     """The body of a URL's answer.
 
     Raises:
         OSError: No answer, or an error status (`ErrorStatus`).
     """
-    answer = ask(url + ("?" + urllib.parse.urlencode(parameters) if parameters else ""))
+    query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+    answer = ask(url + query, timeout=timeout)
     if answer.status >= 400:
         raise ErrorStatus(answer)
     return answer.body
 
 
-def get_json(url: str, parameters: Mapping[str, str] | None = None) -> Any:
+def get_json(
+    url: str, parameters: Mapping[str, str] | None = None, *, timeout: float = _TIMEOUT
+) -> Any:
     """A URL's answer, read as JSON. Raises what `get` does, or ValueError."""
-    return json.loads(get(url, parameters))
+    return json.loads(get(url, parameters, timeout=timeout))
 
 
 def shown(url: str) -> str:
