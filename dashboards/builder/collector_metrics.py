@@ -16,6 +16,8 @@ LOSSES: Final = {
 }
 QUEUE_SIZE: Final = "otelcol_exporter_queue_size"
 QUEUE_CAPACITY: Final = "otelcol_exporter_queue_capacity"
+#: What collector/config.yaml makes of what it receives: how far a process' clock is ahead of it.
+CLOCK_AHEAD: Final = "budget_clock_ahead_seconds"
 #: Labels that say where in a Collector an item was lost; our queries add `signal`.
 SIGNAL: Final = "signal"
 PLACE: Final = ("job", "instance", "exporter", "receiver", SIGNAL)

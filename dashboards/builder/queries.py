@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from dashboards.builder.labels import JOB, LEVEL, SHARED, label
-from otel_budget import semconv
+from otel_budget import promql, semconv
 from otel_budget.metric import Metric
 from otel_budget.verify import expected
 
-#: How long a process may be silent and still be recognised as the same one: a laptop that sleeps at
-#: night, a frozen container, a Collector that is away. With an hour, the whole life of a process
-#: counted again after each.
-MEMORY: Final = "1d"
-#: The same where it costs a scan of that time, and a longer silence loses only what was counted in
-#: it: never a whole life again.
+#: What a counter counted, as the commands ask it, too.
+total: Final = promql.total
+#: How long a process may be silent and still be known, where that costs a scan of the time and a
+#: longer silence loses only what was counted in it: never a whole life again.
 ANCHORED_MEMORY: Final = "1h"
 #: The modifier of PromQL by which a difference begins at the last sample before the window.
 ANCHORED: Final = "anchored"
@@ -51,7 +49,7 @@ class Names:
         """
         if self.anchored:
             return anchored_total(counter, window, memory=memory or ANCHORED_MEMORY)
-        return total(counter, window, memory=memory or MEMORY)
+        return total(counter, window, memory=memory or promql.MEMORY)
 
     def happened(self, counter: str, window: str) -> str:
         """`happened`, by this backend's `total`."""
@@ -104,28 +102,6 @@ def by(function: str, labels: Sequence[str], expr: str) -> str:
     return f"{function} by ({', '.join(labels)}) ({expr})" if labels else f"{function}({expr})"
 
 
-def total(counter: str, window: str, *, memory: str = MEMORY) -> str:
-    """What a counter counted in the last `window`, exactly, even if it was born in the window.
-
-    This is the difference to the last value before the window. Where there is none (a process
-    born in the window), or where the window began lower (a process restarted under the same
-    instance id since), it is the whole value. Where a restart lies inside the window, it is
-    ``increase()``, an estimate, because nothing else can see it.
-
-    Args:
-        counter: The counter's selector.
-        window: The time, as Prometheus writes durations.
-        memory: How long a process may be silent and still be recognised as the same one.
-    """
-    highest = f"max_over_time({counter}[{window}])"
-    lowest = f"min_over_time({counter}[{window}])"
-    before = f"last_over_time({counter}[{memory}] offset {window})"
-    return (
-        f"(({highest} - ({before} <= {lowest}) or {highest})"
-        f" unless (resets({counter}[{window}]) > 0) or increase({counter}[{window}]))"
-    )
-
-
 def happened(counter: str, window: str) -> str:
     """How often a counter counted in the last `window`; only series where it did."""
     return f"({total(counter, window)} > 0)"
@@ -157,7 +133,9 @@ def today(counter: str) -> str:
     """
     stamps = f"(timestamp({counter}) or max_over_time(timestamp({counter})[1d:5m]))"
     seen = f"({stamps} > scalar(vector(time() - time() % 86400)))"
-    at_midnight = f"last_over_time({counter}[{MEMORY}]) and on () (vector(time() % 86400) == 0)"
+    at_midnight = (
+        f"last_over_time({counter}[{promql.MEMORY}]) and on () (vector(time() % 86400) == 0)"
+    )
     midnight = f"last_over_time(({at_midnight})[1d:5m])"
     latest = f"(last_over_time({counter}[1d]) and {seen})"
     spent = by("sum", (), f"{latest} - ({midnight} <= {latest}) or {latest}")

@@ -71,6 +71,7 @@ class Thresholds:
     absent_after: str
     silent_after: str
     collector_queue: float
+    clock_seconds: int
     collision_resets: int
 
 

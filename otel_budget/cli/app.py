@@ -15,12 +15,13 @@ from otel_budget.cli.demo import demo
 from otel_budget.cli.files import files
 from otel_budget.cli.otlp import with_default_url
 from otel_budget.cli.replay import replay
+from otel_budget.cli.spend import spend
 from otel_budget.cli.terminal import CommandError, complain
 from otel_budget.cli.verify import verify
 from otel_budget.version import __version__
 
 #: To add a command, add its function: its name becomes the command, its docstring the help.
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, verify, files)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, verify, spend, files)
 
 app: Final = typer.Typer(
     name="otel-budget",

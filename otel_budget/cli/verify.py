@@ -17,7 +17,7 @@ from otel_budget.verify.hop import Hop
 from otel_budget.verify.run import Pipeline, run
 
 #: The addresses of the shipped stack in containers.
-_LOCAL: Final = {
+LOCAL: Final = {
     "collector_health": "http://127.0.0.1:13133",
     "collector_metrics": "http://127.0.0.1:8888/metrics",
     "prometheus": "http://127.0.0.1:9090",
@@ -84,8 +84,8 @@ def verify(
     }
     for option, url in given.items():
         if url is not None:
-            _check_url(option, url)
-    here = _LOCAL | local_stack.addresses() if local else {}
+            check_url(option, url)
+    here = LOCAL | local_stack.addresses() if local else {}
     addresses = {option: url or here.get(option) for option, url in given.items()}
     if audit_file is None and "audit_file" in here:
         audit_file = Path(here["audit_file"])
@@ -128,7 +128,8 @@ def _show(hop: Hop) -> None:
         typer.echo(f"        remedy: {hop.remedy}")
 
 
-def _check_url(option: str, url: str) -> None:
+def check_url(option: str, url: str) -> None:
+    """Raise `CommandError` where an option's URL is none; its login is not repeated."""
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -136,4 +137,6 @@ def _check_url(option: str, url: str) -> None:
         good = False
     if not good:
         name = option.replace("_", "-")
-        raise CommandError(f"--{name} {url} is not a URL such as {_LOCAL[option]}.")
+        raise CommandError(
+            f"--{name} {url.rpartition('@')[2]} is not a URL such as {LOCAL[option]}."
+        )

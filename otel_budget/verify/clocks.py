@@ -26,7 +26,7 @@ def ahead_of(programs: Mapping[str, str | None]) -> dict[str, float]:
     for program, url in programs.items():
         if url is None:
             continue
-        with suppress(OSError):  # the program's own hop reports it
+        with suppress(OSError, ValueError):  # the program's own hop reports it
             told = http.ask(url).ahead
             if told is not None:
                 ahead[program] = told

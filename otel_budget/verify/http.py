@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Final, TypeVar
 
 from otel_budget.verify.hop import Problem
@@ -56,6 +57,8 @@ def ask(
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.read(), _ahead(error.headers.get("Date"), asked))
+    except HTTPException as error:
+        raise OSError(f"its answer is no HTTP: {error!r}") from error
 
 
 def _login(url: str) -> tuple[str, dict[str, str]]:
@@ -90,21 +93,26 @@ class ErrorStatus(OSError):
         self.answer = answer
 
 
-def get(url: str, parameters: Mapping[str, str] | None = None) -> bytes:
+def get(
+    url: str, parameters: Mapping[str, str] | None = None, *, timeout: float = _TIMEOUT
+) -> bytes:
     """The body of a URL's answer.
 
     Raises:
         OSError: No answer, or an error status (`ErrorStatus`).
     """
-    answer = ask(url + ("?" + urllib.parse.urlencode(parameters) if parameters else ""))
+    query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+    answer = ask(url + query, timeout=timeout)
     if answer.status >= 400:
         raise ErrorStatus(answer)
     return answer.body
 
 
-def get_json(url: str, parameters: Mapping[str, str] | None = None) -> Any:
+def get_json(
+    url: str, parameters: Mapping[str, str] | None = None, *, timeout: float = _TIMEOUT
+) -> Any:
     """A URL's answer, read as JSON. Raises what `get` does, or ValueError."""
-    return json.loads(get(url, parameters))
+    return json.loads(get(url, parameters, timeout=timeout))
 
 
 def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:

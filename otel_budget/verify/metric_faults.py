@@ -20,19 +20,20 @@ _LEAVE: Final = "let the collector's processors leave it as it is"
 
 def beside_the_values(url: str, sender: Sender, series: Series) -> Problem | None:
     """What is wrong although every value arrived: whose they are, or what has no tenant."""
-    first = series[0][0]
-    if sender.job and first.get("job") != sender.job:
+    job = _another(series, "job", sender.job)
+    if job:
         return Problem(
-            f"the label job is {first.get('job')!r} instead of {sender.job!r}",
+            job,
             "something on the way replaces service.name, or Prometheus scrapes without "
             "honor_labels: services cannot be told apart",
             "leave service.name and service.namespace as they are; with a scrape, set "
             "honor_labels: true",
         )
-    environment, label = sender.resource.get(_ENVIRONMENT), prometheus_label(_ENVIRONMENT)
-    if environment and first.get(label) != environment:
+    label = prometheus_label(_ENVIRONMENT)
+    environment = _another(series, label, sender.resource.get(_ENVIRONMENT))
+    if environment:
         return Problem(
-            f"the label {label} is {first.get(label)!r} instead of {environment!r}",
+            environment,
             "Prometheus does not make a label of this resource attribute, or something on the way "
             "changes it: budgets of test and production are mixed",
             f"set otlp.promote_resource_attributes: [{_ENVIRONMENT}] in prometheus.yml",
@@ -48,6 +49,12 @@ def beside_the_values(url: str, sender: Sender, series: Series) -> Problem | Non
             "let the pipeline pass histograms with their explicit buckets",
         )
     return None
+
+
+def _another(series: Series, label: str, wanted: str | None) -> str:
+    """In words, which other value a label has somewhere; empty if none, or if any will do."""
+    others = [labels.get(label) for labels, _ in series if labels.get(label) != wanted]
+    return f"the label {label} is {others[0]!r} instead of {wanted!r}" if wanted and others else ""
 
 
 def why_missing(url: str, sender: Sender, series: Series, missing: list[str], why: Why) -> Problem:

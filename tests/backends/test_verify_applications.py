@@ -124,6 +124,8 @@ def test_verify_finds_addresses_that_are_another_programs(stack: Stack) -> None:
         ("--jaeger", stack.collector_health, "something other than Jaeger"),
         ("--prometheus", stack.jaeger, "something other than Prometheus"),
         ("--prometheus", stack.collector_health, "something other than Prometheus"),
+        ("--prometheus", stack.otlp_grpc, "Prometheus is not running, or it is elsewhere"),
+        ("--collector-health", stack.otlp_grpc, "the collector is not running, or it is elsewhere"),
         ("--collector-metrics", f"{stack.prometheus}/metrics", "another program's metrics"),
     ):
         hops = verify(stack, option, other, wait=2)[1]

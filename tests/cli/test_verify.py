@@ -60,7 +60,7 @@ def test_a_bad_option_is_one_sentence(options: list[str], sentence: str) -> None
 
 
 def test_local_is_where_the_shipped_stack_listens() -> None:
-    parts = {name: urlsplit(url) for name, url in verify_command._LOCAL.items()}
+    parts = {name: urlsplit(url) for name, url in verify_command.LOCAL.items()}
     assert {name: part.port for name, part in parts.items()} == {
         "collector_health": DEFAULT_PORTS["OTELCOL_HEALTH"],
         "collector_metrics": DEFAULT_PORTS["OTELCOL_METRICS_PORT"],

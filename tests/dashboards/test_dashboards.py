@@ -62,6 +62,7 @@ FLEET |= {
 #: Of series that rules record for each budget: they have no job.
 RECORDED = {"environment", "tenant", "agent", "principal", "resource"}
 COLLECTOR = {
+    collector_metrics.CLOCK_AHEAD,
     collector_metrics.QUEUE_SIZE,
     collector_metrics.QUEUE_CAPACITY,
     *(

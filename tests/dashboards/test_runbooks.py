@@ -60,7 +60,9 @@ def test_a_page_names_only_what_exists(alert: str) -> None:
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == SECTIONS
     query = _query(page)
     promql_parser.parse(query)
-    names = set(re.findall(r"\b(?:otelcol_\w+|llm_budget:[\w:]+|budget_\w+_total)", query))
+    names = set(
+        re.findall(r"\b(?:otelcol_\w+|llm_budget:[\w:]+|budget_\w+_total|budget_clock\w+)", query)
+    )
     names |= set(re.findall(r"\b(?:up|ALERTS|(?:prometheus|alertmanager)_\w+_total)\b", query))
     names |= set(re.findall(r"budget_guard_duration\w+", query))
     assert names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.builder import queries
+from dashboards.builder import collector_metrics, queries
 from dashboards.builder.labels import (
     COMPONENT,
     ENVIRONMENT,
@@ -38,6 +38,8 @@ from dashboards.builder.rules.alert_model import (
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
+#: The label of `LLMBudgetClockWrong`: ahead or behind.
+CLOCK: Final = "clock"
 #: Of the 288 five minutes of a day: as many as one restart or release leaves.
 _ALL_DAY: Final = 274
 
@@ -214,6 +216,19 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Record | Ale
             because="half an hour of history is evidence enough.",
         ),
         Alert(
+            alert="LLMBudgetClockWrong",
+            expr=_clocks(thresholds.clock_seconds),
+            severity=WARNING,
+            summary=f"{SERVICE}: a clock is {{{{ $value | humanizeDuration }}}} "
+            f"{{{{ $labels.{CLOCK} }}}} of the Collector's",
+            description="What it sends lies at a wrong time. More than ten minutes ahead, "
+            "Prometheus refuses its metrics and its spend is missing; behind, they are stored in "
+            "the past, where no alert looks. Set the clock of its machine.",
+            for_="10m",
+            because="a machine that wakes, or an export that was held up, sends one old point; "
+            "the next is right.",
+        ),
+        Alert(
             alert="LLMBudgetTelemetryAbsent",
             expr=f"{EXPECTED}\nunless on ({JOB}) {last}",
             severity=CRITICAL,
@@ -247,3 +262,14 @@ def telemetry(thresholds: Thresholds, names: queries.Names) -> list[Record | Ale
             "it is.",
         ),
     ]
+
+
+def _clocks(seconds: int) -> str:
+    ahead = queries.selector(collector_metrics.CLOCK_AHEAD, queries.NOT_CANARY_JOB)
+    place = (ENVIRONMENT, JOB)
+    most, least = (queries.by(what, place, ahead) for what in ("max", "min"))
+    return (
+        queries.marked(f"{most} > {seconds}", CLOCK, "ahead")
+        + "\nor "
+        + queries.marked(f"-{least} > {seconds}", CLOCK, "behind")
+    )

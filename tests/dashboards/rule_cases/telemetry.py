@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.builder import collector_metrics
 from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
 from rule_cases.case import (
@@ -52,6 +53,45 @@ _COLLISION = Fired(
 )
 
 
+def _clock(name: str, at: str, *fires: tuple[str, float, str], **instances: str) -> Case:
+    """Processes by their clocks; what fires: ahead or behind, by how much, in words."""
+    return Case(
+        alert="LLMBudgetClockWrong",
+        name=name,
+        series={
+            f'{collector_metrics.CLOCK_AHEAD}{{job="agents",instance="{instance}"}}': values
+            for instance, values in instances.items()
+        },
+        at=at,
+        fires=tuple(
+            Fired(
+                labels={**SERVICE, "clock": clock},
+                value=value,
+                summary=f"agents: a clock is {words} {clock} of the Collector's",
+            )
+            for clock, value, words in fires
+        ),
+    )
+
+
+_CLOCKS = (
+    _clock("two hours ahead", "20m", ("ahead", 7200, "2h 0m 0s"), a="0x30", b="7200x30"),
+    _clock("half an hour behind", "20m", ("behind", 1800, "30m 0s"), a="0.1x30", b="-1800x30"),
+    _clock(
+        "one ahead and one behind",
+        "20m",
+        ("ahead", 90, "1m 30s"),
+        ("behind", 120, "2m 0s"),
+        a="90x30",
+        b="-120x30",
+    ),
+    _clock("seconds off", "30m", a="20x60", b="-45x60"),
+    _clock("one export that was held up", "14m", a="0x9 -28800 0x60"),
+    _clock("a clock that was set", "40m", a="7200x20 0x60"),
+    _clock("a process that has ended", "40m", a="7200x20"),
+)
+
+
 #: A day and an hour in which services tell decisions all the time, told every five minutes.
 _ALWAYS = "0+5x312"
 
@@ -73,6 +113,7 @@ def _silent(name: str, *services: str, at: str, fires: tuple[Fired, ...] = ()) -
 
 
 TELEMETRY = (
+    *_CLOCKS,
     Case(
         alert="LLMBudgetUnpricedCalls",
         name="a model nobody has a price for",
