@@ -68,7 +68,10 @@ def spend(
     end: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="Exclusive; now, if left out.")
     ] = None,
-    by: Annotated[list[By] | None, typer.Option(help="May be repeated.")] = None,
+    by: Annotated[
+        list[By] | None,
+        typer.Option(metavar="tenant|user|agent|model", help="May be repeated."),
+    ] = None,
     prometheus: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Base URL, with user:password@ where it wants a login."),
@@ -162,20 +165,25 @@ def _counted(
 
 
 def _check_kept(url: str, first: datetime) -> None:
-    """Refuse a time of which Prometheus no longer knows everything."""
+    """Refuse a time of which Prometheus no longer knows all that it takes."""
     try:
         told = http.get_json(f"{url}/api/v1/status/runtimeinfo")["data"]["storageRetention"]
     except (http.ErrorStatus, ValueError, KeyError, TypeError):  # other backends do not say
         return
-    age = re.findall(r"(\d+)([ywdhms])", str(told).partition(" or ")[0])  # "30d or 512MB"
-    kept = sum(int(number) * _SECONDS[unit] for number, unit in age)
-    if kept and first.timestamp() < time.time() - kept:
+    kept = _seconds(str(told).partition(" or ")[0])  # "30d or 512MB"
+    # What a process had counted before is told by its last sample before the time asked for.
+    if kept and first.timestamp() - _seconds(promql.MEMORY) < time.time() - kept:
         raise CommandError(
-            f"Prometheus keeps {told}, so it no longer knows all that was spent since "
-            f"{_written(first)}; ask for less, or start it with a longer "
+            f"Prometheus keeps {told}, and a day before {_written(first)} is not in it, so what "
+            "was spent since cannot be told exactly; ask for less, or start it with a longer "
             "--storage.tsdb.retention.time from now on.",
             code=1,
         )
+
+
+def _seconds(duration: str) -> int:
+    parts = re.findall(r"(\d+)([ywdhms])", duration)
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def _time(option: str, text: str) -> datetime:
