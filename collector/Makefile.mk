@@ -9,9 +9,11 @@ otelcol-sources:
 	GOTOOLCHAIN=local go run go.opentelemetry.io/collector/cmd/builder@v0.158.0 \
 	  --config collector/builder.yaml --skip-compilation
 
-## make stack     run the whole stack on this machine, in the foreground; Ctrl-C stops it
+STACK ?=
+
+## make stack     run the whole stack on this machine, in the foreground; Ctrl-C stops it (STACK=--help)
 stack: $(VENV)/.installed backends
-	@$(BIN)/python -m collector.stack
+	@$(BIN)/python -m collector.stack $(STACK)
 
 ## make faults    run the fault tests with outages of one minute (in `make test` they are shorter)
 faults: $(VENV)/.installed backends

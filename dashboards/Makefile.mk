@@ -5,9 +5,10 @@ dashboards: $(VENV)/.installed
 
 ## make dashboards-web  show the dashboards in a browser, with data from PROMETHEUS (needs Node.js 20)
 PROMETHEUS ?= http://127.0.0.1:9090
+JAEGER ?= http://127.0.0.1:16686
 dashboards-web: $(VENV)/.installed
 	@dashboards/web/setup.sh --no-browser
-	@$(BIN)/python -m dashboards.web.serve --prometheus $(PROMETHEUS)
+	@$(BIN)/python -m dashboards.web.serve --prometheus $(PROMETHEUS) --jaeger $(JAEGER)
 
 ## make pictures  redraw the pictures of the documentation (needs backends and Chromium)
 pictures: $(VENV)/.installed backends

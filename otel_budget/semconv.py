@@ -30,6 +30,8 @@ SPAN_EVENT_EXCEPTION: Final = "exception"
 
 # -- attributes of spans and events --------------------------------------------------------
 SESSION_ID: Final = "session.id"
+#: Of a log event alone, each its own: records with the same one are copies, says OpenTelemetry.
+LOG_RECORD_UID: Final = "log.record.uid"
 ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"

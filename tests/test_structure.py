@@ -91,7 +91,8 @@ def test_folders_and_modules_stay_small() -> None:
 
 # -- names -----------------------------------------------------------------------------------
 NAME = re.compile(
-    r"(?:budget|gen_ai|exception)(?:\.[a-z_]+)+|session\.id|error\.type|budget_threshold_hit"
+    r"(?:budget|gen_ai|exception)(?:\.[a-z_]+)+|session\.id|error\.type|log\.record\.uid"
+    r"|budget_threshold_hit"
 )
 #: The tag of the runtime's event, which is also the name of our span event.
 ALLOWED = {("contract.decisions", "budget_threshold_hit")}

@@ -7,14 +7,14 @@ import argparse
 import os
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
-from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError
+from collector.stack import DEFAULT_PORTS, FOLDER, PROGRAMS, Stack, StackError, folder
 from collector.stack.addresses import HOST
 from dashboards.web import serve as page
 from otel_budget.cli import local_stack
@@ -30,21 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=sorted(file.stem for file in (FOLDER / "overlays").glob("*.yaml")),
         help="one of collector/overlays; may be repeated",
     )
-    parser.add_argument("--data", type=Path, help="keep data here (default: removed at the end)")
+    parser.add_argument(
+        "--data", type=Path, default=folder.DEFAULT, help=f"its folder (default: {folder.DEFAULT})"
+    )
+    parser.add_argument("--fresh", action="store_true", help="discard what is in that folder")
+    parser.add_argument("--logs", action="store_true", help="print the programs' logs, too")
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with ExitStack() as held:
-        temporary = tempfile.TemporaryDirectory(prefix="otel-budget-stack-")
-        directory = options.data or Path(held.enter_context(temporary))
         try:
             stack = held.enter_context(
                 Stack(
-                    directory,
+                    options.data,
                     overlays=options.overlay,
                     addresses=Stack.default_addresses(),
                     environment=_configuration_variables(),
-                    keep=options.data is not None,
+                    keep=True,
+                    fresh=options.fresh,
                 )
             )
             held.enter_context(
@@ -58,11 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     }
                 )
             )
-            removed = f"nothing of {directory}" if options.data else "its data"
-            print(_greeting(stack, removed, _dashboards(held, stack)), flush=True)
-            _follow(stack, PROGRAMS)
+            logs = _logs(held, stack) if options.logs else {}
+            _print_new(logs)
+            _tell_of_a_damaged_queue(stack)
+            print(_greeting(stack, _dashboards(held, stack)), flush=True)
+            _follow(stack, logs)
         except StackError as error:
-            print(error, file=sys.stderr)
+            print(folder.full(options.data) or error, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("\nStopping ...", flush=True)
@@ -73,23 +78,37 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _greeting(stack: Stack, removed: str, dashboards: str) -> str:
+def _greeting(stack: Stack, dashboards: str) -> str:
+    """Where everything is; what a browser can open comes last."""
     token = (
         'OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20$OTELCOL_TOKEN" '
         if "auth" in stack.overlays
         else ""
     )
+    traces = f"  Traces                 {dashboards}traces\n" if dashboards.endswith("/") else ""
     return (
-        f"The stack is ready; Ctrl-C stops it and removes {removed}.\n"
+        f"The stack is ready; Ctrl-C stops it. Its data stays in {stack.directory} "
+        "(--fresh discards it).\n"
         f"  OTLP for applications  {stack.otlp_grpc} (gRPC)  {stack.otlp_http} (HTTP)\n"
-        f"  Prometheus             {stack.prometheus}\n"
-        f"  Jaeger                 {stack.jaeger}\n"
-        f"  Alertmanager           {stack.alertmanager}\n"
-        f"  Dashboards             {dashboards}\n"
         f"  Audit file             {stack.audit_file}\n"
+        f"  Logs                   {stack.directory / 'logs'} (or here, with --logs)\n"
         f"  In another terminal:   OTEL_EXPORTER_OTLP_ENDPOINT={stack.otlp_http} "
         f"{token}otel-budget verify --local\n"
+        "Without a page, only for programs:\n"
+        f"  Prometheus             {stack.prometheus}\n"
+        f"  Jaeger                 {stack.jaeger}\n"
+        "To open in a browser:\n"
+        f"  Alertmanager           {stack.alertmanager}\n"
+        f"{traces}"
+        f"  Dashboards             {dashboards}\n"
     )
+
+
+def _tell_of_a_damaged_queue(stack: Stack) -> None:
+    """Say what `start.sh` has said in the Collector's log."""
+    for line in stack.log("otelcol").splitlines():
+        if "queue was damaged" in line:
+            print(line, flush=True)
 
 
 def _dashboards(held: ExitStack, stack: Stack) -> str:
@@ -100,7 +119,7 @@ def _dashboards(held: ExitStack, stack: Stack) -> str:
     if not port.isdigit() or int(port) > 65535:
         raise StackError(f"DASHBOARDS_PORT={port!r} is not a port; write a number.")
     try:
-        return held.enter_context(page.serving(stack.prometheus, port=int(port)))
+        return held.enter_context(page.serving(stack.prometheus, stack.jaeger, port=int(port)))
     except OSError:
         raise StackError(
             f"Port {port} on {HOST} is in use; stop what listens there, or choose another with "
@@ -117,23 +136,28 @@ def _configuration_variables() -> dict[str, str]:
     }
 
 
-def _follow(stack: Stack, names: Sequence[str]) -> None:
-    """Print what the programs write until one of them ends."""
-    with ExitStack() as held:
-        logs = {
-            name: held.enter_context(
-                (stack.directory / "logs" / f"{name}.log").open(errors="replace")
-            )
-            for name in names
-        }
-        while True:
-            for name, log in logs.items():
-                for line in log:
-                    print(f"{name:13}| {line}", end="" if line.endswith("\n") else "\n", flush=True)
-            for name in names:
-                if not stack.running(name):
-                    raise StackError(f"{name} has ended; its last lines are above.")
-            time.sleep(0.5)
+def _logs(held: ExitStack, stack: Stack) -> dict[str, TextIO]:
+    return {
+        name: held.enter_context((stack.directory / "logs" / f"{name}.log").open(errors="replace"))
+        for name in PROGRAMS
+    }
+
+
+def _print_new(logs: Mapping[str, TextIO]) -> None:
+    for name, log in logs.items():
+        for line in log:
+            print(f"{name:13}| {line}", end="" if line.endswith("\n") else "\n", flush=True)
+
+
+def _follow(stack: Stack, logs: Mapping[str, TextIO]) -> None:
+    """Wait until one of the programs ends, and print what they write to `logs` meanwhile."""
+    while True:
+        _print_new(logs)
+        for name in PROGRAMS:
+            if not stack.running(name):
+                last = "\n".join(stack.log(name).splitlines()[-15:])
+                raise StackError(f"{name} has ended; its last lines are\n{last}")
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import socket
 from collections.abc import Mapping
+
+from collector.stack import passwords
 
 HOST = "127.0.0.1"
 #: Every address of the stack by its environment variable. A variable that ends in PORT holds only
@@ -97,6 +100,7 @@ class Addresses:
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
         self.addresses = dict(addresses)
+        self.password = secrets.token_urlsafe(24)
 
     @staticmethod
     def default_addresses(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -137,8 +141,8 @@ class Addresses:
 
     @property
     def prometheus(self) -> str:
-        """Base URL of Prometheus."""
-        return self._url("PROMETHEUS_ADDRESS")
+        """Base URL of Prometheus, with its login."""
+        return self._url("PROMETHEUS_ADDRESS", f"{passwords.USER}:{self.password}@")
 
     @property
     def jaeger(self) -> str:
@@ -147,8 +151,8 @@ class Addresses:
 
     @property
     def alertmanager(self) -> str:
-        """Base URL of Alertmanager."""
-        return self._url("ALERTMANAGER_ADDRESS")
+        """Base URL of Alertmanager, with its login."""
+        return self._url("ALERTMANAGER_ADDRESS", f"{passwords.USER}:{self.password}@")
 
-    def _url(self, variable: str) -> str:
-        return f"http://{self.addresses[variable]}"
+    def _url(self, variable: str, login: str = "") -> str:
+        return f"http://{login}{self.addresses[variable]}"

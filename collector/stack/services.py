@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from collector.backends import BIN
+from collector.stack import passwords
 from collector.stack.addresses import Addresses, free_addresses, variable_value
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -70,7 +71,8 @@ class Services(Addresses):
             for variable, address in self.addresses.items()
         }
         return variables | {
-            "PROMETHEUS_URL": self.prometheus,
+            "PROMETHEUS_URL": self._url("PROMETHEUS_ADDRESS"),
+            "PROMETHEUS_AUTHORIZATION": passwords.header(self.password),
             "OTELCOL_QUEUE_DIR": str(self.directory / "queue"),
             "OTELCOL_AUDIT_FILE": str(self.directory / "audit" / "threshold-hits.jsonl"),
             "JAEGER_DATA_DIR": str(self.directory / "jaeger"),
@@ -92,7 +94,9 @@ class Services(Addresses):
         ]
         files = [FOLDER / "config.yaml", *overlays]
         arguments = [argument for file in files for argument in ("--config", str(file))]
-        return self._service("otelcol", arguments, self.collector_health)
+        service = self._service("otelcol", arguments, self.collector_health)
+        service.command = ["sh", str(FOLDER / "start.sh"), *service.command]
+        return service
 
     def _jaeger(self) -> Service:
         arguments = ["--config", str(FOLDER / "jaeger" / "jaeger.yaml")]
@@ -108,6 +112,8 @@ class Services(Addresses):
             f"--storage.tsdb.path={self.directory / 'prometheus-data'}",
             f"--web.listen-address={self.addresses['PROMETHEUS_ADDRESS']}",
             "--web.enable-otlp-receiver",
+            "--web.cors.origin=none",
+            f"--web.config.file={self._web_config()}",
             f"--enable-feature={','.join(features)}",
         ]
         return self._service("prometheus", arguments, self.prometheus + "/-/ready")
@@ -118,12 +124,19 @@ class Services(Addresses):
             f"--storage.path={self.directory / 'alertmanager-data'}",
             f"--web.listen-address={self.addresses['ALERTMANAGER_ADDRESS']}",
             "--cluster.listen-address=",
+            f"--web.config.file={self._web_config()}",
         ]
         return self._service("alertmanager", arguments, self.alertmanager + "/-/ready")
+
+    def _web_config(self) -> Path:
+        """Beside Prometheus' configuration, which names the password by a relative path."""
+        return passwords.write(self.directory / "prometheus" / "secrets", self.password)
 
     def _render_prometheus(self) -> Path:
         """The shipped folder with this stack's addresses as targets."""
         folder = self.directory / "prometheus"
+        for written in ("rules", "targets"):  # an earlier run may have had others
+            shutil.rmtree(folder / written, ignore_errors=True)
         shutil.copytree(FOLDER / "prometheus", folder, dirs_exist_ok=True)
         targets = {
             "prometheus": "PROMETHEUS_ADDRESS",

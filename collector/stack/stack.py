@@ -1,6 +1,6 @@
 """Starting, stopping, killing and freezing the programs of a stack."""
 
-# ruff: noqa: S603, S310 (it starts the built programs and sends requests to loopback)
+# ruff: noqa: S603 (it starts the built programs)
 from __future__ import annotations
 
 import os
@@ -8,19 +8,21 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from collector.backends import missing
+from collector.stack import folder
 from collector.stack.addresses import StackError, check_free
 from collector.stack.services import Service, Services
+from otel_budget.verify import http
 
 #: In the order of starting; they are stopped in reverse, so that the Collector empties its queues.
 PROGRAMS = ("jaeger", "prometheus", "alertmanager", "otelcol")
+#: How a Collector finds its backends.
+_BACKENDS = ("JAEGER_OTLP", "PROMETHEUS_URL", "PROMETHEUS_AUTHORIZATION")
 
 
 class Stack(Services):
@@ -35,6 +37,7 @@ class Stack(Services):
         interval: How often Prometheus scrapes and evaluates rules, in seconds; None is as shipped.
         keep: The data is needed afterwards: `stop` lets each program end by itself (Jaeger takes
             up to ten seconds to close its files).
+        fresh: Discard what an earlier stack has left in `directory`.
 
     Start and stop it from the main thread: where the system supports it, the programs die with
     the thread that started them.
@@ -50,6 +53,7 @@ class Stack(Services):
         programs: Sequence[str] = PROGRAMS,
         interval: int | None = None,
         keep: bool = False,
+        fresh: bool = False,
     ) -> None:
         super().__init__(
             directory,
@@ -59,6 +63,8 @@ class Stack(Services):
             interval=interval,
         )
         self.keep = keep
+        self._fresh = fresh
+        self._claim: IO[str] | None = None
         self._programs = tuple(programs)
         self._services: dict[str, Service] = {}
 
@@ -66,19 +72,26 @@ class Stack(Services):
         """Start everything and wait until each program is ready.
 
         Raises:
-            StackError: A program is not built, a port is taken, or a program does not start.
+            StackError: A program is not built, a port or the folder is taken, or a program does not
+                start.
         """
         absent = missing(*self._programs)
         if absent:
             raise StackError(f"{', '.join(absent)} is not built; run `make backends`.")
-        check_free(self._own_addresses())
-        (self.directory / "logs").mkdir(parents=True, exist_ok=True)
-        self._services |= {name: self.service(name) for name in self._programs}
+        self._claim = folder.claim(self.directory, fresh=self._fresh)
         try:
+            check_free(self._own_addresses())
+            (self.directory / "logs").mkdir(exist_ok=True)
+            self._services |= {name: self.service(name) for name in self._programs}
+            for service in self._services.values():
+                service.log.unlink(missing_ok=True)  # of an earlier run
             for name in self._programs:
                 self.launch(name, wait=False)
             for name in self._programs:
                 self.wait_ready(name)
+        except OSError as error:
+            self.stop()
+            raise folder.unusable(self.directory, error) from None
         except BaseException:
             self.stop()
             raise
@@ -88,6 +101,8 @@ class Stack(Services):
         """Stop everything; with `keep` gently, killing what has not ended after 20 s."""
         for service in reversed(self._services.values()):
             _end(service, signal.SIGTERM if self.keep else signal.SIGKILL)
+        if self._claim is not None:
+            self._claim.close()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -178,8 +193,7 @@ class Stack(Services):
         inner = Stack(
             self.directory / name,
             overlays=overlays,
-            environment={key: self.environment[key] for key in ("JAEGER_OTLP", "PROMETHEUS_URL")}
-            | dict(environment or {}),
+            environment={key: self.environment[key] for key in _BACKENDS} | dict(environment or {}),
             programs=["otelcol"],
         )
         (inner.directory / "logs").mkdir(parents=True, exist_ok=True)
@@ -220,9 +234,8 @@ def _end(service: Service, how: signal.Signals) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
+        return http.ask(url).status == 200
+    except OSError:
         return False
 
 

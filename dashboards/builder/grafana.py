@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from dashboards.builder.model import (
-    Dashboard,
-    Panel,
-    Target,
-    Unit,
-    place,
-)
+from dashboards.builder import grafana_panels
+from dashboards.builder.grafana_panels import DATASOURCE
+from dashboards.builder.model import Dashboard, place
 from dashboards.builder.rules.fleet_records import WINDOWS
 from dashboards.builder.scope import (
     ALL_VALUE,
@@ -20,24 +16,12 @@ from dashboards.builder.scope import (
     RECORDS,
     VARIABLES,
     Scope,
+    escaped,
 )
 
 SCHEMA_VERSION: Final = 42
 TAG: Final = "otel-budget"
-#: The shortest interval of a chart: the default export interval of the SDK.
-MIN_INTERVAL: Final = "1m"
 REFRESHES: Final = ("1m", "5m", "15m", "1h")
-_DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-_TYPES: Final = {
-    "stat": "stat",
-    "lines": "timeseries",
-    "bars": "timeseries",
-    "gauges": "bargauge",
-    "table": "table",
-    "heatmap": "heatmap",
-    "text": "text",
-}
-_NOW: Final = ("stat", "gauges", "table")
 
 
 def render(dashboard: Dashboard, scope: Scope) -> str:
@@ -56,7 +40,9 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
         )
         for panel, x, y in placed:
             position = {"h": panel.height, "w": panel.width, "x": x, "y": y}
-            panels.append({"id": len(panels) + 1, "gridPos": position} | _panel(panel))
+            panels.append(
+                {"id": len(panels) + 1, "gridPos": position} | grafana_panels.panel_json(panel)
+            )
     document = {
         "uid": dashboard.uid,
         "title": dashboard.title,
@@ -106,13 +92,13 @@ def _variables(scope: Scope) -> list[dict[str, Any]]:
     }
     chosen: list[dict[str, Any]] = []
     for variable in VARIABLES:
-        query = f"label_values({scope.source(variable)}, {variable.label})"
+        query = f"label_values({escaped(scope.source(variable))}, {variable.label})"
         chosen.append(
             {
                 "type": "query",
                 "name": variable.name,
                 "label": variable.title,
-                "datasource": _DATASOURCE,
+                "datasource": DATASOURCE,
                 "definition": query,
                 "query": {"query": query, "refId": variable.name},
                 "refresh": 2,
@@ -141,7 +127,7 @@ def _records() -> dict[str, Any]:
         "name": name,
         "label": "Records",
         "hide": 2,
-        "datasource": _DATASOURCE,
+        "datasource": DATASOURCE,
         "definition": query,
         "query": {"query": query, "refId": name},
         "regex": '/window="([^"]+)"/',
@@ -151,190 +137,3 @@ def _records() -> dict[str, Any]:
         "includeAll": False,
         "current": {"selected": True, "text": fine, "value": fine},
     }
-
-
-def _panel(panel: Panel) -> dict[str, Any]:
-    common: dict[str, Any] = {
-        "type": _TYPES[panel.kind],
-        "title": panel.title,
-        "description": panel.description,
-    }
-    if panel.kind == "text":
-        return common | {"options": {"mode": "markdown", "content": panel.text}}
-    links = [
-        {"title": link.title, "url": link.url, "targetBlank": True}
-        for link in panel.links
-        if not link.column
-    ]
-    if panel.today:
-        common["timeFrom"] = "now/d"
-    return common | {
-        "datasource": _DATASOURCE,
-        "interval": panel.interval or MIN_INTERVAL,
-        "targets": [_target(panel, target, i) for i, target in enumerate(panel.targets)],
-        "fieldConfig": {
-            "defaults": _defaults(panel) | {"links": links},
-            "overrides": _overrides(panel),
-        },
-        "options": _options(panel),
-        "transformations": _transformations(panel),
-    }
-
-
-def _ref(index: int) -> str:
-    return chr(ord("A") + index)
-
-
-def _target(panel: Panel, target: Target, index: int) -> dict[str, Any]:
-    formats = {"table": "table", "heatmap": "heatmap"}
-    return {
-        "refId": _ref(index),
-        "datasource": _DATASOURCE,
-        "editorMode": "code",
-        "expr": target.expr,
-        "legendFormat": target.legend or "__auto",
-        "format": formats.get(panel.kind, "time_series"),
-        "instant": panel.kind in _NOW,
-        "range": panel.kind not in _NOW,
-        "exemplar": target.exemplar,
-    }
-
-
-def _unit(unit: Unit) -> dict[str, Any]:
-    known: dict[str, Any] = {"unit": unit.grafana}
-    return known if unit.decimals is None else known | {"decimals": unit.decimals}
-
-
-def _defaults(panel: Panel) -> dict[str, Any]:
-    steps: list[dict[str, Any]] = [{"color": "blue", "value": None}]
-    steps += [{"color": step.color, "value": step.value} for step in panel.steps]
-    defaults: dict[str, Any] = _unit(panel.unit) | {
-        "thresholds": {"mode": "absolute", "steps": steps},
-        "color": {
-            "mode": "thresholds" if panel.kind in ("stat", "gauges", "table") else "palette-classic"
-        },
-        # Unknown is not 0.
-        "noValue": "no data",
-    }
-    if panel.kind != "table":
-        defaults["min"] = 0
-    if panel.top is not None:
-        defaults["max"] = panel.top
-    if panel.kind == "lines":
-        style = "line" if panel.steps else "off"
-        defaults["custom"] = {
-            "drawStyle": "line",
-            "lineWidth": 2,
-            "fillOpacity": 8,
-            "showPoints": "auto",
-            "spanNulls": False,
-            "thresholdsStyle": {"mode": style},
-        }
-    if panel.kind == "bars":
-        defaults["custom"] = {
-            "drawStyle": "bars",
-            "lineWidth": 1,
-            "fillOpacity": 80,
-            "stacking": {"mode": "normal", "group": "A"},
-        }
-    if panel.kind == "table":
-        defaults["custom"] = {"align": "auto", "filterable": True}
-    return defaults
-
-
-def _options(panel: Panel) -> dict[str, Any]:
-    reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-    match panel.kind:
-        case "stat":
-            return {
-                "reduceOptions": reduce,
-                "colorMode": "value",
-                "graphMode": "none",
-                "textMode": "value",
-                "justifyMode": "auto",
-            }
-        case "gauges":
-            return {
-                "reduceOptions": reduce,
-                "displayMode": "basic",
-                "orientation": "horizontal",
-                "showUnfilled": True,
-                "valueMode": "color",
-            }
-        case "table":
-            return {"showHeader": True, "cellHeight": "sm"}
-        case "heatmap":
-            return {
-                "calculate": False,
-                "yAxis": {"unit": panel.unit.grafana},
-                "color": {"mode": "scheme", "scheme": "Blues", "steps": 32},
-                "cellGap": 1,
-                "legend": {"show": True},
-                "tooltip": {"mode": "single", "yHistogram": True},
-                "exemplars": {"color": "orange"},
-            }
-        case _:
-            return {
-                "legend": {
-                    "showLegend": True,
-                    "displayMode": "table",
-                    "placement": "right" if panel.legend_right else "bottom",
-                    "calcs": ["lastNotNull"] if panel.kind == "lines" else ["sum"],
-                },
-                "tooltip": {"mode": "multi", "sort": "desc"},
-            }
-
-
-def _value_columns(panel: Panel) -> list[tuple[str, Target]]:
-    """The column of each query's value in a table, by Grafana's name."""
-    if len(panel.targets) == 1:
-        return [("Value", panel.targets[0])]
-    return [(f"Value #{_ref(i)}", target) for i, target in enumerate(panel.targets)]
-
-
-def _transformations(panel: Panel) -> list[dict[str, Any]]:
-    if panel.kind != "table":
-        return []
-    names = dict(panel.columns) | {name: target.header for name, target in _value_columns(panel)}
-    organize = {
-        "id": "organize",
-        "options": {
-            "excludeByName": dict.fromkeys(("Time", *panel.hidden), True),
-            "indexByName": {name: index for index, name in enumerate(names)},
-            "renameByName": names,
-        },
-    }
-    return [{"id": "merge", "options": {}}, organize] if len(panel.targets) > 1 else [organize]
-
-
-def _overrides(panel: Panel) -> list[dict[str, Any]]:
-    overrides: list[dict[str, Any]] = []
-    if panel.kind == "table":
-        for index, (_, target) in enumerate(_value_columns(panel)):
-            unit = target.unit or panel.unit
-            properties = [{"id": key, "value": value} for key, value in _unit(unit).items()]
-            if index == 0 and panel.steps:
-                cell = {"type": "color-text"}
-                properties.append({"id": "custom.cellOptions", "value": cell})
-            overrides.append(
-                {"matcher": {"id": "byName", "options": target.header}, "properties": properties}
-            )
-    for target in panel.targets:
-        if target.color:
-            fixed = {"mode": "fixed", "fixedColor": target.color}
-            overrides.append(
-                {
-                    "matcher": {"id": "byName", "options": target.legend},
-                    "properties": [{"id": "color", "value": fixed}],
-                }
-            )
-    for link in panel.links:
-        if link.column:
-            value = [{"title": link.title, "url": link.url, "targetBlank": True}]
-            overrides.append(
-                {
-                    "matcher": {"id": "byName", "options": link.column},
-                    "properties": [{"id": "links", "value": value}],
-                }
-            )
-    return overrides

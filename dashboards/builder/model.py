@@ -31,7 +31,10 @@ SECONDS: Final = Unit("s", (("unit", "seconds"), ("decimalPlaces", 1)))
 PER_SECOND: Final = Unit("cps", (("unit", "counts/sec"), ("decimalPlaces", 2)))
 
 
-Color = Literal["blue", "orange", "red", "purple"]
+#: What a colour means, on every board: blue is as it should be (allowed), orange is near a limit (a
+#: soft limit), red is past one (refused), purple is a guard that failed, grey is not known, or the
+#: rest of a list.
+Color = Literal["blue", "orange", "red", "purple", "grey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,14 @@ class Step:
     """From this value on, this colour. The value itself is always shown, too."""
 
     value: float
+    color: Color
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """In a column of words, those that match the pattern have this colour."""
+
+    pattern: str
     color: Color
 
 
@@ -51,6 +62,8 @@ class Target:
         legend: Name of a series, ``{{label}}`` filled in.
         header: In a table, the header of the value's column.
         unit: In a table, the unit of that column (else the panel's).
+        steps: In a table, the colours of that column; a share is a bar on a scale to 100 %.
+        hidden: In a table, that it has no column: it brings a label, and sorts the rows.
         exemplar: Whether to ask for exemplars, which link to traces.
         color: The fixed colour of its series; the legend names them, too.
         timeless: The query that says the same whatever time is selected, for a renderer whose
@@ -61,6 +74,8 @@ class Target:
     legend: str = ""
     header: str = ""
     unit: Unit | None = None
+    steps: tuple[Step, ...] = ()
+    hidden: bool = False
     exemplar: bool = False
     color: Color | None = None
     timeless: str = ""
@@ -68,14 +83,20 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link on a panel; `column` names the table column whose cells carry it."""
+    """A link in the cells of a table's column (by its label).
+
+    Attributes:
+        grafana: The address, as Grafana fills it in from the row.
+        perses: The same for Perses; relative to a dashboard.
+    """
 
     title: str
-    url: str
-    column: str = ""
+    column: str
+    grafana: str
+    perses: str
 
 
-Kind = Literal["stat", "lines", "bars", "gauges", "table", "heatmap", "text"]
+Kind = Literal["stat", "lines", "bars", "gauges", "table", "text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +108,17 @@ class Panel:
         kind: `lines` over time; `bars` counts per interval, stacked; `gauges` one bar per series
             now; `stat` one number now; `table` rows now.
         description: What it shows and what to do about it.
-        columns: In a table, label -> header of the columns to show, in order.
+        columns: In a table, label -> header of the columns to show, in order; without a label,
+            the place of the query's column that has the header. Others come last.
         hidden: In a table, labels that distinguish rows but are not shown.
+        row: In a table, the label that alone says which row a query's number belongs to; rows
+            then have labels that only one query brings.
+        words: In a table, label -> the colours of its column's words.
         legend_right: Whether the legend is on the right, where more series have room.
         steps: Thresholds, ascending.
         top: Largest value of the scale, if fixed.
         today: Whether it shows the time since midnight, whatever time is selected.
+        text, perses_text: Markdown, whose links are those of one renderer.
         interval: How far apart the points of a chart are at least; empty: as far as exports.
     """
 
@@ -106,12 +132,15 @@ class Panel:
     height: int = 8
     columns: tuple[tuple[str, str], ...] = ()
     hidden: tuple[str, ...] = ()
+    row: str = ""
+    words: tuple[tuple[str, tuple[Word, ...]], ...] = ()
     legend_right: bool = False
     steps: tuple[Step, ...] = ()
     top: float | None = None
     today: bool = False
     links: tuple[Link, ...] = ()
     text: str = ""
+    perses_text: str = ""
     interval: str = ""
 
 
@@ -143,6 +172,17 @@ class Dashboard:
     def panels(self) -> list[Panel]:
         """All panels, in reading order."""
         return [panel for row in self.rows for panel in row.panels]
+
+
+def table_columns(panel: Panel) -> list[tuple[str, str, int | None]]:
+    """The columns of a table, in order: label, header, and which query's number it is, if any."""
+    places = {t.header: i for i, t in enumerate(panel.targets) if not t.hidden}
+    columns = [
+        (label, header, None if label else places[header]) for label, header in panel.columns
+    ]
+    placed = {index for _, _, index in columns}
+    rest = [("", header, index) for header, index in places.items() if index not in placed]
+    return columns + rest
 
 
 def place(dashboard: Dashboard) -> list[tuple[Row, int, list[tuple[Panel, int, int]]]]:

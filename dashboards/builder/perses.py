@@ -5,28 +5,36 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from dashboards.builder.grafana import MIN_INTERVAL
+from dashboards.builder.grafana_panels import MIN_INTERVAL
 from dashboards.builder.model import (
-    COUNT,
+    Color,
     Dashboard,
     Panel,
+    Step,
     Target,
     Unit,
     place,
+    table_columns,
 )
 from dashboards.builder.rules.fleet_records import WINDOWS
 from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, RECORDS, VARIABLES, Scope
 
 PROJECT: Final = "otel-budget"
-_COLORS: Final = {"blue": "#1f77b4", "orange": "#e6700a", "red": "#c4162a", "purple": "#7b4fa3"}
-#: Perses draws classic histograms as lines only.
+_COLORS: Final[dict[Color, str]] = {
+    "blue": "#1f77b4",
+    "orange": "#e6700a",
+    "red": "#c4162a",
+    "purple": "#7b4fa3",
+    "grey": "#8a8a8a",
+}
+#: Pixels that a column of words needs.
+_WORDS_WIDTH: Final = 230
 _KINDS: Final = {
     "stat": "StatChart",
     "lines": "TimeSeriesChart",
     "bars": "TimeSeriesChart",
     "gauges": "BarChart",
     "table": "Table",
-    "heatmap": "TimeSeriesChart",
     "text": "Markdown",
 }
 
@@ -107,11 +115,6 @@ def _panel(panel: Panel) -> dict[str, Any]:
     spec: dict[str, Any] = {"display": display, "plugin": plugin}
     if panel.targets:
         spec["queries"] = [_query(panel, target) for target in panel.targets]
-    if links := [link for link in panel.links if not link.column]:
-        spec["links"] = [
-            {"name": link.title, "url": link.url, "renderVariables": True, "targetBlank": True}
-            for link in links
-        ]
     return {"kind": "Panel", "spec": spec}
 
 
@@ -143,7 +146,7 @@ def _spec(panel: Panel) -> dict[str, Any]:
         case "gauges":
             return {"calculation": "last-number", "format": _format(panel.unit), "sort": "desc"}
         case "text":
-            return {"text": panel.text}
+            return {"text": panel.perses_text}
         case "table":
             return _table(panel)
         case _:
@@ -151,19 +154,15 @@ def _spec(panel: Panel) -> dict[str, Any]:
 
 
 def _chart(panel: Panel) -> dict[str, Any]:
-    # The categorical palette has few colours: enough for tenants, not for a histogram's bounds.
-    palette = "auto" if panel.kind == "heatmap" else "categorical"
-    visual: dict[str, Any] = {"palette": {"mode": palette}}
+    visual: dict[str, Any] = {"palette": {"mode": "categorical"}}
     visual |= {"display": "bar", "stack": "all"} if panel.kind == "bars" else {"lineWidth": 1.5}
-    # A heatmap's unit is that of its bounds; drawn as lines, the values are answers.
-    unit = COUNT if panel.kind == "heatmap" else panel.unit
-    axis: dict[str, Any] = {"format": _format(unit), "min": 0}
+    axis: dict[str, Any] = {"format": _format(panel.unit), "min": 0}
     if panel.top is not None:
         axis["max"] = panel.top
     position = "right" if panel.legend_right else "bottom"
     legend = {"position": position, "mode": "list", "size": "small"}
     colors = [
-        {"queryIndex": i, "colorMode": "fixed-single", "colorValue": _COLORS[target.color]}
+        {"queryIndex": i, "colorMode": "fixed", "colorValue": _COLORS[target.color]}
         for i, target in enumerate(panel.targets)
         if target.color
     ]
@@ -174,27 +173,55 @@ def _chart(panel: Panel) -> dict[str, Any]:
 
 
 def _table(panel: Panel) -> dict[str, Any]:
-    columns: list[dict[str, Any]] = [
-        {"name": label, "header": header, "enableSorting": True} for label, header in panel.columns
-    ]
     several = len(panel.targets) > 1
-    for index, target in enumerate(panel.targets, start=1):
-        columns.append(
-            {
-                "name": f"value #{index}" if several else "value",
-                "header": target.header,
-                "align": "right",
-                "enableSorting": True,
-                "format": _format(target.unit or panel.unit),
-                **({"sort": "desc"} if index == 1 else {}),
-            }
-        )
-    columns += [{"name": name, "hide": True} for name in ("timestamp", *panel.hidden)]
+    values = [f"value #{i}" if several else "value" for i in range(1, len(panel.targets) + 1)]
+    words, links = dict(panel.words), {link.column: link for link in panel.links}
+    columns: list[dict[str, Any]] = []
+    for label, header, index in table_columns(panel):
+        column: dict[str, Any] = {"name": label, "header": header, "enableSorting": True}
+        if index is not None:
+            target = panel.targets[index]
+            column |= {"name": values[index], "align": "right"}
+            column["format"] = _format(target.unit or panel.unit)
+            if index == 0:
+                column["sort"] = "desc"
+            if target.steps:
+                column["cellSettings"] = _steps(target.steps)
+        if label in words:
+            column["width"] = _WORDS_WIDTH
+            column["cellSettings"] = [
+                _cell("Regex", {"expr": word.pattern}, word.color) for word in words[label]
+            ]
+        if label in links:
+            link = links[label]
+            new = "://" in link.perses
+            column["dataLink"] = {"url": link.perses, "title": link.title, "openNewTab": new}
+        columns.append(column)
+    hidden = [value for value, target in zip(values, panel.targets, strict=True) if target.hidden]
+    unseen = ("timestamp", *panel.hidden, *hidden, *([panel.row] if panel.row else []))
+    columns += [{"name": name, "hide": True} for name in unseen]
     table: dict[str, Any] = {
         "density": "compact",
         "defaultColumnWidth": "auto",
         "columnSettings": columns,
     }
-    if several:
+    if panel.row:
+        # Merging alone would tell rows apart by every label, also by one that one query brings.
+        labels = (*(label for label, _ in panel.columns if label), *panel.hidden, panel.row)
+        table["transforms"] = [
+            *({"kind": "MergeIndexedColumns", "spec": {"column": label}} for label in labels),
+            {"kind": "JoinByColumnValue", "spec": {"columns": [panel.row]}},
+        ]
+    elif several:
         table["transforms"] = [{"kind": "MergeSeries", "spec": {}}]
     return table
+
+
+def _cell(kind: str, spec: dict[str, Any], color: Color) -> dict[str, Any]:
+    condition = {"kind": kind, "spec": spec}
+    return {"condition": condition, "textColor": "#ffffff", "backgroundColor": _COLORS[color]}
+
+
+def _steps(steps: tuple[Step, ...]) -> list[dict[str, Any]]:
+    """The highest first: the first that holds counts."""
+    return [_cell("Range", {"min": step.value}, step.color) for step in reversed(steps)]

@@ -204,6 +204,34 @@ def share(part: str, whole: str) -> str:
     return f"({or_zero(part, whole)}) / (({whole}) > 0)"
 
 
+#: Seconds up to which a time is told in a unit, and the unit: nobody reads 0.3 d.
+_TOLD: Final = ((0, 7200, 60, "min"), (7200, 172800, 3600, "h"), (172800, None, 86400, "d"))
+
+
+def told(seconds: str, labels: Sequence[str], name: str, words: str) -> str:
+    """A time in words, as the label `name` of series by `labels`: ``{}`` in `words` is "5 h"."""
+    parts = []
+    for lowest, below, unit, word in _TOLD:
+        within = f"({seconds}) >= {lowest}" + (f" < {below}" if below else "")
+        counted = count_values(f"round(({within}) / {unit})", labels, name)
+        parts.append(
+            f'label_replace({counted}, "{name}", "{words.format(f"$1 {word}")}", "{name}", "(.*)")'
+        )
+    return " or ".join(parts)
+
+
+def count_values(expr: str, labels: Sequence[str], name: str) -> str:
+    """Numbers as the label `name`, of series by `labels`: the only way of PromQL to print them."""
+    grouped = f" by ({', '.join(labels)}) " if labels else ""
+    return f'count_values{grouped}("{name}", {expr})'
+
+
+def keyed(expr: str, name: str, labels: Sequence[str]) -> str:
+    """`expr` with one label that says all of `labels`: the key of a table's row."""
+    listed = ", ".join(f'"{label}"' for label in labels)
+    return f'label_join({expr}, "{name}", "|", {listed})'
+
+
 def named(expr: str, *labels: str) -> str:
     """`expr` with ``(none)`` where a label is missing, so that legends and links are not empty."""
     for name in labels:

@@ -15,6 +15,7 @@ from dashboards.builder.labels import (
     LEVEL,
     LEVEL_OF_ONE_SOURCE,
     MODEL,
+    PRINCIPAL,
     RESOURCE,
     TENANT,
     label,
@@ -43,14 +44,14 @@ class Variable:
 
     @property
     def matcher(self) -> str:
-        """Matches what is chosen."""
-        return f'{self.label}=~"${self.name}"'
+        """Matches what is chosen: in a raw string, where a name may have quotes and backslashes."""
+        return f"{self.label}=~`${self.name}`"
 
     def applies_to(self, metric: Metric) -> bool:
         """Whether series of the metric may carry the label."""
         if self.label in (JOB, ENVIRONMENT):
             return True
-        if self.label in (TENANT, AGENT):
+        if self.label in (TENANT, AGENT, PRINCIPAL):
             return metric.labelled
         return self.label in {label(attribute) for attribute in metric.attributes}
 
@@ -61,6 +62,7 @@ VARIABLES: Final = (
     Variable("environment", "Environment", ENVIRONMENT, (semconv.METRIC_DECISIONS,)),
     Variable("tenant", "Tenant", TENANT, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
     Variable("agent", "Agent", AGENT, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
+    Variable("principal", "User", PRINCIPAL, (semconv.METRIC_DECISIONS, semconv.METRIC_CONSUMED)),
     Variable("model", "Model", MODEL, (semconv.METRIC_CALLS,)),
     Variable(
         "resource",
@@ -74,10 +76,22 @@ VARIABLES: Final = (
 RECORDS: Final = "$records"
 #: The longest selected time, in seconds, whose panels read the records of a minute.
 FINE_UP_TO: Final = 86400
+#: The label of a series that stands for many: how many they are.
+OTHERS: Final = "others"
 #: The value of All: it matches series without the label, too.
 ALL_VALUE: Final = ".*"
 #: Where Jaeger's page is; a text box, since a dashboard cannot ask a data source for it.
 JAEGER_DEFAULT: Final = "http://localhost:16686"
+
+
+def escaped(query: str) -> str:
+    """A query in which the renderer itself escapes what is chosen, as Grafana does if asked.
+
+    A name is not a pattern: one mail address with a plus would match nothing.
+    """
+    for variable in VARIABLES:
+        query = query.replace(f"`${variable.name}`", f"`${{{variable.name}:regex}}`")
+    return query
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +145,25 @@ class Scope:
         return queries.selector(record, *chosen, *matchers)
 
     def fleet_sum(
-        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str = RANGE
+        self,
+        labels: tuple[str, ...],
+        metric: Metric,
+        *matchers: str,
+        window: str = RANGE,
+        before: str = "",
     ) -> str:
-        """What a counter counted, by labels, from the rules' records instead of each process."""
+        """What a counter counted, by labels, from the rules' records instead of each process.
+
+        Args:
+            labels: What is told apart.
+            metric: The counter.
+            matchers: Of what is counted.
+            window: The time that is counted.
+            before: A modifier of that time, e.g. "offset 1d".
+        """
         record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
-        return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
+        asked = f"{record}[{window}] {before}".rstrip()
+        return queries.by("sum", labels, f"sum_over_time({asked})")
 
     def fleet_counted(self, metric: Metric, *matchers: str, window: str = RANGE) -> str:
         """`fleet_sum` as one number."""
@@ -147,9 +175,31 @@ class Scope:
         """`fleet_sum`, with ``(none)`` where a label is missing."""
         return queries.named(self.fleet_sum(labels, metric, *matchers, window=window), *labels)
 
-    def fleet_buckets(self, labels: tuple[str, ...], metric: Metric, *, window: str) -> str:
+    def fleet_top(
+        self, name: str, metric: Metric, top: int, *, window: str = RANGE
+    ) -> tuple[str, str]:
+        """`fleet_sum` of those who counted most in the selected time, and of all others together.
+
+        Args:
+            name: The label that tells them apart; the others have `OTHERS` instead, with how many
+                they are.
+            metric: The counter.
+            top: How many stand by themselves.
+            window: The time of each sum.
+        """
+        counted = self.fleet_sum((name,), metric, window=window)
+        whole = self.fleet_sum((name,), metric, before="@ end()")
+        most = f"on ({name}) topk({top}, {whole} > 0)"
+        number = queries.count_values(f"count({whole} > 0) - {top} > 0", (), OTHERS)
+        told = f'label_replace({number}, "{OTHERS}", "$1 others", "{OTHERS}", "(.*)")'
+        rest = f"sum({counted} unless {most}) * on () group_left ({OTHERS}) {told}"
+        return f"({counted} and {most})", f"({rest})"
+
+    def fleet_buckets(
+        self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str
+    ) -> str:
         """What a histogram's buckets counted, by labels, from the rules' records."""
-        record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric)
+        record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric, *matchers)
         return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
 
     def with_exemplars(self, buckets: str, metric: Metric) -> str:

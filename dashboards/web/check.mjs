@@ -13,11 +13,16 @@ const LATENESS = 15_000;
 const WIDTH = 1600;
 // Kinds of panels that show one number a series: Grafana asks for that one, too.
 const NOW = new Set(["StatChart", "BarChart", "Table"]);
+// The line of those beyond the largest: there may be none.
+const OTHERS = "{{others}}";
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 // A query as the page may send it: every variable matches anything.
 const asPattern = (query) =>
   new RegExp("^" + query.trim().split(/\$\w+/).map(escape).join("[\\s\\S]*?") + "$");
+// A name as the page puts it into a raw string.
+const named = (name) =>
+  "`(" + escape(name).replaceAll("`", "\\x60").replaceAll("\\$", () => "\\x24") + ")`";
 
 function expectations(dashboard) {
   const wanted = [];
@@ -26,7 +31,9 @@ function expectations(dashboard) {
       const { query } = spec.plugin.spec;
       const title = panel.spec.display.name;
       const now = NOW.has(panel.spec.plugin.kind);
-      wanted.push({ where: `${title} (query ${index + 1})`, pattern: asPattern(query), query, now });
+      const where = `${title} (query ${index + 1})`;
+      const others = spec.plugin.spec.seriesNameFormat === OTHERS;
+      wanted.push({ where, pattern: asPattern(query), query, now, others });
     }
   }
   return wanted;
@@ -37,20 +44,20 @@ function expectations(dashboard) {
 async function judge(page, dashboard, seen, before, variable) {
   const problems = [];
   const wanted = expectations(dashboard);
-  for (const { where, pattern, query: text, now } of wanted) {
+  for (const { where, pattern, query: text, now, others } of wanted) {
     const valid = variable && !text.includes(`$${variable}`) ? [...before, ...seen] : seen;
     const answers = valid.filter(({ query }) => pattern.test(query.trim()));
     if (answers.length === 0) problems.push(`${where}: never asked`);
     // The last answer counts: variables settle in rounds.
     const last = answers.at(-1);
     if (last && last.status !== 200) problems.push(`${where}: answered ${last.status} ${last.error}`);
-    else if (last && last.rows === 0) problems.push(`${where}: empty`);
+    else if (last && last.rows === 0 && !others) problems.push(`${where}: empty`);
     // A chart may ask the same of a range.
     if (now && last && answers.every(({ range }) => range))
       problems.push(`${where}: asked for a range although it shows one number`);
   }
   for (const { query } of seen) {
-    const left = query.match(/\$\w+/);
+    const left = query.match(/(?<!\\)\$[a-zA-Z_]\w*/);
     if (left) problems.push(`${left[0]} was not filled in: ${query.slice(0, 120)}`);
   }
   const alerts = await page.$$eval('[role="alert"]', (all) => all.map((alert) => alert.textContent));
@@ -77,11 +84,14 @@ async function judgePatiently(judgement) {
   }
 }
 
+// XPath has no escapes: a text with both kinds of quotes is put together of parts.
+const quoted = (text) => `concat("", ${text.split('"').map((part) => `"${part}"`).join(`, '"', `)})`;
+
 async function choose(page, title, value) {
   const input = await page.waitForSelector(`::-p-xpath(//label[normalize-space()="${title}"]/..//input)`);
   await input.click();
   const options = await page.waitForSelector('[role="listbox"]', { timeout: PATIENCE });
-  const option = await options.waitForSelector(`::-p-xpath(.//*[@role="option"][normalize-space()="${value}"])`);
+  const option = await options.waitForSelector(`::-p-xpath(.//*[@role="option"][normalize-space()=${quoted(value)}])`);
   await option.click();
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 5);
@@ -130,7 +140,7 @@ try {
         await choose(page, choice.title, choice.value);
         await settle(page, panels);
         await judgePatiently(() => judge(page, dashboard, seen, before, choice.variable));
-        const affected = seen.filter(({ query }) => query.includes(choice.value)).length;
+        const affected = seen.filter(({ query }) => query.includes(named(choice.value))).length;
         if (affected === 0) problems.push(`choosing ${choice.value} changed no query`);
       }
       const judged = await judgePatiently(() =>
@@ -141,7 +151,7 @@ try {
     } catch (error) {
       problems.push(String(error));
     }
-    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value : ""}.png`).catch((error) => problems.push(String(error)));
+    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}.png`).catch((error) => problems.push(String(error)));
     console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems }));
     await page.close();
   }

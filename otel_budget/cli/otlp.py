@@ -55,7 +55,7 @@ def sending(url: str, service_name: str) -> Iterator[Callable[[], None]]:
 
     _check_listening(url)
     try:
-        telemetry = configure(service_name, endpoint=url, log_patience=10.0)
+        telemetry = configure(service_name, endpoint=url, patience=10.0)
     except (ValueError, ModuleNotFoundError) as error:
         raise CommandError(str(error)) from None
 

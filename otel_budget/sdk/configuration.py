@@ -105,10 +105,10 @@ class ConfiguredTelemetry:
     def _lost(self, finished: list[bool]) -> Losses:
         lost: dict[Signal, int] = dict.fromkeys(SIGNALS, 0)
         for pipeline, done in zip(self._pipelines, finished, strict=True):
-            for delivery in pipeline.deliveries:
-                missing = delivery.offered - delivery.delivered
+            for group in pipeline.by_exporter:
+                missing = sum(delivery.offered - delivery.delivered for delivery in group)
                 if pipeline.signal == "metrics":
-                    missing = int(delivery.last_failed or not done)
+                    missing = int(any(delivery.last_failed for delivery in group) or not done)
                 lost[pipeline.signal] = max(lost[pipeline.signal], missing)
         return Losses(lost["traces"], lost["logs"], bool(lost["metrics"]))
 
@@ -155,7 +155,7 @@ def configure(
     endpoint: str | None = None,
     protocol: Protocol | None = None,
     shutdown_timeout: float = 5.0,
-    log_patience: float = 120.0,
+    patience: float = 120.0,
 ) -> ConfiguredTelemetry:
     """Set up tracing, metrics and log events from the ``OTEL_*`` variables, once per process.
 
@@ -173,9 +173,10 @@ def configure(
         protocol: ``http/protobuf`` or ``grpc``; overrides the variables.
         shutdown_timeout: Seconds that the shutdown at exit may take in total, even if the collector
             is dead or hangs.
-        log_patience: Seconds for which a batch of log events is offered again while the process
-            lives, because they carry the denials. Spans are dropped after the exporter's own
-            timeout (10 s). Metrics need no patience, being cumulative.
+        patience: Seconds for which log events and the spans of hits are offered again while the
+            process lives, because they carry the denials; up to 2,048 of each wait. Other spans are
+            dropped after the exporter's own timeout (10 s). Metrics need no patience, being
+            cumulative.
 
     Returns:
         A handle with `shutdown` and `force_flush`; further calls return the same one.
@@ -215,7 +216,7 @@ def configure(
         resource = resource_of(service_name)
         _state.telemetry = ConfiguredTelemetry(
             [
-                pipeline_of(signal, make, resource, sampler=sampler, log_patience=log_patience)
+                pipeline_of(signal, make, resource, sampler=sampler, patience=patience)
                 for signal, make in makers.items()
                 if make
             ],

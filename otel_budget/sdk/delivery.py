@@ -135,10 +135,13 @@ class SignalPipeline:
     exits. It is a daemon, so a hung collector holds up nothing.
     """
 
-    def __init__(self, signal: Signal, provider: Any, deliveries: Sequence[Delivery]) -> None:
+    def __init__(
+        self, signal: Signal, provider: Any, by_exporter: Sequence[Sequence[Delivery]]
+    ) -> None:
         self.signal = signal
         self.provider = provider
-        self.deliveries = deliveries
+        self.by_exporter = by_exporter
+        self.deliveries = [delivery for group in by_exporter for delivery in group]
         self._start_thread()
 
     def _start_thread(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from otel_budget.sdk.delivery import Delivery, SignalPipeline
 from otel_budget.sdk.exporters import INSTALL, Signal, first
+from otel_budget.sdk.hits import is_hit
 
 try:
     from opentelemetry import _logs, metrics, trace
@@ -69,14 +72,43 @@ class _MetricDelivery(Delivery, MetricExporter):
 
 
 class _SpanProcessor(BatchSpanProcessor):
-    def __init__(self, delivery: _SpanDelivery) -> None:
+    """Batches the hits of guards, or all other spans: what waits for a collector holds up nothing.
+
+    Args:
+        delivery: Of its spans.
+        hits: Whether they are hits.
+    """
+
+    def __init__(self, delivery: _SpanDelivery, *, hits: bool) -> None:
         self._delivery = delivery
+        self._hits = hits
+        self._flush: threading.Thread | None = None
         super().__init__(delivery)
 
     def on_end(self, span: ReadableSpan) -> None:
+        if is_hit(span.name, span.attributes) is not self._hits:
+            return
         if span.context and span.context.trace_flags.sampled:
             self._delivery.offer()
         super().on_end(span)
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        # The SDK's own ends when the delivery does, which may be patient for minutes. One at a
+        # time, however often a host asks.
+        seconds = 30.0 if timeout_millis is None else timeout_millis / 1e3
+        deadline = time.monotonic() + seconds
+        while True:
+            flush, is_mine = self._flush, False
+            if flush is None or not flush.is_alive():
+                flush, is_mine = threading.Thread(target=super().force_flush, daemon=True), True
+                try:
+                    flush.start()
+                except RuntimeError:  # from Python 3.12 on, no thread can be started at exit
+                    return super().force_flush()
+                self._flush = flush
+            flush.join(max(0.0, deadline - time.monotonic()))
+            if is_mine or flush.is_alive():
+                return not flush.is_alive()
 
 
 class _LogProcessor(BatchLogRecordProcessor):
@@ -108,14 +140,17 @@ def pipeline_of(
     resource: Resource,
     *,
     sampler: Sampler | None,
-    log_patience: float,
+    patience: float,
 ) -> SignalPipeline:
-    """Make and set the provider of `signal`, with one delivery for each exporter."""
+    """Make and set the provider of `signal`, with its deliveries to each exporter."""
     if signal == "traces":
-        spans = [_SpanDelivery(make) for make in makers]
+        spans: list[tuple[_SpanDelivery, _SpanDelivery]] = []
         tracer_provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
-        for delivery in spans:
-            tracer_provider.add_span_processor(_SpanProcessor(delivery))
+        for make in makers:
+            hits, others = _SpanDelivery(make, patience), _SpanDelivery(make)
+            tracer_provider.add_span_processor(_SpanProcessor(hits, hits=True))
+            tracer_provider.add_span_processor(_SpanProcessor(others, hits=False))
+            spans.append((hits, others))
         trace.set_tracer_provider(tracer_provider)
         return SignalPipeline(signal, tracer_provider, spans)
     if signal == "metrics":
@@ -130,13 +165,13 @@ def pipeline_of(
             readers.append(PeriodicExportingMetricReader(points[-1]))
         meter_provider = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
         metrics.set_meter_provider(meter_provider)
-        return SignalPipeline(signal, meter_provider, points)
-    events = [_LogDelivery(make, log_patience) for make in makers]
+        return SignalPipeline(signal, meter_provider, [(point,) for point in points])
+    events = [_LogDelivery(make, patience) for make in makers]
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for log_delivery in events:
         logger_provider.add_log_record_processor(_LogProcessor(log_delivery))
     _logs.set_logger_provider(logger_provider)
-    return SignalPipeline(signal, logger_provider, events)
+    return SignalPipeline(signal, logger_provider, [(event,) for event in events])
 
 
 def resource_of(service_name: str | None) -> Resource:

@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
-from otel_budget import semconv
 from otel_budget.log_once import log_once
+from otel_budget.sdk.hits import is_hit
 
 #: The name of `keep_hits_and_ratio` for ``OTEL_TRACES_SAMPLER``; an entry point in pyproject.toml.
 KEEP_HITS: Final = "budget_keep_hits"
@@ -29,14 +29,6 @@ _GROUP: Final = "opentelemetry_traces_sampler"
 _DEFAULT: Final = "parentbased_always_on"
 _BY_RATIO: Final = frozenset({"traceidratio", "parentbased_traceidratio"})
 _ALWAYS_OFF: Final = frozenset({"always_off", "parentbased_always_off"})
-
-_SPANS: Final = frozenset(
-    {
-        semconv.SPAN_CHECK_BEFORE_LLM,
-        semconv.SPAN_CHECK_BEFORE_TOOL,
-        semconv.SPAN_RECORD_AFTER_LLM,
-    }
-)
 
 
 def keep_hits(sampler: Sampler) -> Sampler:
@@ -99,7 +91,7 @@ class _HitKeeper(Sampler):
             else self._inner.should_sample(*asked, trace_state)
         )
         sampled = Decision.RECORD_AND_SAMPLE
-        if name not in _SPANS or not _is_hit(attributes) or result.decision is sampled:
+        if not is_hit(name, attributes) or result.decision is sampled:
             return result
         # A sampler that drops a span may return none of its attributes.
         every: dict[str, Any] = {**(attributes or {}), **result.attributes}
@@ -107,11 +99,6 @@ class _HitKeeper(Sampler):
 
     def get_description(self) -> str:
         return f"KeepHits{{{self._inner.get_description()}}}"
-
-
-def _is_hit(attributes: Attributes) -> bool:
-    decision = attributes.get(semconv.DECISION) if attributes else None
-    return isinstance(decision, str) and decision in semconv.HIT_DECISIONS
 
 
 def _without_threshold(state: TraceState | None) -> TraceState | None:

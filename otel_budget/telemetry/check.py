@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from typing import Any, Final
 
@@ -179,6 +180,8 @@ class CheckCall(Call):
             semconv.DECISION_POINT: self.point,
             **totals,
             **event,
+            # Not from `random`, which a host may seed alike in every process.
+            semconv.LOG_RECORD_UID: os.urandom(16).hex(),
         }
         tool = self.tool_name()
         if tool is not None:

@@ -76,7 +76,7 @@ def _set_up(setup: str) -> None:
     if not setup:
         from otel_budget.sdk import configure
 
-        configure(log_patience=0.0)
+        configure(patience=0.0)
         return
     module, _, name = setup.partition(":")
     function = importlib.import_module(module)

@@ -71,6 +71,11 @@ def _login(url: str) -> tuple[str, dict[str, str]]:
     return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
 
 
+def shown(url: str) -> str:
+    """The URL without user and password."""
+    return _login(url)[0]
+
+
 def _ahead(date: str | None, asked: float) -> float | None:
     try:
         told = email.utils.parsedate_to_datetime(date or "").timestamp()
@@ -108,11 +113,6 @@ def get_json(
 ) -> Any:
     """A URL's answer, read as JSON. Raises what `get` does, or ValueError."""
     return json.loads(get(url, parameters, timeout=timeout))
-
-
-def shown(url: str) -> str:
-    """The URL without user and password."""
-    return _login(url)[0]
 
 
 def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:

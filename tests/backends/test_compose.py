@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import yaml
 
-from collector.backends import SOURCES
+from collector.backends import BIN, SOURCES
 from collector.stack import FOLDER, Stack
 
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
@@ -20,10 +24,12 @@ DOT_ENV = dict(
     if line and not line.startswith("#")
 )
 PROGRAMS = {"otelcol", "prometheus", "alertmanager", "jaeger", "grafana"}
+#: Run once, before the others.
+ONCE = {"volumes", "passwords"}
 
 
 def test_compose_has_the_whole_stack() -> None:
-    assert set(SERVICES) == PROGRAMS | {"volumes"}
+    assert set(SERVICES) == PROGRAMS | ONCE
 
 
 def test_every_variable_is_set_or_required() -> None:
@@ -37,7 +43,7 @@ def test_images_are_named_in_one_place_and_pinned_to_what_is_built() -> None:
         assert re.fullmatch(r"\$\{[A-Z]+_IMAGE\}", service["image"])
     for name, image in DOT_ENV.items():
         if name.endswith("_IMAGE"):
-            assert re.search(r":v?\d+\.\d+\.\d+$", image), image
+            assert re.search(r":v?\d+\.\d+\.\d+(-musl)?$", image), image
     assert (
         _tag("OTELCOL") == yaml.safe_load((FOLDER / "builder.yaml").read_text())["dist"]["version"]
     )
@@ -76,7 +82,7 @@ def test_every_port_is_published_on_loopback_only() -> None:
     assert len(published) == 7
     for port in published:
         assert re.fullmatch(r"127\.0\.0\.1:\$\{\w+_PORT\}:\d+", port), port
-    assert not any("network_mode" in s for n, s in SERVICES.items() if n != "volumes")
+    assert not any("network_mode" in s for n, s in SERVICES.items() if n not in ONCE)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -88,7 +94,7 @@ def test_every_service_is_contained(name: str) -> None:
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     user = service["user"].split(":")[0]
-    if name == "volumes":  # runs once, without a network, with the only capability it needs
+    if name in ONCE:  # without a network, with the only capability it needs
         assert (user, service["network_mode"], service["cap_add"]) == ("0", "none", ["CHOWN"])
     else:
         assert int(user) > 0
@@ -127,7 +133,7 @@ def test_every_variable_given_to_a_program_is_one_that_its_files_read() -> None:
         known = {
             variable for file in read for variable in re.findall(r"\$\{env:(\w+)", file.read_text())
         }
-        assert set(SERVICES[name]["environment"]) - {"GOMEMLIMIT"} <= known
+        assert set(SERVICES[name]["environment"]) - {"GOMEMLIMIT", "PATH"} <= known
 
 
 def test_the_programs_find_each_other() -> None:
@@ -151,6 +157,50 @@ def test_prometheus_is_started_as_by_make_stack(directory: Path) -> None:
     """Except for addresses and paths."""
     ours = Stack(directory)._prometheus().command[1:]
     command = SERVICES["prometheus"]["command"]
-    features = {flag for flag in ours if "enable" in flag}
-    assert len(features) == 2
-    assert features == {flag for flag in command if "enable" in flag}
+    features = {flag for flag in ours if "enable" in flag or "cors" in flag}
+    assert len(features) == 3
+    assert features == {flag for flag in command if "enable" in flag or "cors" in flag}
+
+
+@pytest.mark.backend("promtool")
+def test_the_first_start_makes_a_password_and_later_ones_keep_it(directory: Path) -> None:
+    """The script itself, with a stand-in for the image's htpasswd."""
+    service = SERVICES["passwords"]
+    (directory / "htpasswd").write_text(
+        f"#!{sys.executable}\nimport bcrypt, sys\n"
+        "hashed = bcrypt.hashpw(sys.stdin.buffer.read(), bcrypt.gensalt(4)).decode()\n"
+        "print(f'{sys.argv[-1]}:{hashed}\\n')\n"
+    )
+    (directory / "htpasswd").chmod(0o755)
+    secrets = directory / "secrets"
+    secrets.mkdir()
+    *shell, script = service["command"]
+    before = {}
+    for _ in range(2):
+        subprocess.run(
+            [*shell, "chown() { :; }\n" + script.replace("$$", "$")],
+            cwd=secrets,
+            env={
+                "PATH": f"{directory}:{os.environ['PATH']}",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                **service["environment"],
+            },
+            check=True,
+        )
+        files = {file.name: file.read_text() for file in secrets.iterdir()}
+        assert files == before or not before
+        before = files
+    assert {file.stat().st_mode & 0o777 for file in secrets.iterdir()} == {0o600}
+    password = files["password"]
+    assert re.fullmatch(r"[\w-]{32}", password)
+    hashed = yaml.safe_load(files["web.yml"])["basic_auth_users"]["otel-budget"]
+    assert bcrypt.checkpw(password.encode(), hashed.encode())
+    subprocess.run([BIN / "promtool", "check", "web-config", secrets / "web.yml"], check=True)
+    # Where the programs look for it.
+    for name, place in (("alertmanager", "/etc/alertmanager"), ("prometheus", "/etc/prometheus")):
+        assert f"secrets:{place}/secrets:ro" in SERVICES[name]["volumes"]
+    assert (
+        "--web.config.file=/etc/alertmanager/secrets/web.yml" in SERVICES["alertmanager"]["command"]
+    )
+    login = yaml.safe_load(files["amtool.yml"])["basic_auth"]
+    assert login["password_file"] == "/etc/alertmanager/secrets/password"

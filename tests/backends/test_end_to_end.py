@@ -6,8 +6,6 @@ import os
 import socket
 import struct
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -196,17 +194,11 @@ def push(stack: Stack, **ages: int) -> int:
         point = scope.metrics.add(name=name).gauge.data_points.add()
         point.as_double = 1.0
         point.time_unix_nano = time.time_ns() - age
-    http = urllib.request.Request(
+    return probes.ask(
         f"{stack.prometheus}/api/v1/otlp/v1/metrics",
         data=request.SerializeToString(),
         headers={"Content-Type": "application/x-protobuf"},
-    )
-    try:
-        with urllib.request.urlopen(http, timeout=10) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
+    ).status
 
 
 def test_prometheus_accepts_what_waited_for_half_a_day(stack: Stack) -> None:

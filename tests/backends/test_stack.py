@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from collector import backends
-from collector.stack import Stack, StackError, free_addresses, services
+from collector.stack import PROGRAMS, Stack, StackError, free_addresses, services
 from dashboards.web import serve
 from support import probes
 from support.paths import ROOT
@@ -29,7 +29,6 @@ def environment(addresses: dict[str, str], temporary: Path) -> dict[str, str]:
     return {
         **os.environ,
         **variables,
-        "TMPDIR": str(temporary),
         "XDG_STATE_HOME": str(temporary / "state"),
         "DASHBOARDS_PORT": "0",
     }
@@ -44,12 +43,19 @@ def free(addresses: dict[str, str]) -> bool:
 
 
 class Running:
-    """Runs `python -m collector.stack` as a person would."""
+    """Runs `python -m collector.stack` as a person would, with its data in a folder of the test."""
 
-    def __init__(self, temporary: Path) -> None:
+    def __init__(self, temporary: Path, *options: str) -> None:
         self.addresses = free_addresses()
         self.process = start_interruptible(
-            [sys.executable, "-m", "collector.stack"],
+            [
+                sys.executable,
+                "-m",
+                "collector.stack",
+                "--data",
+                str(temporary / "data"),
+                *options,
+            ],
             cwd=ROOT,
             env=environment(self.addresses, temporary),
             stdout=subprocess.PIPE,
@@ -60,7 +66,7 @@ class Running:
         self.greeting = ""
         for line in self.process.stdout:
             self.greeting += line
-            if "otel-budget verify" in line:
+            if line.startswith("  Dashboards "):
                 break
 
 
@@ -76,31 +82,50 @@ def running(directory: Path) -> Iterator[Running]:
 
 @pytest.mark.backend
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_make_stack_prints_the_addresses_and_leaves_nothing_behind(
+def test_make_stack_prints_the_addresses_and_ends_cleanly(
     running: Running, how: signal.Signals, directory: Path
 ) -> None:
-    for variable in ("OTELCOL_OTLP_GRPC", "PROMETHEUS_ADDRESS", "JAEGER_QUERY"):
-        assert f"http://{running.addresses[variable]}" in running.greeting
-    probes.get_json(f"http://{running.addresses['PROMETHEUS_ADDRESS']}/api/v1/query?query=1")
-    page = re.search(r"Dashboards +(http://127\.0\.0\.1:\d+/|not built)", running.greeting)
-    assert page
+    (prometheus,) = re.findall(r"^  Prometheus +(http://.*)$", running.greeting, re.MULTILINE)
+    assert probes.query(prometheus, "vector(1)") == [({}, 1.0)]
+    assert f"http://{running.addresses['OTELCOL_OTLP_GRPC']}" in running.greeting
+    first, opened = running.greeting.split("To open in a browser:\n")
+    assert "Without a page, only for programs:\n  Prometheus " in first
+    assert f"  Jaeger                 http://{running.addresses['JAEGER_QUERY']}\n" in first
     if serve.built():
-        prometheus = probes.get_json(f"{page[1]}config.json")["prometheus"]
-        assert prometheus == f"http://{running.addresses['PROMETHEUS_ADDRESS']}"
+        _, traces, dashboards = opened.splitlines()
+        page = dashboards.removeprefix("  Dashboards             ")
+        assert traces == f"  Traces                 {page}traces"
+        probes.get_json(f"{page}prometheus/api/v1/query?query=1")
+    else:
+        assert "  Dashboards             not built" in opened
+    (alertmanager,) = re.findall(r"^  Alertmanager +(http://.*)$", opened, re.MULTILINE)
+    assert probes.get_json(f"{alertmanager}/api/v2/status")
+    assert "otelcol      | " not in running.greeting
+    assert "level" in Path(re.findall(r"  Logs +(\S+)", first)[0], "prometheus.log").read_text()
     running.process.send_signal(how)
     output, _ = running.process.communicate(timeout=30)
     assert running.process.returncode == 0
-    assert "Traceback" not in output
-    assert "otelcol      | " in output
+    assert output.strip() == "Stopping ..."
     assert free(running.addresses)
-    assert [path for path in directory.rglob("*") if path.parent.name != "state"] == [
-        directory / "state"
-    ]
+    assert not list((directory / "state").rglob("*.json"))
+
+
+@pytest.mark.backend
+def test_with_logs_the_addresses_are_below_them(directory: Path) -> None:
+    started = Running(directory, "--logs")
+    logs, _, addresses = started.greeting.partition("The stack is ready")
+    for name in PROGRAMS:
+        assert f"{name:13}| " in logs
+        assert f"{name:13}| " not in addresses
+    started.process.send_signal(signal.SIGINT)
+    output, _ = started.process.communicate(timeout=30)
+    assert started.process.returncode == 0, output
 
 
 @pytest.mark.backend
 def test_the_command_that_it_prints_passes(running: Running, directory: Path) -> None:
-    variable, _, *arguments = running.greeting.rpartition("In another terminal:")[2].split()
+    line = running.greeting.partition("In another terminal:")[2].splitlines()[0]
+    variable, _, *arguments = line.split()
     name, _, endpoint = variable.partition("=")
     done = subprocess.run(
         [Path(sys.executable).parent / "otel-budget", *arguments],
@@ -129,7 +154,7 @@ def test_a_port_in_use_is_named_with_its_variable(directory: Path) -> None:
         taken.bind(("127.0.0.1", int(addresses["PROMETHEUS_ADDRESS"].rpartition(":")[2])))
         taken.listen()
         answer = subprocess.run(
-            [sys.executable, "-m", "collector.stack"],
+            [sys.executable, "-m", "collector.stack", "--data", str(directory)],
             cwd=ROOT,
             env=environment(addresses, directory),
             capture_output=True,

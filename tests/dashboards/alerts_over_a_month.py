@@ -22,7 +22,7 @@ from promtool import promtool
 from support.paths import ROOT
 
 RULES = Path(os.environ.get("RULES") or ROOT / "collector" / "prometheus" / "rules").resolve()
-SEEDS = tuple(map(int, (os.environ.get("SEEDS") or "606 707").split()))
+SEEDS = tuple(map(int, (os.environ.get("SEEDS") or "707 1010").split()))
 pytestmark = pytest.mark.timeout(3600)
 #: The records that read themselves, which rulesim works out by itself.
 _HELD = (
@@ -55,11 +55,23 @@ def test_the_alerts_reach_their_goals(seed: int, outcomes: dict[int, simulation.
 def test_without_the_alerts_of_pace_more_goals_are_missed(
     outcomes: dict[int, simulation.Outcome],
 ) -> None:
-    """The check itself. One of them alone may be missing: the others tell most of its runaways."""
+    """The check itself. One of them alone may be missing: the others tell most of its runaways.
+
+    At fifty times the pace what calls in progress hold can be refused before half is gone.
+    """
     pace = ("LLMBudgetEmptying", "LLMBudgetBurn", "LLMBudgetMonthBurn", "LLMBudgetSpendSpike")
     for outcome in outcomes.values():
-        without = goals.judge(outcome, lambda one: not one.alert.startswith(pace))
-        assert all(telling.late for telling in without.tellings if telling.runaway.window == "day")
+        without = goals.judge(
+            outcome, lambda one: not one.alert.startswith((*pace, "LLMBudgetDenied"))
+        )
+        in_time = [
+            str(telling)
+            for telling in without.tellings
+            if not telling.late
+            and telling.runaway.window == "day"
+            and telling.tenant not in goals.AS_USUAL
+        ]
+        assert in_time == []
         assert len(without.missed()) > len(goals.judge(outcome).missed())
 
 

@@ -26,8 +26,8 @@ def fill_in(expr: str, chosen: Mapping[str, str] | None = None) -> str:
     """The query with everything chosen, or some values."""
     for name, value in BUILT_IN.items():
         expr = expr.replace(name, value)
-    expr = re.sub(r"\$(\w+)", lambda found: (chosen or {}).get(found[1], ALL), expr)
-    assert "$" not in expr.replace('"$1"', "")
+    expr = re.sub(r"\$\{(\w+):regex\}", lambda found: (chosen or {}).get(found[1], ALL), expr)
+    assert "$" not in expr.replace("$1", "")
     return expr
 
 

@@ -11,7 +11,6 @@ import re
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from otel_budget import semconv as sc
 from panel_queries import ask, last
 from process_histories import BORN, DAY, EXACT, LENGTH, RESTARTS, RUNS, History, history
 from promtool import backend, promtool
+from support import probes
 from support.applications import Application, Scripted
 from support.probes import eventually, get_json, query
 from test_dashboards import panels
@@ -66,12 +66,13 @@ def _send(url: str, points: list[dict[str, Any]]) -> None:
     metric = {"name": "x", "sum": {"aggregationTemporality": 2, "isMonotonic": True}}
     metric["sum"]["dataPoints"] = points  # type: ignore[index]
     body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}
-    request = urllib.request.Request(
+    answer = probes.ask(
         f"{url}/api/v1/otlp/v1/metrics",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+        timeout=30,
     )
-    urllib.request.urlopen(request, timeout=30).close()
+    assert answer.status == 200, answer.body
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from support.paths import ROOT
 NAMES = ("overview", "drilldown", "health")
 GRAFANA = {n: json.loads((ROOT / f"dashboards/grafana/{n}.json").read_text()) for n in NAMES}
 PERSES = {n: json.loads((ROOT / f"dashboards/perses/{n}.json").read_text()) for n in NAMES}
-SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{([^}]*)\}")
+SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:`[^`]*`|[^}`])*)\}")
 EVERYWHERE = {"service", "environment"}
-WHO = EVERYWHERE | {"tenant", "agent"}
+WHO = EVERYWHERE | {"tenant", "agent", "principal"}
 #: Which drop-downs a query on each metric must honour: those whose label it carries.
 HONOURS = {
     "budget.decisions": WHO,
@@ -60,7 +60,7 @@ FLEET |= {
     fleet_records.last(sc.METRIC_DECISIONS, "1m"): WHO,
 }
 #: Of series that rules record for each budget: they have no job.
-RECORDED = {"environment", "tenant", "agent", "resource"}
+RECORDED = {"environment", "tenant", "agent", "principal", "resource"}
 COLLECTOR = {
     collector_metrics.CLOCK_AHEAD,
     collector_metrics.QUEUE_SIZE,
@@ -108,7 +108,7 @@ def substituted(expr: str) -> str:
     """The query as it is asked, everything chosen."""
     for variable, value in (("$__rate_interval", "5m"), ("$__range", "6h"), ("$__interval", "1m")):
         expr = expr.replace(variable, value)
-    return re.sub(r"\$\w+", ".*", expr)
+    return re.sub(r"\$\w+|\$\{\w+:regex\}", ".*", expr)
 
 
 QUERIES = dict(queries())
@@ -135,7 +135,7 @@ def test_each_query_asks_what_exists_and_honours_its_variables(where: str) -> No
     known = series_names()
     expr = QUERIES[where]
     for name, matchers in SELECTOR.findall(expr):
-        chosen = set(re.findall(r'=~"\$(\w+)"', matchers))
+        chosen = set(re.findall(r"=~`\$\{(\w+):regex\}`", matchers))
         if name in RECORDS:
             assert chosen == FLEET.get(name, RECORDED), name
             continue
@@ -180,7 +180,9 @@ def test_perses_shows_what_grafana_shows(name: str) -> None:
             (query,) = asked
             assert "$__range" not in query["query"]
             continue
-        assert [a["query"] for a in asked] == [t["expr"] for t in panel.get("targets", ())]
+        assert [a["query"] for a in asked] == [
+            t["expr"].replace(":regex}", "").replace("${", "$") for t in panel.get("targets", ())
+        ]
         for ask, target in zip(asked, panel.get("targets", ()), strict=True):
             assert ask.get("seriesNameFormat", "__auto") == target["legendFormat"]
         if "thresholds" in other["plugin"]["spec"]:
@@ -194,7 +196,7 @@ def test_perses_shows_what_grafana_shows(name: str) -> None:
     assert others.pop()["plugin"]["spec"]["values"] == list(fleet_records.WINDOWS)
     for variable, other in zip(lists, others, strict=True):
         spec = other["plugin"]["spec"]
-        query = f"label_values({spec['matchers'][0]}, {spec['labelName']})"
+        query = f"label_values({scope.escaped(spec['matchers'][0])}, {spec['labelName']})"
         assert (other["name"], query) == (variable["name"], variable["query"]["query"])
         assert other["customAllValue"] == variable["allValue"] == ".*"
 
@@ -218,7 +220,7 @@ def test_grafana_and_perses_show_the_same_units(name: str) -> None:
     for drawn, panel in zip(spec.values(), panels(GRAFANA[name]), strict=True):
         plugin = drawn["spec"]["plugin"]["spec"]
         found = plugin.get("format") or plugin.get("yAxis", {}).get("format")
-        if found is None or panel["type"] == "heatmap":  # lines there: answers, not their bounds
+        if found is None:
             continue
         unit = panel["fieldConfig"]["defaults"]["unit"]
         assert found["unit"] == UNITS.get(unit, found["unit"])
@@ -323,8 +325,13 @@ def test_a_changed_threshold_reaches_alert_and_dashboard(tmp_path: Path) -> None
     assert ">= 0.6" in limits
     assert '"60%"' in limits
     overview = json.loads(files["dashboards/grafana/overview.json"])
-    full = next(p for p in panels(overview) if p["title"] == "How full each budget is")
-    assert full["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"] == 0.7
+    table = next(p for p in panels(overview) if p["title"] == "Budgets, most urgent first")
+    (used,) = (
+        {each["id"]: each["value"] for each in override["properties"]}
+        for override in table["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == "Used"
+    )
+    assert used["thresholds"]["steps"][1]["value"] == 0.7
 
 
 # -- the rules of Grafana's dashboard-linter ------------------------------------------------

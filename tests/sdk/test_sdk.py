@@ -190,22 +190,30 @@ def test_what_was_refused_earlier_is_counted_at_the_end() -> None:
     assert len(store.log_records()) == 2
 
 
-def test_log_events_are_offered_again_for_longer_than_spans() -> None:
+HIT = """
+def hit():
+    denial = {"budget.decision": "deny"}
+    trace.get_tracer("t").start_span("budget.check_before_llm", attributes=denial).end()
+"""
+
+
+def test_log_events_and_hits_are_offered_again_for_longer_than_other_spans() -> None:
     port = free_port()
     code = """
         handle = sdk.configure()
         use()
+        hit()
         while True:  # the batch processors' first attempts fail; spans are given up
             time.sleep(0.2)
-            if handle._pipelines[0].deliveries[0].failed: break
-        time.sleep(2)  # without patience the log events are given up by now, too
+            if handle._pipelines[0].deliveries[1].failed: break
+        time.sleep(2)  # without patience the log events and the hit are given up by now, too
         print("failed", flush=True)
         sys.stdin.readline()
         print(handle.shutdown(4.0))
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     process = subprocess.Popen(
-        [sys.executable, "-c", USE + textwrap.dedent(code)],
+        [sys.executable, "-c", USE + HIT + textwrap.dedent(code)],
         env=kept
         | {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
@@ -224,11 +232,31 @@ def test_log_events_are_offered_again_for_longer_than_spans() -> None:
         with receiver(port) as store:
             out, _ = process.communicate("\n", timeout=30)
             assert out == "3 spans\n"
+            assert [span.name for span in store.spans()] == ["budget.check_before_llm"]
             assert len(store.log_records()) == 2
             assert list(store.sums("used").values())[-1][-1] == 7
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_flush_of_the_provider_keeps_its_time_while_hits_wait() -> None:
+    """A host may flush the global provider after each request, whatever the collector does."""
+    code = """
+        import threading
+        sdk.configure(shutdown_timeout=0.1)
+        before = threading.active_count()
+        for _ in range(20):
+            hit()
+            print(trace.get_tracer_provider().force_flush(100))
+        print(threading.active_count() - before)
+    """
+    result = run(
+        HIT + textwrap.dedent(code),
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}",
+        timeout=40,
+    )
+    assert result.stdout.split() == ["False"] * 20 + ["1"]
 
 
 def test_a_second_configure_returns_the_first_set_up_and_is_logged_once() -> None:
@@ -358,9 +386,14 @@ def test_hits_arrive_unless_the_sampler_is_always_off(
             **sampler,
         )
         assert (result.returncode, result.stderr) == (0, "")
-        assert [
-            attribute.value.string_value for span in store.spans() for attribute in span.attributes
-        ] == kept
+        assert (
+            sorted(
+                attribute.value.string_value
+                for span in store.spans()
+                for attribute in span.attributes
+            )
+            == kept
+        )
 
 
 def test_a_sampler_is_not_asked_for_where_there_are_no_traces() -> None:

@@ -126,15 +126,16 @@ def soft(message: str = "nearly") -> dict[str, Any]:
 
 
 class LoadApp:
-    """`load_app.py` as a process. At its end it reports its own books."""
+    """`load_app.py` as a process, with further variables. At its end it reports its own books."""
 
-    def __init__(self, endpoint: str, service: str) -> None:
+    def __init__(self, endpoint: str, service: str, **variables: str) -> None:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_METRIC_EXPORT_INTERVAL": "1000",
             "OTEL_BSP_SCHEDULE_DELAY": "500",
             "OTEL_BLRP_SCHEDULE_DELAY": "500",
+            **variables,
         }
         self.service = service
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("OTEL_")}

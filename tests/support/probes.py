@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from otel_budget import audit_file
 from otel_budget.verify import collector
-from otel_budget.verify.http import get_json, until
+from otel_budget.verify.http import ask, get_json, until
 
 __all__ = [
-    "audit_events", "eventually", "get_json", "query", "sent_spans", "spans", "total", "traces",
+    "ask", "audit_events", "eventually", "get_json", "query", "sent_spans", "spans", "total",
+    "traces",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -92,30 +94,6 @@ def sent_spans(collector_metrics: str) -> float:
 
 
 def audit_events(file: Path) -> list[dict[str, Any]]:
-    """The log records of an audit file and of its rotated parts, ``attributes`` as a dictionary."""
-    records: list[dict[str, Any]] = []
-    for part in sorted(file.parent.glob(f"{file.stem}*{file.suffix}")):
-        # The last line may be in the middle of being written.
-        for line in part.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                records.extend(_log_records(json.loads(line)))
-    return records
-
-
-def _log_records(line: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    for resource in line.get("resourceLogs", ()):
-        for scope in resource.get("scopeLogs", ()):
-            for record in scope.get("logRecords", ()):
-                yield record | {
-                    "attributes": _plain(record.get("attributes", ())),
-                    "resource": _plain(resource.get("resource", {}).get("attributes", ())),
-                }
-
-
-def _plain(attributes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Attributes of OTLP's JSON as a dictionary; int64 values are strings there."""
-    plain = {}
-    for attribute in attributes:
-        ((kind, value),) = attribute["value"].items()
-        plain[attribute["key"]] = int(value) if kind == "intValue" else value
-    return plain
+    """The log events of an audit file and of its rotated parts, each once."""
+    parts = sorted(file.parent.glob(f"{file.stem}*{file.suffix}"))
+    return audit_file.read(*parts).events

@@ -42,6 +42,10 @@ def test_the_span_event_has_the_five_fields_of_the_runtimes_event(
     ]
 
 
+def without_uid(record: Any) -> dict[str, Any]:
+    return {key: value for key, value in record.attributes.items() if key != "log.record.uid"}
+
+
 @pytest.mark.parametrize("method", ["check_before_llm", "check_before_tool"])
 def test_the_log_event_has_the_same_fields_and_points_to_the_span(
     backend: Backend, make: Make, method: str
@@ -65,7 +69,10 @@ def test_the_log_event_has_the_same_fields_and_points_to_the_span(
         "budget.session.cost": 0.0,
         "budget.session.tokens": 0,
     }
-    assert dict(soft.attributes) == {
+    uids = {record.attributes["log.record.uid"] for record in (soft, deny)}
+    assert {len(uid) for uid in uids} == {32}
+    assert len(uids) == 2  # each its own
+    assert without_uid(soft) == {
         **common,
         "budget.resource": "a",
         "budget.kind": "soft",
@@ -74,7 +81,7 @@ def test_the_log_event_has_the_same_fields_and_points_to_the_span(
         "budget.numbers_from": "decision",
         "budget.message": "m",
     }
-    assert dict(deny.attributes) == {
+    assert without_uid(deny) == {
         **common,
         "budget.resource": "b",
         "budget.kind": "hard",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.boards import refusals
+from dashboards.builder.boards import links, refusals
 from dashboards.builder.boards.shared_panels import (
     LEVEL_COLUMNS,
     LEVEL_LEGEND,
@@ -45,15 +45,12 @@ UID = "otel-budget-drilldown"
 _COST, _TOKENS = semconv.SESSION_COST, semconv.SESSION_TOKENS
 _SESSIONS = f"""\
 Spend per session is on the spans, not in a metric: `{_COST}` and
-`{_TOKENS}` are the session's running totals. Choose one service and one tenant above,
-then open Jaeger:
+`{_TOKENS}` are the session's running totals. Choose one tenant above, then open
 
-- [decisions of this tenant](${{jaeger}}/search?service=${{service}}&tags=\
-%7B%22{semconv.TENANT}%22%3A%22${{tenant}}%22%7D): the last usage span of a session has its total
-- [denials of this tenant](${{jaeger}}/search?service=${{service}}&tags=\
-%7B%22{semconv.TENANT}%22%3A%22${{tenant}}%22%2C%22{semconv.DECISION}%22%3A%22{semconv.DENY}%22%7D)
+- [decisions of this tenant]({{decisions}}): the last usage span of a session has its total
+- [denials of this tenant]({{denials}}), with the guard's own sentence
 
-To see one session, search for the tag `{semconv.SESSION_ID}=<id>`.
+To see one session, search for `{semconv.SESSION_ID}=<id>`.
 """
 
 
@@ -283,7 +280,8 @@ def _traces(scope: Scope) -> list[Panel]:
             title="Spend per session",
             kind="text",
             description="How to get from a tenant to its sessions and traces.",
-            text=_SESSIONS,
+            text=_SESSIONS.format(**links.CHOSEN_IN_GRAFANA),
+            perses_text=_SESSIONS.format(**links.CHOSEN_IN_PERSES),
             width=12,
         ),
     ]

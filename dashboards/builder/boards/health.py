@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.builder import collector_metrics, queries
-from dashboards.builder.boards import ledgers
+from dashboards.builder.boards import guard_times, ledgers
 from dashboards.builder.boards.shared_panels import guard_quantile, legend, stat
 from dashboards.builder.labels import (
     COMPONENT,
@@ -134,8 +134,6 @@ def _glance(scope: Scope) -> list[Panel]:
 
 
 def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    duration = semconv.METRIC_GUARD_DURATION
-    buckets = scope.fleet_buckets(("le",), duration, window=STEP)
     trouble = scope.fleet_sum(
         (DECISION, POINT),
         semconv.METRIC_DECISIONS,
@@ -164,22 +162,7 @@ def _guard(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             height=10,
             steps=(Step(thresholds.guard_slow_seconds, "orange"),),
         ),
-        Panel(
-            key="latency_map",
-            title="Guard answers by time taken",
-            kind="heatmap",
-            description="How the answers between two points of the chart are spread. Two bands: a "
-            "cache and its misses, or one of two guards is slow. (Perses draws, for each "
-            "bound, the answers below it.)",
-            targets=(
-                Target(
-                    expr=scope.with_exemplars(buckets, duration), legend="{{le}}", exemplar=True
-                ),
-            ),
-            unit=SECONDS,
-            width=12,
-            height=10,
-        ),
+        guard_times.bands(scope, thresholds),
         Panel(
             key="latency_guard",
             title="95th percentile by guard and decision point",

@@ -1,42 +1,15 @@
-"""The budget overview: who spends, what is about to run out, what was refused."""
+"""The budget overview: what is about to run out, what was refused, who spends."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dashboards.builder import queries
-from dashboards.builder.boards import forecasts, refusals
-from dashboards.builder.boards.shared_panels import (
-    LEVEL_COLUMNS,
-    LEVEL_LEGEND,
-    legend,
-    stat,
-)
-from dashboards.builder.labels import (
-    AGENT,
-    ENVIRONMENT,
-    GUARD,
-    LEVEL_OF_ONE_SOURCE,
-    MODEL,
-    SHARED,
-    SOURCE,
-    TENANT,
-    TOKEN_TYPE,
-    UNIT,
-)
-from dashboards.builder.model import (
-    SECONDS,
-    SHARE,
-    USD,
-    WHOLE,
-    Dashboard,
-    Panel,
-    Row,
-    Step,
-    Target,
-    Unit,
-)
-from dashboards.builder.rules.alert_model import EXHAUSTION
-from dashboards.builder.rules.forecast_records import STATE
-from dashboards.builder.scope import STEP, Scope
+from dashboards.builder.boards import budgets, forecasts, refusals, spenders
+from dashboards.builder.boards.shared_panels import legend, stat
+from dashboards.builder.labels import AGENT, MODEL, PRINCIPAL, TENANT, TOKEN_TYPE
+from dashboards.builder.model import SHARE, USD, WHOLE, Dashboard, Panel, Row, Step, Target
+from dashboards.builder.scope import RANGE, STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
@@ -48,225 +21,154 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
     return Dashboard(
         uid=UID,
         title="LLM budgets: overview",
-        description="Who spends what, which budget is about to run out, what was refused and why.",
+        description="Which budget is about to run out, what was refused and why, who spends what.",
         refresh="5m",  # it asks today's spend and that of the selected time of every process
         rows=(
+            Row(title="Budgets now", panels=[*_glance(scope, thresholds)]),
+            Row(title="Refusals", panels=[refusals.denials(scope), refusals.outcomes(scope)]),
             Row(title="Spend", panels=_spend(scope, thresholds)),
             Row(title="Who spends", panels=_who(scope)),
-            Row(title="Budgets", panels=_budgets(scope, thresholds)),
-            Row(title="Decisions", panels=_decisions(scope)),
+            Row(title="Forecasts and calls", panels=[forecasts.panel(scope), *_calls(scope)]),
             Row(title="Tokens", panels=_tokens(scope)),
         ),
     )
 
 
-def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    calls = scope.fleet_counted(semconv.METRIC_CALLS)
+_SPENT = "Priced calls only: see the share without a price."
+
+
+def _glance(scope: Scope, thresholds: Thresholds) -> list[Panel]:
+    *numbers, table = budgets.panels(scope, thresholds)
     refused = scope.fleet_counted(semconv.METRIC_THRESHOLD_HITS, queries.HARD)
-    spent = "Priced calls only: see the share without a price."
-
-    def number(
-        key: str,
-        title: str,
-        expr: str,
-        description: str,
-        *,
-        unit: Unit = USD,
-        steps: tuple[Step, ...] = (),
-    ) -> Panel:
-        return stat(key, title, expr, unit, description, steps=steps)
-
     return [
-        number(
-            "spend_rate",
-            "Spend per hour, now",
-            f"{scope.counted(semconv.METRIC_COST, window='10m')} * 6",
-            f"USD an hour at the pace of the last ten minutes. {spent}",
-        ),
-        number(
-            "spend_hour",
-            "Spend, last hour",
-            scope.counted(semconv.METRIC_COST, window="1h"),
-            f"USD in the last hour. If far above the usual, find the agent below. {spent}",
-        ),
-        Panel(
-            key="spend_today",
-            title="Spend today (UTC)",
-            kind="stat",
-            description="USD since midnight UTC, whatever time is selected. In Perses there is no "
-            "data on a day on which a process restarted under the same instance id: choose the "
-            f"time since midnight and read the next panel. {spent}",
-            targets=(
-                Target(
-                    expr=scope.counted(semconv.METRIC_COST),
-                    legend="Spend today (UTC)",
-                    timeless=queries.today(scope.select(semconv.METRIC_COST)),
-                ),
-            ),
-            unit=USD,
-            width=4,
-            height=4,
-            today=True,
-        ),
-        number(
-            "spend_range",
-            "Spend, selected time",
-            scope.counted(semconv.METRIC_COST),
-            f"USD in the selected time. {spent}",
-        ),
-        number(
+        *numbers,
+        stat(
             "refused",
             "Refused calls",
             queries.or_zero(refused, scope.fleet_counted(semconv.METRIC_DECISIONS)),
+            WHOLE,
             "Model and tool calls refused in the selected time. If more than 0, the table of "
             "denials shows whose, and for which resource.",
-            unit=WHOLE,
             steps=(Step(1, "red"),),
         ),
-        number(
+        stat(
+            "spend_hour",
+            "Spend, last hour",
+            scope.counted(semconv.METRIC_COST, window="1h"),
+            USD,
+            f"USD in the last hour. If far above the usual, find the agent below. {_SPENT}",
+        ),
+        table,
+    ]
+
+
+def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
+    cost, calls = semconv.METRIC_COST, scope.fleet_counted(semconv.METRIC_CALLS)
+    before = scope.fleet_sum((), cost, before=f"offset {RANGE}")
+    numbers = [
+        replace(
+            stat(
+                "spend_today",
+                "Spend today (UTC)",
+                scope.counted(cost),
+                USD,
+                "USD since midnight UTC, whatever time is selected. In Perses there is no data on "
+                "a day on which a process restarted under the same instance id: choose the time "
+                f"since midnight and read the next panel. {_SPENT}",
+            ),
+            targets=(
+                Target(
+                    expr=scope.counted(cost),
+                    legend="Spend today (UTC)",
+                    timeless=queries.today(scope.select(cost)),
+                ),
+            ),
+            today=True,
+        ),
+        stat(
+            "spend_range",
+            "Spend, selected time",
+            scope.counted(cost),
+            USD,
+            f"USD in the selected time. {_SPENT}",
+        ),
+        stat(
+            "spend_before",
+            "Spend, the time before",
+            before,
+            USD,
+            "USD in as much time before the selected one.",
+        ),
+        stat(
             "unpriced",
             "Calls without a price",
             queries.share(scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS), calls),
+            SHARE,
             "Share of the recorded calls that add nothing to the cost, because their price is "
             "unknown. Above a few percent, every USD figure here is too low: add the model's "
             "price.",
-            unit=SHARE,
             steps=(Step(thresholds.unpriced_share, "orange"),),
+        ),
+    ]
+    return [
+        *(replace(number, width=6) for number in numbers),
+        spenders.over_time(
+            scope,
+            "spend_over_time",
+            "Spend in the hour before, by tenant",
+            TENANT,
+            "At each point the USD of the hour before it. A step up that stays is a new level; see "
+            "the drill-down for the agent and model behind it.",
         ),
     ]
 
 
 def _who(scope: Scope) -> list[Panel]:
-    def spend(key: str, title: str, label: str, description: str) -> Panel:
-        expr = scope.fleet_counted_by((label,), semconv.METRIC_COST)
-        return Panel(
-            key=key,
-            title=title,
-            kind="gauges",
-            description=description,
-            targets=(Target(expr=expr, legend=legend(label)),),
-            unit=USD,
-            width=8,
-            height=7,
-        )
-
-    hourly = scope.fleet_counted_by((TENANT,), semconv.METRIC_COST, window="1h")
     return [
-        Panel(
-            key="spend_over_time",
-            title="Spend in the hour before, by tenant",
-            kind="lines",
-            description="At each point the USD of the hour before it. A step up that stays is a "
-            "new level; see the drill-down for the agent and model behind it.",
-            targets=(Target(expr=hourly, legend=legend(TENANT)),),
-            unit=USD,
-            width=24,
-            height=7,
-            legend_right=True,
-        ),
-        spend(
-            "spend_tenant",
-            "Spend by tenant",
-            TENANT,
-            "USD in the selected time. Their sum, exactly, is above: Spend, selected time.",
-        ),
-        spend(
+        spenders.table(scope, "spend_tenant", TENANT, "Tenant", "A tenant opens the drill-down."),
+        spenders.table(
+            scope,
             "spend_agent",
-            "Spend by agent",
             AGENT,
-            "USD in the selected time. The first place to look when a tenant spends too fast.",
+            "Agent",
+            "The first place to look when a tenant spends too fast.",
         ),
-        spend(
+        spenders.table(
+            scope,
+            "spend_user",
+            PRINCIPAL,
+            "User",
+            "Principals, where metric_labels of instrument() has them.",
+        ),
+        spenders.table(
+            scope,
             "spend_model",
-            "Spend by model",
             MODEL,
-            "USD in the selected time. An expensive model where a cheap one would do stands out.",
+            "Model",
+            "An expensive model where a cheap one would do stands out.",
         ),
     ]
 
 
-def _budgets(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    steps = (Step(thresholds.utilization_soft, "orange"), Step(thresholds.utilization_hard, "red"))
-    one_source = LEVEL_OF_ONE_SOURCE
-    used = scope.level(semconv.METRIC_UTILIZATION, queries.CAP, labels=one_source)
-    soft = scope.level(
-        semconv.METRIC_UTILIZATION,
-        queries.equals(semconv.SOURCE, semconv.SOURCE_SOFT_LIMIT),
-        labels=one_source,
-    )
-    remaining = scope.time_left(queries.CAP, labels=one_source)
+def _calls(scope: Scope) -> list[Panel]:
+    allowed = queries.equals(semconv.DECISION, semconv.ALLOW)
     return [
         Panel(
-            key="fullness",
-            title="How full each budget is",
-            kind="gauges",
-            description="Used share of each budget now; orange from "
-            f"{thresholds.utilization_soft:.0%} on, red from {thresholds.utilization_hard:.0%} "
-            "on, when its calls are refused. For a guard that does not report its cap, the share "
-            "of the soft limit that was crossed. A budget without a limit has no share and is "
-            "not shown. Services have budgets of their own, unless their guard says that they "
-            "share one.",
-            targets=(
-                Target(expr=used, legend=LEVEL_LEGEND),
-                Target(expr=soft, legend=f"{LEVEL_LEGEND} (soft limit)"),
-            ),
-            unit=SHARE,
-            width=10,
-            steps=steps,
-        ),
-        Panel(
-            key="exhaustion",
-            title="When each budget runs out",
-            kind="table",
-            description="At the earliest pace that can be believed: that of the budget's window "
-            "once a tenth of it has passed; for windows of two weeks or more that of the last "
-            "seven days, once they have passed; and that of the last ten minutes where a budget "
-            "is being emptied. Raise the limit or slow the agent down where it runs out before "
-            "its reset. Only budgets whose guard reports cap and window; by recording rules.",
-            targets=(
-                Target(expr=scope.forecast_beside(used), header="Used", unit=SHARE),
-                Target(
-                    expr=f"{scope.forecast_beside(scope.recorded(EXHAUSTION, queries.CAP))}"
-                    f" and on ({', '.join(one_source)}) {used}",
-                    header="Runs out in",
-                    unit=SECONDS,
-                ),
-                Target(expr=scope.forecast_beside(remaining), header="Reset in", unit=SECONDS),
-            ),
-            columns=(*LEVEL_COLUMNS, (STATE, "Forecast")),
-            hidden=(ENVIRONMENT, GUARD, UNIT, SHARED, SOURCE),
-            width=14,
-            steps=steps,
-        ),
-        forecasts.panel(scope),
-    ]
-
-
-def _decisions(scope: Scope) -> list[Panel]:
-    def checks(*outcomes: str) -> str:
-        return scope.fleet_counted(
-            semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, outcomes), window=STEP
-        )
-
-    return [
-        Panel(
-            key="decisions",
-            title="Decisions by outcome",
+            key="allowed",
+            title="Allowed checks",
             kind="bars",
-            description="Number of checks between two points of the chart. Refused: see "
-            "the table beside it. No valid answer: the guard raised, was late or unreadable, or "
-            "the caller went away; see the health dashboard.",
+            description="Number of checks between two points of the chart that were simply "
+            "allowed; the others are in the panel beside the denials.",
             targets=(
-                Target(expr=checks(semconv.ALLOW), legend="allowed", color="blue"),
                 Target(
-                    expr=checks(semconv.SOFT_LIMIT), legend="above a soft limit", color="orange"
+                    expr=scope.fleet_counted(semconv.METRIC_DECISIONS, allowed, window=STEP),
+                    legend="allowed",
+                    color="blue",
                 ),
-                Target(expr=checks(semconv.DENY), legend="refused", color="red"),
-                Target(expr=checks(*queries.TROUBLE), legend="no valid answer", color="purple"),
             ),
             width=10,
+            height=6,
         ),
-        refusals.denials(scope),
     ]
 
 

@@ -5,44 +5,63 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards.builder import queries
-from dashboards.builder.boards.shared_panels import legend
-from dashboards.builder.labels import AGENT, CAUSE, JOB, KIND, POINT, RESOURCE, TENANT, TOOL, WINDOW
-from dashboards.builder.model import SECONDS, WHOLE, Link, Panel, Target
+from dashboards.builder.boards import links
+from dashboards.builder.labels import (
+    AGENT,
+    CAUSE,
+    ENVIRONMENT,
+    JOB,
+    KIND,
+    POINT,
+    PRINCIPAL,
+    RESOURCE,
+    TENANT,
+    TOOL,
+    WINDOW,
+)
+from dashboards.builder.model import SECONDS, WHOLE, Panel, Target
 from dashboards.builder.scope import STEP, Scope
 from otel_budget import semconv
 
 #: What a table of threshold hits shows: whose, of which budget, why, and where.
 HIT_COLUMNS: Final = (
-    (JOB, "Service"),
     (TENANT, "Tenant"),
-    (AGENT, "Agent"),
     (RESOURCE, "Resource"),
+    (CAUSE, "Reason"),
     (WINDOW, "Window"),
-    (CAUSE, "Cause"),
-    (POINT, "Check"),
     (TOOL, "Tool"),
+    (POINT, "Check"),
+    (AGENT, "Agent"),
+    (PRINCIPAL, "User"),
+    (ENVIRONMENT, "Environment"),
+    (JOB, "Service"),
 )
-
-_TAG = "%22{key}%22%3A%22{value}%22"
-
-
-def jaeger(title: str, tenant: str, *, denials: bool, service: str, column: str = "") -> Link:
-    """A link that opens Jaeger's search for a tenant's decisions."""
-    tags = [_TAG.format(key=semconv.TENANT, value=tenant)]
-    if denials:
-        tags.append(_TAG.format(key=semconv.DECISION, value=semconv.DENY))
-    url = f"${{jaeger}}/search?service={service}&tags=%7B{'%2C'.join(tags)}%7D"
-    return Link(title, url, column)
+#: A row leads to its traces by the resource, to its tenant, agent or user by the drill-down.
+_LINKS: Final = (*links.TO_DRILLDOWN, links.to_denials(RESOURCE))
 
 
-#: From a table's row, with columns Tenant and Service, to the denials of its tenant.
-ROW_DENIALS: Final = jaeger(
-    "Denials of this tenant in Jaeger",
-    "${__data.fields.Tenant}",
-    denials=True,
-    service="${__data.fields.Service}",
-    column="Tenant",
-)
+def outcomes(scope: Scope) -> Panel:
+    """Decisions that were not a plain allow, by what they were."""
+
+    def checks(*outcomes: str) -> str:
+        return scope.fleet_counted(
+            semconv.METRIC_DECISIONS, queries.one_of(semconv.DECISION, outcomes), window=STEP
+        )
+
+    return Panel(
+        key="not_allowed",
+        title="Checks that were not simply allowed",
+        kind="bars",
+        description="Number of checks between two points of the chart. Above a soft limit: the "
+        "call went ahead. Refused: see the table beside it. No valid answer: the guard raised, "
+        "was late or unreadable, or the caller went away; see the health dashboard.",
+        targets=(
+            Target(expr=checks(semconv.SOFT_LIMIT), legend="above a soft limit", color="orange"),
+            Target(expr=checks(semconv.DENY), legend="refused", color="red"),
+            Target(expr=checks(*queries.TROUBLE), legend="no valid answer", color="purple"),
+        ),
+        width=8,
+    )
 
 
 def denials(scope: Scope) -> Panel:
@@ -55,9 +74,10 @@ def denials(scope: Scope) -> Panel:
         title="Denials",
         kind="table",
         description="What was refused in the selected time, to whom, and how long ago the "
-        "last time was (to about five minutes). Window and cause are the guard's own, where it "
-        "tells them; its reason is on the span: the tenant's link opens Jaeger's search. Raise "
-        "the limit, or leave it: a refusal is a guard doing its job.",
+        "last time was (to about five minutes). Window and reason are the guard's own, where it "
+        "tells them: spent, held for calls in progress (reserved), without a price, by policy, or "
+        "the guard failed; its sentence is on the span: the resource opens the traces. Raise the "
+        "limit, or leave it: a refusal is a guard doing its job.",
         targets=(
             Target(
                 expr=scope.fleet_sum(labels, hits, queries.HARD) + " > 0",
@@ -67,30 +87,30 @@ def denials(scope: Scope) -> Panel:
             Target(expr=seen, header="Last seen", unit=SECONDS),
         ),
         columns=HIT_COLUMNS,
-        width=14,
-        links=(ROW_DENIALS,),
+        width=16,
+        links=_LINKS,
     )
 
 
 def hits(scope: Scope) -> list[Panel]:
     """Soft limits and denials over time, and whose, why and when last."""
-    over_time = scope.fleet_sum(
-        (KIND, RESOURCE, WINDOW, CAUSE), semconv.METRIC_THRESHOLD_HITS, window=STEP
-    )
-    columns = (*HIT_COLUMNS[:3], (KIND, "Kind"), *HIT_COLUMNS[3:])
+
+    def over_time(kind: str) -> str:
+        counted = scope.fleet_counted(semconv.METRIC_THRESHOLD_HITS, kind, window=STEP)
+        return f"{counted} > 0"
+
+    columns = ((KIND, "Kind"), *HIT_COLUMNS)
     labels = tuple(label for label, _ in columns)
     return [
         Panel(
             key="hits",
-            title="Soft limits and denials by resource",
+            title="Soft limits and denials over time",
             kind="bars",
-            description="Hits between two points of the chart, by budget (with its window) and "
-            "cause, where the guard tells them. Soft: the call went ahead. Hard: it was refused.",
+            description="Hits between two points of the chart. Soft: the call went ahead. Hard: it "
+            "was refused. Whose, and why, is in the table beside it.",
             targets=(
-                Target(
-                    expr=over_time + " > 0",
-                    legend=f"{legend(KIND)}: {legend(RESOURCE, WINDOW, CAUSE)}",
-                ),
+                Target(expr=over_time(queries.SOFT), legend="soft", color="orange"),
+                Target(expr=over_time(queries.HARD), legend="hard", color="red"),
             ),
             width=8,
         ),
@@ -99,8 +119,8 @@ def hits(scope: Scope) -> list[Panel]:
             title="Soft limits and denials",
             kind="table",
             description="Hits by budget, cause and tool in the selected time, and how long ago "
-            "the last one was (to about five minutes). The tenant's link opens Jaeger's search "
-            "for its denials, which have the guard's reason.",
+            "the last one was (to about five minutes). The resource opens the traces, which have "
+            "the guard's own sentence.",
             targets=(
                 Target(
                     expr=scope.fleet_sum(labels, semconv.METRIC_THRESHOLD_HITS) + " > 0",
@@ -116,6 +136,6 @@ def hits(scope: Scope) -> list[Panel]:
             ),
             columns=columns,
             width=16,
-            links=(ROW_DENIALS,),
+            links=_LINKS,
         ),
     ]

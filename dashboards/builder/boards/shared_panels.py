@@ -15,6 +15,7 @@ from dashboards.builder.labels import (
     WINDOW,
 )
 from dashboards.builder.model import Panel, Step, Target, Unit
+from dashboards.builder.rules.fleet_records import WINDOWS
 from dashboards.builder.scope import RECORDS, Scope
 from otel_budget import semconv
 
@@ -30,7 +31,7 @@ LEVEL_LEGEND: Final = f"{BUDGET_LEGEND} {legend(JOB)}"
 BUDGET_COLUMNS: Final = (
     (TENANT, "Tenant"),
     (AGENT, "Agent"),
-    (PRINCIPAL, "Principal"),
+    (PRINCIPAL, "User"),
     (RESOURCE, "Resource"),
     (WINDOW, "Window"),
 )
@@ -84,4 +85,6 @@ def read_records(panel: Panel) -> Panel:
     """
     if not panel.targets or RECORDS not in re.split(r" or \(?0 \* ", panel.targets[0].expr)[0]:
         return panel
-    return replace(panel, description=f"{panel.description} {FROM_RECORDS}", interval=RECORDS)
+    # Bars a minute apart are noise.
+    interval = WINDOWS[-1] if panel.kind == "bars" else RECORDS
+    return replace(panel, description=f"{panel.description} {FROM_RECORDS}", interval=interval)

@@ -12,7 +12,16 @@ from __future__ import annotations
 from typing import Final
 
 from dashboards.builder import queries
-from dashboards.builder.labels import AGENT, ENVIRONMENT, GUARD, JOB, POINT, TENANT, label
+from dashboards.builder.labels import (
+    AGENT,
+    ENVIRONMENT,
+    GUARD,
+    JOB,
+    POINT,
+    PRINCIPAL,
+    TENANT,
+    label,
+)
 from dashboards.builder.rules.alert_model import Group, Record
 from otel_budget import semconv
 from otel_budget.metric import Metric
@@ -36,7 +45,7 @@ COUNTED: Final = (
     semconv.METRIC_UNPRICED_CALLS,
     semconv.METRIC_ESTIMATED_TOKENS,
 )
-_WHO: Final = (ENVIRONMENT, JOB, TENANT, AGENT)
+_WHO: Final = (ENVIRONMENT, JOB, TENANT, AGENT, PRINCIPAL)
 
 
 def total(metric: Metric, window: str) -> str:

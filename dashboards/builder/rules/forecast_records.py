@@ -14,6 +14,7 @@ from dashboards.builder.labels import LEVEL
 from dashboards.builder.rules.alert_model import (
     CONSUMED,
     EMPTYING,
+    EXHAUSTED_SINCE,
     EXHAUSTION,
     FORECAST,
     LIMIT,
@@ -74,6 +75,8 @@ def forecast(thresholds: Thresholds) -> list[Record]:
         (TOO_EARLY, known),
     )
     same = f"on ({', '.join(LEVEL)})"
+    full = f"({CONSUMED} >= {LIMIT})"
+    this_window = f"(time() - ({WINDOW_LENGTH} - {WINDOW_REMAINING}))"
     return [
         Record(
             record=EMPTYING,
@@ -86,6 +89,14 @@ def forecast(thresholds: Thresholds) -> list[Record]:
             record=EXHAUSTION,
             expr=f"{spent}\nor {earliest}",
             because="The earliest of the paces that can be believed; deriv() of a level is none.",
+        ),
+        Record(
+            record=EXHAUSTED_SINCE,
+            expr=f"(last_over_time({EXHAUSTED_SINCE}[1h]) >= {this_window} and {full})\n"
+            f"or ({EXHAUSTED_SINCE} and ({full} unless {WINDOW_LENGTH}))\n"
+            f"or {full} * 0 + time()",
+            because="Since when (Unix time) a budget is used up; if it is the same window, over an "
+            "hour in which\nnobody tells the level.",
         ),
         Record(
             record=FORECAST,

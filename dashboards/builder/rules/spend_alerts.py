@@ -74,6 +74,10 @@ def _unusual(window: str, factor: float, measure: str, newcomer: float) -> str:
     return f"({above} or ({measure} > {newcomer} unless {usual(window)}))"
 
 
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:g} h"
+
+
 def _days(thresholds: Thresholds) -> list[Alert]:
     t = thresholds
     return [
@@ -87,9 +91,9 @@ def _days(thresholds: Thresholds) -> list[Alert]:
             severity=CRITICAL,
             summary=f"{WHO}: {THE_BUDGET} is being emptied, {_SHARE_TEXT} of its limit in ten "
             "minutes",
-            description="At this pace nothing is left within an hour, and it is far above what is "
-            "usual for this budget. Find the agent and model on the drill-down dashboard and stop "
-            "it.",
+            description=f"At this pace nothing is left within {_hours(t.emptying_gone_seconds)}, "
+            "and it is far above what is usual for this budget. Find the agent and model on the "
+            "drill-down dashboard and stop it.",
             for_="1m",
             keep_firing_for="1h",
             because="one large call holds its reservation for minutes, and a level with it; each "
@@ -105,8 +109,8 @@ def _days(thresholds: Thresholds) -> list[Alert]:
             severity=WARNING,
             summary=f"{WHO}: {_SHARE_TEXT} of {THE_BUDGET} was spent in half an hour",
             description="It goes on, it is far above what is usual for this budget, and at this "
-            "pace nothing is left within four hours. Find the agent and model on the drill-down "
-            "dashboard.",
+            f"pace nothing is left within {_hours(t.burn_fast_gone_seconds)}. Find the agent and "
+            "model on the drill-down dashboard.",
             for_="1m",
             keep_firing_for="4h",
             because="half an hour already smooths the pace; a minute keeps a single evaluation "
@@ -121,8 +125,8 @@ def _days(thresholds: Thresholds) -> list[Alert]:
             severity=WARNING,
             summary=f"{WHO}: {_SHARE_TEXT} of {THE_BUDGET} was spent in two hours",
             description="It goes on, it is far above what is usual for this budget, and at this "
-            "pace it is used up before its reset, or within four hours. Find what changed on the "
-            "drill-down dashboard.",
+            f"pace it is used up before its reset, or within {_hours(t.burn_slow_gone_seconds)}. "
+            "Find what changed on the drill-down dashboard.",
             for_="5m",
             keep_firing_for="1d",
             because="there are hours left: five minutes cost nothing and avoid noise. A new "

@@ -1,4 +1,4 @@
-// Draws one of dashboards/perses/*.json with Perses' own components, asking Prometheus directly.
+// Draws one of dashboards/perses/*.json with Perses' own components, asking Prometheus through the page's server.
 import { useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { BrowserRouter } from "react-router-dom";
@@ -18,6 +18,7 @@ import {
   dynamicImportPluginLoader,
 } from "@perses-dev/plugin-system";
 import { ViewDashboard } from "@perses-dev/dashboards";
+import { Traces, tracePlugins } from "./traces.jsx";
 import * as barChart from "@perses-dev/bar-chart-plugin";
 import * as datasourceVariable from "@perses-dev/datasource-variable-plugin";
 import * as gaugeChart from "@perses-dev/gauge-chart-plugin";
@@ -31,6 +32,8 @@ import * as staticListVariable from "@perses-dev/static-list-variable-plugin";
 import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
+import { withNames } from "./patterns.js";
+import { withColumns } from "./table.jsx";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -39,6 +42,7 @@ const asksInstant = (plugin, name) => ({
   [name]: { ...plugin[name], queryOptions: { mode: "instant" } },
 });
 const plugins = [
+  ...tracePlugins,
   asksInstant(barChart, "BarChart"),
   datasourceVariable,
   gaugeChart,
@@ -46,11 +50,11 @@ const plugins = [
   histogramChart,
   markdown,
   pieChart,
-  prometheus,
+  withNames(prometheus),
   asksInstant(statChart, "StatChart"),
   staticListVariable,
   statusHistoryChart,
-  table,
+  withColumns(table),
   timeSeriesChart,
 ];
 const pluginLoader = dynamicImportPluginLoader(
@@ -59,13 +63,14 @@ const pluginLoader = dynamicImportPluginLoader(
     importPlugin: async () => plugin,
   })),
 );
-const theme = getTheme("light");
+const theme = getTheme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 const chartsTheme = generateChartsTheme(theme, {});
 const queryClient = new QueryClient({
   defaultOptions: { queries: { retry: 0, refetchOnWindowFocus: false } },
 });
 
-function datasourceApi(url) {
+function datasourceApi() {
+  const url = `${window.location.origin}/prometheus`;
   const datasource = {
     kind: "GlobalDatasource",
     metadata: { name: "prometheus" },
@@ -85,10 +90,10 @@ function datasourceApi(url) {
 
 function Navigation({ dashboards, current }) {
   return (
-    <nav style={{ padding: "8px 16px", display: "flex", gap: 16, fontFamily: "sans-serif" }}>
+    <nav style={{ padding: "8px 16px", display: "flex", flexWrap: "wrap", gap: 16 }}>
       {dashboards.map(({ name, title }) => (
         <a key={name} href={`/${name}`} aria-current={name === current ? "page" : undefined}
-          style={{ color: "#1f4e9c", fontWeight: name === current ? 700 : 400 }}>
+          style={{ color: theme.palette.primary.main, fontWeight: name === current ? 700 : 400 }}>
           {title}
         </a>
       ))}
@@ -106,21 +111,30 @@ function Page() {
       if (!answer.ok) throw new Error(`${path} answers ${answer.status}`);
       return answer.json();
     };
-    Promise.all([load("/config.json"), load(`/dashboards/${name}.json`)])
+    const board = name === "traces" ? null : load(`/dashboards/${name}.json`);
+    Promise.all([load("/config.json"), board])
       .then(([config, dashboard]) => setState({ config, dashboard }))
       .catch((error) => setProblem(String(error)));
   }, [name]);
   if (problem) return <p role="alert">{problem}</p>;
   if (!state) return null;
   const { config, dashboard } = state;
-  const title = dashboard.spec.display.name;
+  const title = dashboard?.spec.display.name ?? "Traces";
   document.title = title;
+  const navigation = <Navigation dashboards={config.dashboards} current={name} />;
+  if (!dashboard)
+    return (
+      <>
+        {navigation}
+        <Traces attributes={config.attributes} datasourceApi={datasourceApi()} />
+      </>
+    );
   return (
     <>
-      <Navigation dashboards={config.dashboards} current={name} />
+      {navigation}
       <ViewDashboard
         dashboardResource={dashboard}
-        datasourceApi={datasourceApi(config.prometheus)}
+        datasourceApi={datasourceApi()}
         dashboardTitleComponent={<h2 style={{ margin: 0, fontSize: 20 }}>{title}</h2>}
         isReadonly
         isVariableEnabled

@@ -26,8 +26,8 @@ _USED: Final = 0.25
 #: What is not reached, and how far from it. The first week of a tenant whose days differ, and the
 #: week in which a release doubles the traffic, may have two warnings. A runaway that is no faster
 #: than the tenant's own nightly batch is usual for it: it is told, but late.
-_TWO_WARNINGS: Final = {("spiky", 0), ("released", 2)}
-_AS_USUAL: Final = {"nightly-20": 1.1}
+_TWO_WARNINGS: Final = {("spiky", 0), ("nightly", 0), ("released", 2)}
+AS_USUAL: Final = {"nightly-20": 1.1}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _tellings(outcome: Outcome, firings: list[Firing]) -> Iterator[Telling]:
             length = LENGTHS[runaway.window]
             used = values[runaway.start - 1] if runaway.start % length else 0.0
             allowed = _SLOW_GONE if runaway.pace < _FAST and runaway.window == "day" else _FAST_GONE
-            allowed = _AS_USUAL.get(tenant.name, allowed)
+            allowed = AS_USUAL.get(tenant.name, allowed)
             first = next(
                 (
                     one

@@ -21,6 +21,7 @@ def _attributes(metric: Metric) -> dict[str, str]:
 
 def _counted(metric: Metric, window: str) -> RecordCase:
     attributes = _attributes(metric)
+    kim = {**attributes, sc.PRINCIPAL: "kim"}
     minutes = _SECONDS[window] // 60
     return RecordCase(
         record=fleet_records.total(metric, window),
@@ -30,10 +31,13 @@ def _counted(metric: Metric, window: str) -> RecordCase:
             series(metric, attributes, instance="a"): f"7+{_EACH}x60",
             series(metric, attributes, instance="b"): f"0+{_EACH}x60",
             series(metric, attributes, instance="job"): f"_x18 {_JOB} _x60",
-            series(metric, {**attributes, sc.PRINCIPAL: "kim"}, instance="a"): "1x60",
+            series(metric, kim, instance="a"): "1+1x60",
         },
         at="20m50s",
-        values=((SERVICE | prom(attributes), 2 * _EACH * minutes + _JOB),),
+        values=(
+            (SERVICE | prom(attributes), 2 * _EACH * minutes + _JOB),
+            (SERVICE | prom(kim), minutes),
+        ),
     )
 
 

@@ -192,6 +192,26 @@ RECORDS = (
         at="20m",
     ),
     RecordCase(
+        record=alert_model.EXHAUSTED_SINCE,
+        name="exhausted at 21 minutes, settled at 25, and not told for twenty",
+        series=window(DAY, "90x20 100x14 _x20 100x60", "64800x35 _x20 64800x60"),
+        at="65m",
+        values=((prom(DAY), 1500),),
+    ),
+    RecordCase(
+        record=alert_model.EXHAUSTED_SINCE,
+        name="exhausted in the window before, and in the new one at once",
+        series=window(DAY, "100x60", "600-60x10 86400-60x60"),
+        at="40m",
+        values=((prom(DAY), 700),),
+    ),
+    RecordCase(
+        record=alert_model.EXHAUSTED_SINCE,
+        name="a raised limit",
+        series=window(DAY, "100x20 90x60", "64800x90"),
+        at="40m",
+    ),
+    RecordCase(
         record=alert_model.COST_1H,
         name="three one-shot jobs and a restart, to the cent",
         series={
