@@ -47,6 +47,7 @@ _COUNTED: Final = {
     "ConsumedQuantity": semconv.METRIC_TOKENS,
     "x_Calls": semconv.METRIC_CALLS,
     "x_UnpricedCalls": semconv.METRIC_UNPRICED_CALLS,
+    "x_UncountedCalls": semconv.METRIC_CALLS_WITHOUT_USAGE,
 }
 _NOT_CANARY: Final = f'{prometheus_label(semconv.TENANT)}!~"{expected.NAME}-.+"'
 _SECONDS: Final = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -81,7 +82,8 @@ def spend(
 
     A row for each tenant (or whatever --by names) that was active between
     --from and --to. What is not known is empty: the cost of calls that have no
-    price is nowhere in EffectiveCost, and x_UnpricedCalls counts these calls.
+    price is nowhere in EffectiveCost, and x_UnpricedCalls counts these calls;
+    x_UncountedCalls are those that a gate saw end without usage.
 
     Example: otel-budget spend --from 2026-11-01 --to 2026-12-01 --by tenant --by model
     """
@@ -100,10 +102,11 @@ def spend(
         for each in dict.fromkeys(by or [By.TENANT])
         for column, attribute in _COLUMNS[each].items()
     }
+    warnings: set[str] = set()
     try:
         _check_kept(url, first)
         counted = {
-            column: _counted(url, metric, list(columns.values()), first, last)
+            column: _counted(url, metric, list(columns.values()), first, last, warnings)
             for column, metric in _COUNTED.items()
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -114,6 +117,8 @@ def spend(
     writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    for warning in sorted(warnings):  # of a store behind it that did not answer, for one
+        complain(f"the sums may be too low: {warning}.")
     for each in by or ():
         told = [column for column in _COLUMNS[each] if any(row[column] for row in rows)]
         if rows and not told:
@@ -148,15 +153,22 @@ def _rows(columns: list[str], counted: Mapping[str, Mapping[Key, float]]) -> lis
     return rows
 
 
-def _counted(
-    url: str, metric: Metric, attributes: list[str], first: datetime, last: datetime
+def _counted(  # noqa: PLR0917
+    url: str,
+    metric: Metric,
+    attributes: list[str],
+    first: datetime,
+    last: datetime,
+    warnings: set[str],
 ) -> dict[Key, float]:
+    """What a metric counted by its attributes; adds what Prometheus warns of."""
     seconds = int((last - first).total_seconds())
     parameters = {
         "query": query(metric, attributes, seconds),
         "time": str(int(last.timestamp())),
     }
     answer: dict[str, Any] = http.get_json(f"{url}/api/v1/query", parameters, timeout=_TIMEOUT)
+    warnings.update(answer.get("warnings", ()))
     labels = [prometheus_label(attribute) for attribute in attributes]
     return {
         tuple(row["metric"].get(label, "") for label in labels): float(row["value"][1])

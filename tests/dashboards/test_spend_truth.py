@@ -71,6 +71,8 @@ def history() -> Iterator[str]:
     yield from told("i1", "initech", CLAUDE, (BEGIN - 30, 5.0), (BEGIN - 1, 5.0))
     yield from told("i2", "initech", CLAUDE, (END + 1, 5.0), (END + 2, 5.0))
     yield from told("l1", "local", LLAMA, (BEGIN + 5, 0.03))
+    uncounted = {sc.TENANT: "local", **LLAMA, sc.REASON: sc.ABANDONED}
+    yield f"{series(sc.METRIC_CALLS_WITHOUT_USAGE, uncounted)} 2 {(BEGIN + 7) * 60}\n"
     yield from told("n1", "", CLAUDE, (END, 0.25))  # the last instant belongs to the day
     yield from told("v1", f"{expected.NAME}-1", CLAUDE, (BEGIN + 9, 100.0))
 
@@ -119,13 +121,15 @@ def test_each_tenant_is_charged_what_it_spent_in_the_time(prometheus: str) -> No
         "x_Tenant": "acme",
         "x_Calls": "1700",
         "x_UnpricedCalls": "0",
+        "x_UncountedCalls": "",
     }
-    names = ("x_Tenant", "EffectiveCost", "ConsumedQuantity", "x_Calls", "x_UnpricedCalls")
-    assert [tuple(row[name] for name in names) for row in rows(result)] == [
-        ("acme", "17", "204000", "1700", "0"),
-        ("globex, inc.", "0.75", "9000", "75", "0"),
-        ("", "0.25", "3000", "25", "0"),
-        ("local", "", "360", "3", "3"),
+    names = ("x_Tenant", "EffectiveCost", "ConsumedQuantity", "x_Calls")
+    calls = ("x_UnpricedCalls", "x_UncountedCalls")
+    assert [tuple(row[name] for name in names + calls) for row in rows(result)] == [
+        ("acme", "17", "204000", "1700", "0", ""),
+        ("globex, inc.", "0.75", "9000", "75", "0", ""),
+        ("", "0.25", "3000", "25", "0", ""),
+        ("local", "", "360", "3", "3", "2"),
     ]
 
 
