@@ -47,6 +47,7 @@ _COUNTED: Final = {
     "ConsumedQuantity": semconv.METRIC_TOKENS,
     "x_Calls": semconv.METRIC_CALLS,
     "x_UnpricedCalls": semconv.METRIC_UNPRICED_CALLS,
+    "x_UncountedCalls": semconv.METRIC_CALLS_WITHOUT_USAGE,
 }
 _NOT_CANARY: Final = f'{prometheus_label(semconv.TENANT)}!~"{expected.NAME}-.+"'
 _SECONDS: Final = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -68,7 +69,10 @@ def spend(
     end: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="Exclusive; now, if left out.")
     ] = None,
-    by: Annotated[list[By] | None, typer.Option(help="May be repeated.")] = None,
+    by: Annotated[
+        list[By] | None,
+        typer.Option(metavar="tenant|user|agent|model", help="May be repeated."),
+    ] = None,
     prometheus: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Base URL, with user:password@ where it wants a login."),
@@ -78,7 +82,8 @@ def spend(
 
     A row for each tenant (or whatever --by names) that was active between
     --from and --to. What is not known is empty: the cost of calls that have no
-    price is nowhere in EffectiveCost, and x_UnpricedCalls counts these calls.
+    price is nowhere in EffectiveCost, and x_UnpricedCalls counts these calls;
+    x_UncountedCalls are those that a gate saw end without usage.
 
     Example: otel-budget spend --from 2026-11-01 --to 2026-12-01 --by tenant --by model
     """
@@ -97,10 +102,11 @@ def spend(
         for each in dict.fromkeys(by or [By.TENANT])
         for column, attribute in _COLUMNS[each].items()
     }
+    warnings: set[str] = set()
     try:
         _check_kept(url, first)
         counted = {
-            column: _counted(url, metric, list(columns.values()), first, last)
+            column: _counted(url, metric, list(columns.values()), first, last, warnings)
             for column, metric in _COUNTED.items()
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -111,6 +117,8 @@ def spend(
     writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    for warning in sorted(warnings):  # of a store behind it that did not answer, for one
+        complain(f"the sums may be too low: {warning}.")
     for each in by or ():
         told = [column for column in _COLUMNS[each] if any(row[column] for row in rows)]
         if rows and not told:
@@ -145,15 +153,22 @@ def _rows(columns: list[str], counted: Mapping[str, Mapping[Key, float]]) -> lis
     return rows
 
 
-def _counted(
-    url: str, metric: Metric, attributes: list[str], first: datetime, last: datetime
+def _counted(  # noqa: PLR0917
+    url: str,
+    metric: Metric,
+    attributes: list[str],
+    first: datetime,
+    last: datetime,
+    warnings: set[str],
 ) -> dict[Key, float]:
+    """What a metric counted by its attributes; adds what Prometheus warns of."""
     seconds = int((last - first).total_seconds())
     parameters = {
         "query": query(metric, attributes, seconds),
         "time": str(int(last.timestamp())),
     }
     answer: dict[str, Any] = http.get_json(f"{url}/api/v1/query", parameters, timeout=_TIMEOUT)
+    warnings.update(answer.get("warnings", ()))
     labels = [prometheus_label(attribute) for attribute in attributes]
     return {
         tuple(row["metric"].get(label, "") for label in labels): float(row["value"][1])
@@ -162,20 +177,25 @@ def _counted(
 
 
 def _check_kept(url: str, first: datetime) -> None:
-    """Refuse a time of which Prometheus no longer knows everything."""
+    """Refuse a time of which Prometheus no longer knows all that it takes."""
     try:
         told = http.get_json(f"{url}/api/v1/status/runtimeinfo")["data"]["storageRetention"]
     except (http.ErrorStatus, ValueError, KeyError, TypeError):  # other backends do not say
         return
-    age = re.findall(r"(\d+)([ywdhms])", str(told).partition(" or ")[0])  # "30d or 512MB"
-    kept = sum(int(number) * _SECONDS[unit] for number, unit in age)
-    if kept and first.timestamp() < time.time() - kept:
+    kept = _seconds(str(told).partition(" or ")[0])  # "30d or 512MB"
+    # What a process had counted before is told by its last sample before the time asked for.
+    if kept and first.timestamp() - _seconds(promql.MEMORY) < time.time() - kept:
         raise CommandError(
-            f"Prometheus keeps {told}, so it no longer knows all that was spent since "
-            f"{_written(first)}; ask for less, or start it with a longer "
+            f"Prometheus keeps {told}, and a day before {_written(first)} is not in it, so what "
+            "was spent since cannot be told exactly; ask for less, or start it with a longer "
             "--storage.tsdb.retention.time from now on.",
             code=1,
         )
+
+
+def _seconds(duration: str) -> int:
+    parts = re.findall(r"(\d+)([ywdhms])", duration)
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def _time(option: str, text: str) -> datetime:

@@ -11,7 +11,7 @@ import pytest
 from collector.stack import Stack
 from dashboards.builder import collector_metrics
 from otel_budget.metric import prometheus_label
-from otel_budget.verify import processes
+from otel_budget.verify import collector, processes
 from support import probes
 from support.verify_runs import another_time
 
@@ -38,9 +38,13 @@ def measured(collector: Stack, stack: Stack, directory: Path, seconds: int) -> l
     ids = "|".join(str(instance) for instance in processes.instances(reports))
     found = f'{collector_metrics.CLOCK_AHEAD}{{instance=~"{ids}"}}'
 
-    return probes.eventually(
+    rows = probes.eventually(
         lambda: probes.query(stack.prometheus, found), lambda rows: len(rows) == 2
     )
+    # The rest of the resource would be a second target_info of the same process.
+    infos = probes.query(stack.prometheus, f'last_over_time(target_info{{instance=~"{ids}"}}[1d])')
+    assert [labels["team"] for labels, _ in infos] == ["budgets"] * len(infos)
+    return rows
 
 
 def check(rows: list[Clock], seconds: int) -> None:
@@ -67,6 +71,12 @@ def test_a_clock_is_measured_by_the_gateway_alone(stack: Stack, directory: Path)
     addresses = {"OTELCOL_GATEWAYS": f'["{gateway}"]', "OTELCOL_GATEWAY": gateway}
     inner = stack.add_collector("agent", overlays=["gateway"], environment=addresses)
     check(measured(inner, stack, directory, -3600), -3600)
+    values = collector.metrics(inner.collector_metrics).values
+
+    def points(name: str) -> float:
+        return sum(value for (found, _), value in values.items() if found == f"otelcol_{name}")
+
+    assert points("exporter_sent_metric_points") == points("receiver_accepted_metric_points") > 0
     stack.kill("agent")
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from support.cli_runs import in_process
@@ -45,3 +49,27 @@ def test_what_is_not_a_prometheus_is_one_sentence(capsys: pytest.CaptureFixture[
         assert result.code == 1
         assert "something other than Prometheus listens there" in result.err
         assert result.err.count("\n") == 1
+
+
+class OtherStore(BaseHTTPRequestHandler):
+    """A store that answers queries as Prometheus does, of which a part is away."""
+
+    def do_GET(self) -> None:
+        query = self.path.startswith("/api/v1/query?")
+        answer = {"status": "success", "data": {"result": []}, "warnings": ["store-3 is away"]}
+        self.send_response(200 if query else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode() if query else b"")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_store_of_which_a_part_is_away_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherStore) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        result = in_process(capsys, "spend", *FROM, "--prometheus", url)
+        server.shutdown()
+    assert result.code == 0
+    assert result.err.count("otel-budget: the sums may be too low: store-3 is away.\n") == 1

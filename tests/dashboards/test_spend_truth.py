@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.backend("prometheus", "promtool"), pytest.mark.timeout
 
 HOUR, DAY = 60, 24 * 60
 #: In minutes: the day before yesterday, or so.
-BEGIN = int(time.time()) // 3600 * HOUR - 2 * DAY
+NOW = int(time.time()) // 60
+BEGIN = NOW // HOUR * HOUR - 2 * DAY
 END = BEGIN + DAY
 CLAUDE = {sc.METRIC_MODEL: "claude-sonnet-4-5", sc.METRIC_PROVIDER: "anthropic"}
 GPT = {sc.METRIC_MODEL: "gpt-4o", sc.METRIC_PROVIDER: "openai"}
@@ -70,6 +71,8 @@ def history() -> Iterator[str]:
     yield from told("i1", "initech", CLAUDE, (BEGIN - 30, 5.0), (BEGIN - 1, 5.0))
     yield from told("i2", "initech", CLAUDE, (END + 1, 5.0), (END + 2, 5.0))
     yield from told("l1", "local", LLAMA, (BEGIN + 5, 0.03))
+    uncounted = {sc.TENANT: "local", **LLAMA, sc.REASON: sc.ABANDONED}
+    yield f"{series(sc.METRIC_CALLS_WITHOUT_USAGE, uncounted)} 2 {(BEGIN + 7) * 60}\n"
     yield from told("n1", "", CLAUDE, (END, 0.25))  # the last instant belongs to the day
     yield from told("v1", f"{expected.NAME}-1", CLAUDE, (BEGIN + 9, 100.0))
 
@@ -118,13 +121,15 @@ def test_each_tenant_is_charged_what_it_spent_in_the_time(prometheus: str) -> No
         "x_Tenant": "acme",
         "x_Calls": "1700",
         "x_UnpricedCalls": "0",
+        "x_UncountedCalls": "",
     }
-    names = ("x_Tenant", "EffectiveCost", "ConsumedQuantity", "x_Calls", "x_UnpricedCalls")
-    assert [tuple(row[name] for name in names) for row in rows(result)] == [
-        ("acme", "17", "204000", "1700", "0"),
-        ("globex, inc.", "0.75", "9000", "75", "0"),
-        ("", "0.25", "3000", "25", "0"),
-        ("local", "", "360", "3", "3"),
+    names = ("x_Tenant", "EffectiveCost", "ConsumedQuantity", "x_Calls")
+    calls = ("x_UnpricedCalls", "x_UncountedCalls")
+    assert [tuple(row[name] for name in names + calls) for row in rows(result)] == [
+        ("acme", "17", "204000", "1700", "0", ""),
+        ("globex, inc.", "0.75", "9000", "75", "0", ""),
+        ("", "0.25", "3000", "25", "0", ""),
+        ("local", "", "360", "3", "3", "2"),
     ]
 
 
@@ -164,12 +169,13 @@ def test_what_no_metric_tells_is_said(prometheus: str) -> None:
 
 
 def test_what_prometheus_no_longer_keeps_is_refused(prometheus: str) -> None:
-    result = ask(prometheus, begin=BEGIN - 60 * DAY)
-    assert (result.code, result.out) == (1, "")
-    assert result.err.startswith("otel-budget: Prometheus keeps 15d, so it no longer knows all")
+    for days in (60, 15, 14.5):
+        result = ask(prometheus, begin=NOW - int(days * DAY))
+        assert (result.code, result.out) == (1, "")
+        assert result.err.startswith("otel-budget: Prometheus keeps 15d, and a day before ")
+    assert ask(prometheus, begin=NOW - int(13.5 * DAY)).code == 0
 
 
-@pytest.mark.backend
 def test_the_query_is_that_of_the_dashboards() -> None:
     cost = q.selector(sc.METRIC_COST.prometheus_name(), q.NOT_CANARY)
     boards = q.by("sum", (TENANT, PROVIDER, MODEL), q.total(cost, "86400s"))
