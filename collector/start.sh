@@ -15,7 +15,8 @@ opens() {
         "$@" >"$log" 2>&1 &
     trial=$!
     trap 'kill -9 $trial; rm -f "$log"; exit 143' HUP INT TERM
-    while kill -0 $trial 2>/dev/null; do
+    tries=3000 # five minutes, for a large queue on a slow disk
+    while kill -0 $trial 2>/dev/null && [ $((tries -= 1)) -gt 0 ]; do
         if grep -q "Everything is ready" "$log"; then
             kill $trial
             wait $trial
@@ -24,6 +25,7 @@ opens() {
         fi
         sleep 0.1
     done
+    kill -9 $trial 2>/dev/null
     trap - HUP INT TERM
     return 1
 }

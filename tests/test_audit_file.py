@@ -12,6 +12,7 @@ import pytest
 
 from collector.stack import FOLDER
 from otel_budget import audit_file, semconv
+from otel_budget.verify.records import check_audit_file
 from support.missing import skip_or_fail
 
 
@@ -66,6 +67,23 @@ def test_a_record_that_is_being_written_is_not_torn(tmp_path: Path) -> None:
 
 def test_what_was_left_out_is_said_in_words() -> None:
     assert str(audit_file.AuditFile([], 1, 2)) == "1 torn record skipped, 2 repeated events skipped"
+
+
+def test_verify_says_what_it_left_out(tmp_path: Path) -> None:
+    log = {
+        "traceId": "t",
+        "eventName": semconv.LOG_EVENT_THRESHOLD_HIT,
+        "attributes": [{"key": semconv.KIND, "value": {"stringValue": semconv.KIND_HARD}}],
+    }
+    denial = json.dumps(
+        {"resourceLogs": [{"scopeLogs": [{"logRecords": [log]}]}]}, separators=(",", ":")
+    )
+    file = tmp_path / "threshold-hits.jsonl"
+    file.write_text(denial[:60] + denial + "\n")
+    hop = check_audit_file(file, [{"trace_id": "t"}], 0, lambda _: None)
+    assert (hop.status, hop.detail) == ("passed", "1 denials (1 torn record skipped)")
+    hop = check_audit_file(file, [{"trace_id": "other"}], 0, lambda _: None)
+    assert hop.detail == f"1 of 1 denials are not in {file} (1 torn record skipped)"
 
 
 @pytest.mark.parametrize("name", FILES)

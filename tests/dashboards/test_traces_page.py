@@ -87,20 +87,21 @@ def rows(page: dict[str, Any]) -> set[str]:
 
 
 NAME = f"{SERVICE}: {sc.SPAN_SESSION}"
-DENIED, WARNED = f"{NAME} · deny llm_cost_usd (day)", f"{NAME} · soft_limit tokens"
+REFUSED = "deny llm_cost_usd (day)"
+DENIED, WARNED = f"{NAME} · {ODD} · {REFUSED}", f"{NAME} · globex · soft_limit tokens"
 
 
 def test_traces_are_found_by_tenant_decision_and_session(stack: Stack) -> None:
     wanted = {
         (("tenant", ODD),): {DENIED},
         (("tenant", ODD), ("decision", "soft_limit")): set(),
-        (("tenant", "initech"),): {NAME},
+        (("tenant", "initech"),): {f"{NAME} · initech"},
         (("decision", "soft_limit"),): {WARNED},
         # As a board's drop-downs have it, with one of them at All.
         (("var-tenant", ODD), ("var-agent", ".*"), ("var-decision", "deny")): {DENIED},
         (("session", "odd-2"), ("service", SERVICE)): {DENIED},
         (("session", "odd-2"), ("service", "another")): set(),
-        (): {DENIED, WARNED, NAME},
+        (): {DENIED, WARNED, f"{NAME} · initech"},
     }
     with serving(stack.prometheus, stack.jaeger) as address:
         pages = read(address, *(search(**dict(asked)) for asked in wanted))
@@ -114,8 +115,8 @@ def test_the_tree_of_a_denial_says_why(stack: Stack) -> None:
     with serving(stack.prometheus, stack.jaeger) as address:
         tree, event = read(
             address,
-            found | {"click": [DENIED.partition(": ")[2]]},
-            found | {"click": [DENIED.partition(": ")[2], "Events", sc.SPAN_EVENT_THRESHOLD_HIT]},
+            found | {"click": [REFUSED]},
+            found | {"click": [REFUSED, "Events", sc.SPAN_EVENT_THRESHOLD_HIT]},
         )
     lines = [line for line in tree["text"].splitlines() if line]
     told = dict(itertools.pairwise(lines))
@@ -125,7 +126,7 @@ def test_the_tree_of_a_denial_says_why(stack: Stack) -> None:
         sc.LIMIT: "1", sc.RESERVED: "0.5", sc.RESETS_IN: "3600", sc.TENANT: ODD,
     }.items():  # fmt: skip
         assert told[name] == value
-    assert {f"{SERVICE}: {sc.SPAN_SESSION}", f"{SERVICE}: {sc.SPAN_CHECK_BEFORE_LLM}"} <= set(lines)
+    assert {sc.SPAN_SESSION, f"{sc.SPAN_CHECK_BEFORE_LLM} · {REFUSED}"} <= set(lines)
     assert "the day's cap is spent" in event["text"]
 
 

@@ -13,20 +13,23 @@ export const services = async () => ((await ask("/api/services")).data ?? []).to
 
 const tagsOf = (span) => Object.fromEntries(span.tags.map(({ key, value }) => [key, String(value)]));
 
-/** What a trace's row says beside its name: each kind of refusal, soft limit or failure in it. */
-function hits(spans, attributes) {
+/** A refusal, soft limit or failure in a few words: decision, resource and window; "" for the rest. */
+function hit(has, attributes) {
+  const decision = has[attributes.decision];
+  if (!attributes.hits.includes(decision)) return "";
+  const window = has[attributes.window];
+  return [decision, has[attributes.resource], window && `(${window})`].filter(Boolean).join(" ");
+}
+
+/** What a trace's row says beside its name: tenants, and each kind of hit. */
+function summary(spans, attributes) {
+  const all = spans.map(tagsOf);
+  const tenants = new Set(all.map((has) => has[attributes.tenant]).filter(Boolean));
   const counts = new Map();
-  for (const span of spans) {
-    const tags = tagsOf(span);
-    const decision = tags[attributes.decision];
-    if (!attributes.hits.includes(decision)) continue;
-    const window = tags[attributes.window];
-    const text = [decision, tags[attributes.resource], window && `(${window})`]
-      .filter(Boolean)
-      .join(" ");
+  for (const text of all.map((has) => hit(has, attributes)).filter(Boolean))
     counts.set(text, (counts.get(text) ?? 0) + 1);
-  }
-  return [...counts].map(([text, count]) => (count > 1 ? `${text} × ${count}` : text));
+  const hits = [...counts].map(([text, count]) => (count > 1 ? `${text} × ${count}` : text));
+  return [...tenants, ...hits];
 }
 
 function row({ traceID, spans, processes }, attributes) {
@@ -44,7 +47,7 @@ function row({ traceID, spans, processes }, attributes) {
   return {
     traceId: traceID,
     rootServiceName: processes[root.processID].serviceName,
-    rootTraceName: [root.operationName, ...hits(byStart, attributes)].join(" · "),
+    rootTraceName: [root.operationName, ...summary(byStart, attributes)].join(" · "),
     startTimeUnixMs: byStart[0].startTime / 1000,
     durationMs: (end - byStart[0].startTime) / 1000,
     serviceStats,
@@ -81,14 +84,18 @@ const readable = (attributes = []) =>
     "doubleValue" in value ? { key, value: { stringValue: String(value.doubleValue) } } : { key, value },
   );
 
-/** A trace as OTLP, with the attributes of its spans as Perses shows them. */
-export async function trace(id) {
+/** A trace as OTLP, as Perses shows it; what was decided stands beside a span's name. */
+export async function trace(id, attributes) {
   const { result } = await ask(`/api/v3/traces/${encodeURIComponent(id)}`);
   for (const { scopeSpans } of result.resourceSpans)
     for (const { spans } of scopeSpans)
       for (const span of spans) {
         span.attributes = readable(span.attributes);
         for (const event of span.events ?? []) event.attributes = readable(event.attributes);
+        const has = Object.fromEntries(
+          span.attributes.map(({ key, value }) => [key, value.stringValue]),
+        );
+        span.name = [span.name, hit(has, attributes)].filter(Boolean).join(" · ");
       }
   return result;
 }
@@ -105,6 +112,6 @@ export const JaegerTraceQuery = {
   createInitialOptions: () => ({}),
   getTraceData: async (spec, { absoluteTimeRange }) =>
     spec.trace
-      ? { trace: await trace(spec.trace) }
+      ? { trace: await trace(spec.trace, spec.attributes) }
       : { searchResult: await search(spec, absoluteTimeRange) },
 };

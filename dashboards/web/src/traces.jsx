@@ -7,7 +7,7 @@ import * as traceTable from "@perses-dev/trace-table-plugin";
 import * as tracingGanttChart from "@perses-dev/tracing-gantt-chart-plugin";
 import * as jaeger from "./jaeger.js";
 import { NEWEST, services, trace } from "./jaeger.js";
-import "./narrow.css";
+import "./page.css";
 
 export const tracePlugins = [traceTable, tracingGanttChart, jaeger];
 
@@ -65,14 +65,14 @@ function searchBoard(chosen, attributes) {
   return board("Traces", panel, 24);
 }
 
-function traceBoard(id, selectedSpanId) {
+function traceBoard(id, attributes, selectedSpanId) {
   const panel = {
     display: { name: id },
     plugin: {
       kind: "TracingGanttChart",
       spec: { selectedSpanId, links: { trace: "/traces?trace=${traceId}" } },
     },
-    queries: query({ trace: id }),
+    queries: query({ trace: id, attributes }),
   };
   return board("Trace", panel, 24);
 }
@@ -96,6 +96,13 @@ function firstHit({ resourceSpans }, chosen, attributes) {
     spans.find(decided);
   return found?.spanId;
 }
+
+const servicesOf = ({ resourceSpans }) =>
+  new Set(
+    resourceSpans.map(
+      ({ resource }) => resource.attributes.find(({ key }) => key === "service.name")?.value.stringValue,
+    ),
+  );
 
 function Search({ chosen, attributes, onSearch }) {
   const [values, setValues] = useState(chosen);
@@ -153,19 +160,22 @@ export function Traces({ attributes, datasourceApi }) {
   useEffect(() => {
     setProblem("");
     if (!id) return;
-    trace(id)
-      .then((loaded) => setOpened([key, firstHit(loaded, chosen, attributes)]))
+    trace(id, attributes)
+      .then((loaded) => {
+        const selected = firstHit(loaded, chosen, attributes);
+        setOpened({ key, selected, oneService: servicesOf(loaded).size === 1 });
+      })
       .catch((error) => setProblem(String(error)));
   }, [key]);
   const onSearch = (values) => {
     const kept = parameters.get("start") ? { start: parameters.get("start") } : {};
     setParameters({ ...Object.fromEntries(Object.entries(values).filter(([, v]) => v)), ...kept });
   };
-  if (id && opened?.[0] !== key && !problem) return null;
-  const dashboard = id ? traceBoard(id, opened?.[1]) : searchBoard(chosen, attributes);
+  if (id && opened?.key !== key && !problem) return null;
+  const dashboard = id ? traceBoard(id, attributes, opened?.selected) : searchBoard(chosen, attributes);
   const title = dashboard.spec.display.name;
   return (
-    <div className="traces">
+    <div className={id && opened?.oneService ? "traces one-service" : "traces"}>
       <Search key={key} chosen={chosen} attributes={attributes} onSearch={onSearch} />
       {problem ? (
         <p role="alert">{problem}</p>
