@@ -128,11 +128,17 @@ def until(probe: Callable[[], T], good: Callable[[T], bool], seconds: float) -> 
 def unreachable(what: str, option: str, url: str, error: Exception) -> Problem:
     """The problem of a program that does not answer as it should."""
     url = shown(url)
+    if isinstance(error, ErrorStatus) and error.answer.status in (401, 403):
+        return Problem(
+            f"{url} answered {error.answer.status}",
+            f"{what} wants a login, and {option} has none or a wrong one",
+            f"write it into {option}: http://user:password@host",
+        )
     if isinstance(error, ErrorStatus):
         return Problem(
             f"{url} answered {error.answer.status}",
-            f"something other than {what} listens there, or it requires a login",
-            f"correct {option}; a login goes into it as http://user:password@host",
+            f"something other than {what} listens there",
+            f"correct {option}",
         )
     if not isinstance(error, OSError):
         return Problem(

@@ -15,6 +15,8 @@ _SUFFIXES: Final = "UnderscoreEscapingWithSuffixes"
 _ENVIRONMENT: Final = "deployment.environment.name"
 _METRICS: Final = tuple(dict.fromkeys(metric for metric, _, _ in expected.VALUES))
 _NAMES: Final = frozenset(metric.prometheus_name() for metric in _METRICS)
+#: Seconds that parts of one export may be apart, where something on the way splits it.
+_SPLIT: Final = 2.0
 _LEAVE: Final = "let the collector's processors leave it as it is"
 
 
@@ -40,8 +42,15 @@ def beside_the_values(url: str, sender: Sender, series: Series) -> Problem | Non
         )
     buckets = f"{semconv.METRIC_GUARD_DURATION.prometheus_name()}_bucket"
     guard = f'{prometheus_label(semconv.GUARD_NAME)}="{expected.NAME}"'
-    measured = {labels.get("instance") for labels, _ in query(url, f"{buckets}{{{guard}}}", sender)}
-    if {labels.get("instance") for labels, _ in series} - measured:
+    wanted = {labels.get("instance") for labels, _ in series}
+    measured = http.until(
+        lambda: {
+            labels.get("instance") for labels, _ in query(url, f"{buckets}{{{guard}}}", sender)
+        },
+        lambda found: wanted <= found,
+        _SPLIT,
+    )
+    if not wanted <= measured:
         return Problem(
             f"{buckets} is missing",
             "something on the way drops histograms, or the backend keeps them in another form: "

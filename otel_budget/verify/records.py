@@ -143,16 +143,21 @@ def disk_problem(file: Path | None, detail: str) -> Problem | None:
     )
 
 
-def check_audit_file(
-    file: Path | None, denials: list[dict[str, Any]], wait: float, why: Why
-) -> Hop:
-    """Check that the file has each process's denial: its log event, found by its trace."""
+def check_audit_file(file: Path | None, tenant: str, processes: int, wait: float, why: Why) -> Hop:
+    """Check that the file has the soft limit and the denial of each process.
+
+    Args:
+        file: The audit file.
+        tenant: The canary's tenant.
+        processes: How many processes sent it.
+        wait: Seconds until what has not arrived counts as missing.
+        why: Asked if an event is missing.
+    """
     if file is None:
         return Hop(_AUDIT, "skipped", "pass --audit-file PATH")
-    wanted = {denial["trace_id"] for denial in denials}
     try:
         audit = http.until(
-            lambda: _audited(file), lambda found: wanted <= _denied_traces(found), wait
+            lambda: _audited(file), lambda found: not _missing(found, tenant, processes), wait
         )
     except OSError as error:
         return Hop(
@@ -163,18 +168,36 @@ def check_audit_file(
             "pass --audit-file the path in the collector's OTELCOL_AUDIT_FILE",
         )
     skipped = f" ({audit})" if str(audit) else ""
-    missing = wanted - _denied_traces(audit)
+    missing = _missing(audit, tenant, processes)
     if missing:
-        detail = f"{len(missing)} of {len(wanted)} denials are not in {file}{skipped}"
+        detail = f"{missing} not in {file}{skipped}"
         problem = why(detail) or Problem(
             detail,
             "the collector accepted the log events, but its logs pipeline leads elsewhere, filters "
-            f"them, or takes away their event name or {semconv.KIND}",
-            f"keep records whose event name is {semconv.LOG_EVENT_THRESHOLD_HIT}, as "
-            "collector/config.yaml does, and their attributes",
+            "them, or takes away their event name or attributes (an OTEL_*_LIMIT variable of the "
+            "application cuts these)",
+            f"keep records whose event name is {semconv.LOG_EVENT_THRESHOLD_HIT}, whatever their "
+            f"severity, with {semconv.KIND}, {semconv.TENANT} and {semconv.SESSION_ID}, as "
+            "collector/config.yaml does",
         )
         return problem.hop(_AUDIT)
-    return Hop(_AUDIT, "passed", f"{len(wanted)} denials{skipped}")
+    return Hop(_AUDIT, "passed", f"{processes} denials and {processes} soft limits{skipped}")
+
+
+def _missing(audit: AuditFile, tenant: str, processes: int) -> str:
+    """In words, which of the canary's events are missing; empty if none is."""
+    for kind, words in ((semconv.KIND_HARD, "denials"), (semconv.KIND_SOFT, "soft limits")):
+        # Of each process one; an event may come twice, and a session's id may have become a hash.
+        sessions = {
+            event["attributes"].get(semconv.SESSION_ID)
+            for event in audit.events
+            if event.get("eventName") == semconv.LOG_EVENT_THRESHOLD_HIT
+            and event["attributes"].get(semconv.KIND) == kind
+            and event["attributes"].get(semconv.TENANT) == tenant
+        }
+        if len(sessions) < processes:
+            return f"{processes - len(sessions)} of {processes} {words} are"
+    return ""
 
 
 def _audited(file: Path) -> AuditFile:
@@ -184,13 +207,3 @@ def _audited(file: Path) -> AuditFile:
         if not file.parent.is_dir():
             raise
         return AuditFile()
-
-
-def _denied_traces(audit: AuditFile) -> set[str]:
-    """The trace ids of the denials in the file."""
-    return {
-        event.get("traceId", "")
-        for event in audit.events
-        if event.get("eventName") == semconv.LOG_EVENT_THRESHOLD_HIT
-        and event["attributes"].get(semconv.KIND) == semconv.KIND_HARD
-    }

@@ -126,7 +126,9 @@ def _in_backends(
         "traces": lambda: records.check_jaeger(
             pipeline.jaeger, pipeline.tenant, denials, wait, why("traces")
         ),
-        "logs": lambda: records.check_audit_file(pipeline.audit_file, denials, wait, why("logs")),
+        "logs": lambda: records.check_audit_file(
+            pipeline.audit_file, pipeline.tenant, len(reports), wait, why("logs")
+        ),
     }
     for signal, check in backends.items():
         started = time.monotonic()

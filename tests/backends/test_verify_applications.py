@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from collector.stack import Stack, free_addresses
+from support.disks import small_disk
 from support.verify_runs import SENT, another_time, by_status, failed, overlay, verify
 
 pytestmark = [pytest.mark.backend, pytest.mark.timeout(180)]
@@ -49,10 +48,12 @@ def test_a_clock_that_is_seconds_off_passes(stack: Stack, directory: Path, secon
     assert (code, by_status(hops, "passed")) == (0, set(hops)), hops
 
 
-def test_verify_finds_that_attributes_of_spans_are_cut(stack: Stack) -> None:
-    hops = failed(verify(stack, wait=4, OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT="4"), "trace in Jaeger")
+def test_verify_finds_that_attributes_are_cut(stack: Stack) -> None:
+    result = verify(stack, wait=4, OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT="4")
+    hops = failed(result, "trace in Jaeger", "event in the audit file")
     assert "its budget.tenant is 'otel' instead of" in hops["trace in Jaeger"]["detail"]
-    assert "OTEL_*_LIMIT" in hops["trace in Jaeger"]["cause"]
+    for hop in ("trace in Jaeger", "event in the audit file"):
+        assert "OTEL_*_LIMIT" in hops[hop]["cause"]
 
 
 def test_verify_finds_that_attributes_of_spans_are_too_many(stack: Stack) -> None:
@@ -142,29 +143,16 @@ def test_the_metrics_of_another_collector_count_as_unchecked(stack: Stack) -> No
     assert (code, by_status(hops, "skipped")) == (0, {"collector healthy"})
 
 
-@contextmanager
-def a_small_disk(directory: Path) -> Iterator[Path]:
-    """A disk of 64 kB."""
-    disk = directory / "disk"
-    disk.mkdir()
-    mount = [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounts a small disk, which needs root")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_verify_finds_what_is_wrong_with_the_disk_of_the_audit_file(
     stack: Stack, directory: Path, fault: str
 ) -> None:
-    with a_small_disk(directory) as disk:
+    disk = directory / "disk"
+    with small_disk(disk):
         audit = {"OTELCOL_AUDIT_FILE": str(disk / "hits.jsonl")}
         inner = stack.add_collector(f"otelcol-{fault}", environment=audit)
         if fault == "full":
-            (disk / "filling").write_bytes(bytes(64 * 1024))
+            (disk / "filling").write_bytes(bytes(1024 * 1024))
         else:
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         try:

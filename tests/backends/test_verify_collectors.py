@@ -204,7 +204,17 @@ BROKEN = {
     "kind-deleted-from-events": Broken(
         changed("logs", 'delete_key(log.attributes, "budget.kind")'),
         (IN_AUDIT,),
-        "takes away their event name or budget.kind",
+        "takes away their event name or attributes",
+    ),
+    "tenant-deleted-from-events": Broken(
+        changed("logs", 'delete_key(log.attributes, "budget.tenant")'),
+        (IN_AUDIT,),
+        "with budget.kind, budget.tenant and session.id",
+    ),
+    "soft-limits-filtered-by-severity": Broken(
+        dropped("logs", "log.severity_number < SEVERITY_NUMBER_WARN"),
+        (IN_AUDIT,),
+        "2 of 2 soft limits are not in",
     ),
     "denials-filtered-by-severity": Broken(
         dropped("logs", "log.severity_number < SEVERITY_NUMBER_ERROR"), (IN_AUDIT,), "filters them"

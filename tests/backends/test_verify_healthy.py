@@ -53,6 +53,11 @@ def test_unsampled_traces_are_skipped(stack: Stack) -> None:
     assert (code, by_status(hops, "skipped")) == (0, {"traces sent", "trace in Jaeger"}), hops
 
 
+def test_without_traces_the_rest_is_checked(stack: Stack) -> None:
+    code, hops = verify(stack, OTEL_TRACES_EXPORTER="none")
+    assert (code, by_status(hops, "skipped")) == (0, {"traces sent", "trace in Jaeger"}), hops
+
+
 def test_denials_are_found_whatever_the_ratio_of_the_sampler(stack: Stack) -> None:
     variables = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
     code, hops = verify(stack, **variables)

@@ -213,7 +213,8 @@ def test_a_login_in_an_address_is_sent_and_never_shown() -> None:
                 http.get(url)
             problem = http.unreachable("Prometheus", "--prometheus", url, refused.value)
             assert problem.detail == f"http://{host} answered 401"
-            assert "http://user:password@host" in problem.remedy
+            assert problem.cause.startswith("Prometheus wants a login")
+            assert problem.remedy == "write it into --prometheus: http://user:password@host"
         server.shutdown()
 
 

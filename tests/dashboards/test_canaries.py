@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dashboards.builder import collector_metrics
 from dashboards.builder.rules import alert_model
 from otel_budget import semconv as sc
 from otel_budget.metric import Metric
@@ -66,6 +67,7 @@ def trouble(tenant: str, job: str) -> dict[str, str]:
     told[series(sc.METRIC_DECISIONS, {**whose, **point, sc.DECISION: sc.ALLOW}, job=job)] = (
         "140 5 " * 65
     )
+    told[f'{collector_metrics.CLOCK_AHEAD}{{job="{job}",instance="a"}}'] = "7200x130"
     for le, values in (("0.25", "0x130"), ("1", "0+10x130"), ("+Inf", "0+10x130")):
         told[series(sc.METRIC_GUARD_DURATION, named, part="_bucket", le=le, job=job)] = values
     levels = {
