@@ -211,15 +211,16 @@ def write(options: argparse.Namespace, data: Path, end: int) -> int:
     return len(_process()) + len(_LEVELS) * TOLD
 
 
-def _filled(expr: str, seconds: int, step: int) -> str:
+def _filled(expr: str, seconds: int, step: int, end: int) -> str:
     for name, value in {
         "$__rate_interval": f"{max(step + MINUTE, 4 * MINUTE)}s",
         "$__range": f"{seconds}s",
         "$__interval": f"{step}s",
+        "$__to": str(end * 1000),
         scope.RECORDS: fleet_records.WINDOWS[seconds > scope.FINE_UP_TO],
     }.items():
         expr = expr.replace(name, value)
-    return re.sub(r"\$\w+", ".*", expr)
+    return re.sub(r"\$\{\w+:regex\}", scope.ALL_VALUE, expr)
 
 
 def _cpu(process: int) -> float:
@@ -237,7 +238,7 @@ def ask(url: str, process: int, panel: Any, seconds: int, end: int) -> tuple[flo
     least = 5 * MINUTE if panel["interval"] == scope.RECORDS and seconds > DAY else MINUTE
     step = max(least, -(-seconds // width) // MINUTE * MINUTE)
     for target in panel["targets"]:
-        asked: dict[str, Any] = {"query": _filled(target["expr"], seconds, step), "time": end}
+        asked: dict[str, Any] = {"query": _filled(target["expr"], seconds, step, end), "time": end}
         if not target["instant"]:
             asked |= {"start": end - seconds, "end": end, "step": step}
         path = "query" if target["instant"] else "query_range"

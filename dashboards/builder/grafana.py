@@ -6,8 +6,8 @@ import json
 from typing import Any, Final
 
 from dashboards.builder import grafana_panels
-from dashboards.builder.grafana_panels import DATASOURCE
-from dashboards.builder.model import Dashboard, place
+from dashboards.builder.grafana_panels import DATASOURCE, MIN_INTERVAL
+from dashboards.builder.model import Annotation, Dashboard, place
 from dashboards.builder.rules.fleet_records import WINDOWS
 from dashboards.builder.scope import (
     ALL_VALUE,
@@ -57,7 +57,7 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
         "refresh": dashboard.refresh,
         # Nobody needs to ask a fleet's week every five seconds: the records are a minute apart.
         "timepicker": {"refresh_intervals": list(REFRESHES)},
-        "time": {"from": "now-6h", "to": "now"},
+        "time": {"from": dashboard.start, "to": dashboard.end},
         "links": [
             {
                 "type": "dashboards",
@@ -68,11 +68,24 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
                 "keepTime": True,
             }
         ],
-        "annotations": {"list": []},
+        "annotations": {"list": [_annotation(each) for each in dashboard.annotations]},
         "templating": {"list": _variables(scope)},
         "panels": panels,
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _annotation(described: Annotation) -> dict[str, Any]:
+    return {
+        "name": described.name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "iconColor": described.color,
+        "expr": escaped(described.expr),
+        "step": MIN_INTERVAL,
+        "titleFormat": described.name,
+        "textFormat": described.text,
+    }
 
 
 def _variables(scope: Scope) -> list[dict[str, Any]]:

@@ -184,11 +184,8 @@ def _override(matcher: str, options: str, **properties: Any) -> dict[str, Any]:
 
 def _overrides(panel: Panel) -> list[dict[str, Any]]:
     if panel.kind != "table":
-        return [
-            _override("byFrameRefID", _ref(i), color={"mode": "fixed", "fixedColor": _color(color)})
-            for i, target in enumerate(panel.targets)
-            if (color := target.color)
-        ]
+        drawn = [_drawn(target) for target in panel.targets]
+        return [_override("byFrameRefID", _ref(i), **how) for i, how in enumerate(drawn) if how]
     overrides = [
         _override("byName", target.header, **_number(target, panel))
         for target in panel.targets
@@ -214,6 +211,15 @@ def _overrides(panel: Panel) -> list[dict[str, Any]]:
         shown = [{"title": link.title, "url": link.grafana, "targetBlank": "://" in link.grafana}]
         overrides.append(_override("byName", headers[link.column], links=shown))
     return overrides
+
+
+def _drawn(target: Target) -> dict[str, Any]:
+    how: dict[str, Any] = {}
+    if target.color:
+        how["color"] = {"mode": "fixed", "fixedColor": _color(target.color)}
+    if target.dashed:
+        how["custom__lineStyle"] = {"fill": "dash", "dash": [8, 8]}
+    return how
 
 
 def _number(target: Target, panel: Panel) -> dict[str, Any]:

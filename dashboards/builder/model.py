@@ -28,7 +28,7 @@ COUNT: Final = Unit("short", (("unit", "decimal"), ("shortValues", True)))
 #: Counts in which every single one matters.
 WHOLE: Final = Unit("locale", (("unit", "decimal"), ("shortValues", False)), 0)
 SECONDS: Final = Unit("s", (("unit", "seconds"), ("decimalPlaces", 1)))
-PER_SECOND: Final = Unit("cps", (("unit", "counts/sec"), ("decimalPlaces", 2)))
+PER_SECOND: Final = Unit("short", (("unit", "decimal"), ("decimalPlaces", 2)), 2)
 
 
 #: What a colour means, on every board: blue is as it should be (allowed), orange is near a limit (a
@@ -64,6 +64,7 @@ class Target:
         unit: In a table, the unit of that column (else the panel's).
         steps: In a table, the colours of that column; a share is a bar on a scale to 100 %.
         hidden: In a table, that it has no column: it brings a label, and sorts the rows.
+        dashed: Whether its lines are dashed: what is not measured.
         exemplar: Whether to ask for exemplars, which link to traces.
         color: The fixed colour of its series; the legend names them, too.
         timeless: The query that says the same whatever time is selected, for a renderer whose
@@ -76,6 +77,7 @@ class Target:
     unit: Unit | None = None
     steps: tuple[Step, ...] = ()
     hidden: bool = False
+    dashed: bool = False
     exemplar: bool = False
     color: Color | None = None
     timeless: str = ""
@@ -152,6 +154,23 @@ class Row:
     panels: Sequence[Panel]
 
 
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What happened, on every chart over time, where the format has it.
+
+    Attributes:
+        name: What it is called.
+        expr: PromQL; each point is an event.
+        color: Its colour.
+        text: What it says, with labels filled in.
+    """
+
+    name: str
+    expr: str
+    color: Color
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dashboard:
     """One dashboard.
@@ -160,6 +179,9 @@ class Dashboard:
         uid: Stable, since links and bookmarks name it.
         refresh: How often Grafana asks again, in Prometheus' words. A person may choose a rarer
             time.
+        start: Where the time begins at first, in Grafana's words.
+        end: Where it ends.
+        annotations: What is marked on its charts.
     """
 
     uid: str
@@ -167,6 +189,9 @@ class Dashboard:
     description: str
     rows: Sequence[Row]
     refresh: str
+    start: str = "now-6h"
+    end: str = "now"
+    annotations: Sequence[Annotation] = ()
 
     @property
     def panels(self) -> list[Panel]:

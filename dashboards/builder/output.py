@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dashboards.builder import grafana, perses
-from dashboards.builder.boards import drilldown, health, overview, shared_panels
+from dashboards.builder.boards import burndown, drilldown, health, overview, shared_panels, spend
 from dashboards.builder.model import Dashboard
 from dashboards.builder.queries import Names
 from dashboards.builder.rules import rule_groups, rules_yaml
@@ -19,8 +19,9 @@ ROOT: Final = Path(__file__).parent.parent.parent
 
 
 def dashboards(thresholds: Thresholds, scope: Scope) -> tuple[Dashboard, ...]:
-    """The three dashboards."""
-    built = (module.build(scope, thresholds) for module in (overview, drilldown, health))
+    """The dashboards."""
+    modules = (overview, drilldown, burndown, spend, health)
+    built = (module.build(scope, thresholds) for module in modules)
     return tuple(
         replace(
             board,

@@ -17,7 +17,7 @@ from dashboards.builder.model import (
     table_columns,
 )
 from dashboards.builder.rules.fleet_records import WINDOWS
-from dashboards.builder.scope import ALL_VALUE, JAEGER_DEFAULT, RECORDS, VARIABLES, Scope
+from dashboards.builder.scope import ALL_VALUE, RECORDS, VARIABLES, Scope
 
 PROJECT: Final = "otel-budget"
 _COLORS: Final[dict[Color, str]] = {
@@ -60,8 +60,8 @@ def render(dashboard: Dashboard, scope: Scope) -> str:
         "metadata": {"name": dashboard.uid, "project": PROJECT},
         "spec": {
             "display": {"name": dashboard.title, "description": dashboard.description},
-            "duration": "6h",
-            "refreshInterval": "0s",
+            "duration": dashboard.start.removeprefix("now-"),
+            "refreshInterval": dashboard.refresh,
             "variables": _variables(scope),
             "panels": {panel.key: _panel(panel) for panel in dashboard.panels},
             "layouts": layouts,
@@ -90,7 +90,6 @@ def _variables(scope: Scope) -> list[dict[str, Any]]:
         }
         for variable in VARIABLES
     ]
-    jaeger = {"name": "jaeger", "display": {"name": "Jaeger"}, "value": JAEGER_DEFAULT}
     records = {
         "name": RECORDS.removeprefix("$"),
         "display": {
@@ -102,11 +101,7 @@ def _variables(scope: Scope) -> list[dict[str, Any]]:
         "defaultValue": WINDOWS[0],
         "plugin": {"kind": "StaticListVariable", "spec": {"values": list(WINDOWS)}},
     }
-    return [
-        *lists,
-        {"kind": "ListVariable", "spec": records},
-        {"kind": "TextVariable", "spec": jaeger},
-    ]
+    return [*lists, {"kind": "ListVariable", "spec": records}]
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
@@ -161,15 +156,21 @@ def _chart(panel: Panel) -> dict[str, Any]:
         axis["max"] = panel.top
     position = "right" if panel.legend_right else "bottom"
     legend = {"position": position, "mode": "list", "size": "small"}
-    colors = [
-        {"queryIndex": i, "colorMode": "fixed", "colorValue": _COLORS[target.color]}
-        for i, target in enumerate(panel.targets)
-        if target.color
-    ]
+    drawn = [{"queryIndex": i} | _drawn(target) for i, target in enumerate(panel.targets)]
+    settings = [how for how in drawn if len(how) > 1]
     chart: dict[str, Any] = {"legend": legend, "yAxis": axis, "visual": visual}
-    if colors:
-        chart["querySettings"] = colors
+    if settings:
+        chart["querySettings"] = settings
     return chart | _thresholds(panel)
+
+
+def _drawn(target: Target) -> dict[str, Any]:
+    how: dict[str, Any] = {}
+    if target.color:
+        how |= {"colorMode": "fixed", "colorValue": _COLORS[target.color]}
+    if target.dashed:
+        how["lineStyle"] = "dashed"
+    return how
 
 
 def _table(panel: Panel) -> dict[str, Any]:

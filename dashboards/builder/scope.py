@@ -140,7 +140,11 @@ class Scope:
         zero = queries.marked(self.fleet_counted(known), name, "none so far")
         return f"{counted} or (0 * {zero} unless on () {counted})"
 
-    def _fleet(self, record: str, metric: Metric, *matchers: str) -> str:
+    def fleet(self, metric: Metric, window: str, *matchers: str) -> str:
+        """The selector of a metric's record of `window` (`fleet_records.total`)."""
+        return self._recorded_of(fleet_records.total(metric, window), metric, *matchers)
+
+    def _recorded_of(self, record: str, metric: Metric, *matchers: str) -> str:
         chosen = [variable.matcher for variable in VARIABLES if variable.applies_to(metric)]
         return queries.selector(record, *chosen, *matchers)
 
@@ -161,7 +165,7 @@ class Scope:
             window: The time that is counted.
             before: A modifier of that time, e.g. "offset 1d".
         """
-        record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
+        record = self.fleet(metric, RECORDS, *matchers)
         asked = f"{record}[{window}] {before}".rstrip()
         return queries.by("sum", labels, f"sum_over_time({asked})")
 
@@ -199,7 +203,7 @@ class Scope:
         self, labels: tuple[str, ...], metric: Metric, *matchers: str, window: str
     ) -> str:
         """What a histogram's buckets counted, by labels, from the rules' records."""
-        record = self._fleet(fleet_records.bucket_total(metric, RECORDS), metric, *matchers)
+        record = self._recorded_of(fleet_records.bucket_total(metric, RECORDS), metric, *matchers)
         return queries.by("sum", labels, f"sum_over_time({record}[{window}])")
 
     def with_exemplars(self, buckets: str, metric: Metric) -> str:
@@ -212,7 +216,7 @@ class Scope:
 
     def fleet_last_counted(self, labels: tuple[str, ...], metric: Metric, *matchers: str) -> str:
         """When (Unix time) a counter last counted in the selected time; now if within 5 minutes."""
-        record = self._fleet(fleet_records.total(metric, RECORDS), metric, *matchers)
+        record = self.fleet(metric, RECORDS, *matchers)
         recorded = f"max_over_time((timestamp({record}) and {record} > 0)[{RANGE}:{RECORDS}])"
         recent = self.names.happened(self.select(metric, *matchers), "5m")
         return (
@@ -225,7 +229,7 @@ class Scope:
         self, labels: tuple[str, ...], metric: Metric, *, window: str = RANGE
     ) -> str:
         """When (Unix time) a metric last had a sample in the selected time, or in `window`."""
-        record = self._fleet(fleet_records.last(metric, RECORDS), metric)
+        record = self._recorded_of(fleet_records.last(metric, RECORDS), metric)
         return (
             queries.by("max", labels, f"timestamp({self.select(metric)})")
             + " or "
@@ -236,11 +240,11 @@ class Scope:
         """What share (0..1) of a day's count the records lack; all of it where there are none."""
 
         def latest(record: str) -> str:
-            return queries.by("sum", (), f"last_over_time({self._fleet(record, metric)}[1h])")
+            return queries.by("sum", (), f"last_over_time({self._recorded_of(record, metric)}[1h])")
 
         known = latest(fleet_records.total(metric, fleet_records.COMPARED))
         lacking = f"1 - {queries.share(latest(fleet_records.recorded(metric)), known)}"
-        fine = self._fleet(fleet_records.total(metric, fleet_records.WINDOWS[0]), metric)
+        fine = self._recorded_of(fleet_records.total(metric, fleet_records.WINDOWS[0]), metric)
         counted = queries.by("sum", (), self.select(metric))
         none = f"(0 * {counted} + 1) unless on () last_over_time({fine}[10m])"
         return f"({lacking}) or {none}"

@@ -68,6 +68,9 @@ class Thresholds:
     guard_slow_seconds: float
     guard_late_seconds: float
     unpriced_share: float
+    cache_read: float
+    cache_write: float
+    cache_output: float
     absent_after: str
     silent_after: str
     collector_queue: float

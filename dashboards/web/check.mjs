@@ -1,8 +1,8 @@
 // Opens dashboards in Chromium and checks their queries and the answers:
 //
-//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?}]}'
+//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?, "follow"?}]}'
 //
-// Prints one JSON object per opened dashboard: {name, chosen, problems: [...], asked: n}. A panel
+// Prints one JSON object per opened dashboard: {name, chosen, problems: [...], asked: n, opened, seen}. A panel
 // that never asked, an error, an empty answer and an unfilled variable are problems, each named.
 import { readFileSync } from "node:fs";
 import puppeteer from "puppeteer-core";
@@ -15,6 +15,8 @@ const WIDTH = 1600;
 const NOW = new Set(["StatChart", "BarChart", "Table"]);
 // The line of those beyond the largest: there may be none.
 const OTHERS = "{{others}}";
+// What the month before cost, of which a history of hours has nothing.
+const MONTH_BEFORE = "[62d:1d]";
 
 const escape = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 // A query as the page may send it: every variable matches anything.
@@ -32,7 +34,7 @@ function expectations(dashboard) {
       const title = panel.spec.display.name;
       const now = NOW.has(panel.spec.plugin.kind);
       const where = `${title} (query ${index + 1})`;
-      const others = spec.plugin.spec.seriesNameFormat === OTHERS;
+      const others = spec.plugin.spec.seriesNameFormat === OTHERS || query.includes(MONTH_BEFORE);
       wanted.push({ where, pattern: asPattern(query), query, now, others });
     }
   }
@@ -111,7 +113,7 @@ const browser = await puppeteer.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"],
 });
 try {
-  for (const { name, file, choose: choice, start = "1h" } of open) {
+  for (const { name, file, choose: choice, start = "1h", follow } of open) {
     const dashboard = JSON.parse(readFileSync(file, "utf8"));
     const page = await browser.newPage();
     await page.setViewport({ width: WIDTH, height: 4000 });
@@ -131,8 +133,16 @@ try {
     const problems = [];
     let asked = 0;
     try {
-      await page.goto(`${address}${name}?start=${start}`, { timeout: PATIENCE });
+      await page.goto(`${address}${name}${start && `?start=${start}`}`, { timeout: PATIENCE });
       const panels = Object.keys(dashboard.spec.panels).length;
+      if (follow) {
+        // The first link whose text begins so; what it opens is judged.
+        await settle(page, 1);
+        const text = `starts-with(normalize-space(), ${quoted(follow)})`;
+        const link = await page.waitForSelector(`::-p-xpath(//td//a[${text}])`);
+        seen = [];
+        await Promise.all([page.waitForNavigation({ timeout: PATIENCE }), link.evaluate((a) => a.click())]);
+      }
       await settle(page, panels);
       if (choice) {
         before = seen;
@@ -152,7 +162,9 @@ try {
       problems.push(String(error));
     }
     if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}.png`).catch((error) => problems.push(String(error)));
-    console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems }));
+    const opened = page.url();
+    const seenQueries = follow ? seen.map(({ query }) => query) : [];
+    console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems, opened, seen: seenQueries }));
     await page.close();
   }
 } finally {

@@ -16,7 +16,7 @@ from support.paths import ROOT
 
 WEB = ROOT / "dashboards" / "web"
 PERSES = ROOT / "dashboards" / "perses"
-NAMES = ("overview", "drilldown", "health")
+NAMES = ("overview", "drilldown", "burndown", "spend", "health")
 
 
 def needs_browser() -> str:
@@ -31,7 +31,8 @@ def needs_browser() -> str:
 
 def view(name: str, tenant: str = "", folder: Path = PERSES, start: str = "1h") -> dict[str, Any]:
     """One dashboard to open, with All or with one tenant chosen by the drop-down."""
-    opened: dict[str, Any] = {"name": name, "file": str(folder / f"{name}.json"), "start": start}
+    opened: dict[str, Any] = {"name": name, "file": str(folder / f"{name}.json")}
+    opened["start"] = "" if name == "burndown" else start  # it looks ahead by itself
     if tenant:
         opened["choose"] = {"title": "Tenant", "variable": "tenant", "value": tenant}
     return opened

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards.builder.rules import fleet_records
+from dashboards.builder.rules import alert_model, fleet_records, forecast_records
 from otel_budget import semconv as sc
 from otel_budget.metric import Metric
 
@@ -45,6 +45,14 @@ _RECORDS = {
     metric.name: fleet_records.total(metric, fleet_records.WINDOWS[0])
     for metric in fleet_records.COUNTED
 }
+#: Levels, and what the rules call them.
+_LEVELS = {
+    sc.METRIC_UTILIZATION: alert_model.UTILIZATION,
+    sc.METRIC_CONSUMED: alert_model.CONSUMED,
+    sc.METRIC_LIMIT: alert_model.LIMIT,
+    sc.METRIC_WINDOW_LENGTH: alert_model.WINDOW_LENGTH,
+    sc.METRIC_WINDOW_REMAINING: alert_model.WINDOW_REMAINING,
+}
 _DURATION = sc.METRIC_GUARD_DURATION
 _Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -60,9 +68,44 @@ class _World:
         self.sums: dict[tuple[tuple[str, str], ...], float] = defaultdict(float)
         self.spent: dict[str, float] = defaultdict(float)
         self.recorded: _Series = {}
+        self.told: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
 
-    def records(self) -> _Series:
-        """What was counted since the last call, as the rules record it: they see no past."""
+    def records(self, now: float, *, levels: bool) -> _Series:
+        """What was counted since the last call, and levels, as the rules record them: they see no
+        past.
+        """
+        return self._counted() | (self._levels(now) if levels else {})
+
+    def ended(self, now: float) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+        """The records of levels that are there no more, as of this call."""
+        told = set(self._levels(now))
+        gone, self.told = self.told - told, told
+        return sorted(gone)
+
+    def _levels(self, now: float) -> _Series:
+        by_budget: dict[tuple[tuple[str, str], ...], dict[str, float]] = defaultdict(dict)
+        for (name, pairs), value in self.gauges.items():
+            by_budget[pairs][name] = value
+        found: _Series = {}
+        for pairs, told in by_budget.items():
+            found |= {
+                (record, pairs): told[metric.name]
+                for metric, record in _LEVELS.items()
+                if metric.name in told
+            }
+            if sc.METRIC_CONSUMED.name not in told:
+                continue
+            left = told[sc.METRIC_WINDOW_REMAINING.name]
+            found[alert_model.WINDOW_END_HELD, pairs] = now + left
+            share = told[sc.METRIC_UTILIZATION.name]
+            passed = told[sc.METRIC_WINDOW_LENGTH.name] - left
+            lasts = share == 0 or passed * (1 - share) / share >= left
+            state = forecast_records.LASTS if lasts else forecast_records.RUNS_OUT
+            state = forecast_records.EXHAUSTED if share >= 1 else state
+            found[alert_model.FORECAST, (*pairs, (forecast_records.STATE, state))] = 1.0
+        return found
+
+    def _counted(self) -> _Series:
         now: _Series = {
             (_RECORDS[name], pairs): value
             for (name, pairs), value in self.counters.items()
@@ -112,6 +155,8 @@ class _World:
                     sc.METRIC_GUARD_ERRORS, 1, decision_point=sc.POINT_LLM,
                     error_type="ConnectionError", guard_name="redis",
                 )  # fmt: skip
+        if number == HOURS * MINUTE - 20:
+            self.decide(sc.MALFORMED, "globex", "support", 0.01)
         if number == 153:
             self.decide(sc.LATE, "acme", "coder", 6.0)
         self.levels(number)
@@ -217,7 +262,7 @@ def _attributes(pairs: Any) -> list[dict[str, Any]]:
     return [{"key": key, "value": {"stringValue": value}} for key, value in pairs]
 
 
-def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
+def _payload(world: _World, start: float, now: float, *, levels: bool) -> dict[str, Any]:
     times = {"timeUnixNano": str(int(now * 1e9))}
     since = {"startTimeUnixNano": str(int(start * 1e9))}
     points: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -225,8 +270,11 @@ def _payload(world: _World, start: float, now: float) -> dict[str, Any]:
         points[name].append({"attributes": _attributes(pairs), "asDouble": value, **times, **since})
     metrics: list[dict[str, Any]] = []
     records: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for (name, pairs), value in world.records().items():
+    for (name, pairs), value in world.records(now, levels=levels).items():
         records[name].append({"attributes": _attributes(pairs), "asDouble": value, **times})
+    for name, pairs in world.ended(now):
+        # "No recorded value": as the rules end a series, at once.
+        records[name].append({"attributes": _attributes(pairs), "flags": 1, **times})
     metrics += [{"name": name, "gauge": {"dataPoints": found}} for name, found in records.items()]
     for name, found in points.items():
         metric = _METRICS[name]
@@ -277,7 +325,9 @@ def payloads(end: float) -> Iterator[dict[str, Any]]:
     start = end - minutes * MINUTE
     for number in range(minutes + 1):
         world.minute(number)
-        yield _payload(world, start, start + number * MINUTE)
+        # From then on the rules record the levels themselves: two would be one too many.
+        levels = number < minutes - 5
+        yield _payload(world, start, start + number * MINUTE, levels=levels)
 
 
 def send(otlp_http: str) -> None:

@@ -18,6 +18,7 @@ BUILT_IN = {
     "$__range": "1h",
     "$__interval": "1m",
     scope.RECORDS: fleet_records.WINDOWS[0],
+    "$__to": str(int(time.time() * 1000)),
 }
 ALL = ".*"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def test_every_panel_is_drawn_with_all_and_with_one_tenant(prometheus: str, tmp_
             len(panel["spec"].get("queries", ())) for panel in asked.values()
         )
     assert len(list(tmp_path.glob("*.png"))) == len(views)
+
+
+@pytest.mark.parametrize(
+    ("text", "board", "chosen"),
+    [("globex", "drilldown", {"tenant": "globex"}), ("exhausted for", "burndown", None)],
+)
+def test_a_cell_opens_what_it_says(
+    prometheus: str, text: str, board: str, chosen: dict[str, str] | None
+) -> None:
+    """A tenant opens the drill-down with it, a verdict the budget's page."""
+    followed = view("overview") | {"file": str(PERSES / f"{board}.json"), "follow": text}
+    with serving(prometheus) as address:
+        (found,) = check(address, [followed], chromium=needs_browser())
+    assert found["problems"] == []
+    opened = urllib.parse.urlsplit(found["opened"])
+    parameters = dict(urllib.parse.parse_qsl(opened.query))
+    assert opened.path == f"/{board}"
+    expected = chosen or {"tenant": "acme", "resource": "llm_cost_usd"}
+    assert {name: parameters[f"var-{name}"] for name in expected} == expected
+    asked = [query for query in found["seen"] if "budget_tenant=~" in query]
+    assert asked
+    assert all(f"budget_tenant=~`{expected['tenant']}`" in query for query in asked)
 
 
 def test_a_broken_dashboard_fails_by_name(prometheus: str, tmp_path: Path) -> None:

@@ -60,19 +60,17 @@ def test_a_cell_of_perses_opens_the_same() -> None:
         assert url.partition("?")[0] in boards | OTHER_BOARDS
         known = {each["name"] for each in columns if not each.get("hide")}
         assert set(FIELD.findall(url)) <= known, url
-        assert column["name"] in FIELD.findall(url) or url.startswith("traces")
+        assert column["name"] in (*FIELD.findall(url), "verdict")
     assert links == sum(name == "overview" for name, _, _ in _grafana_links())
 
 
 def test_the_table_of_budgets_has_the_same_colours_in_both() -> None:
     """Shares by the thresholds, on a scale to 100 %, and verdicts by their words."""
     (table,) = (p for p in panels(GRAFANA["overview"]) if p["title"].startswith("Budgets, most"))
-    settings = {
-        override["matcher"]["options"]: {
-            each["id"]: each["value"] for each in override["properties"]
-        }
-        for override in table["fieldConfig"]["overrides"]
-    }
+    settings: dict[str, dict[str, Any]] = defaultdict(dict)
+    for override in table["fieldConfig"]["overrides"]:
+        for each in override["properties"]:
+            settings[override["matcher"]["options"]][each["id"]] = each["value"]
     spec = PERSES["overview"]["spec"]["panels"]["budgets_table"]["spec"]["plugin"]["spec"]
     conditions = {
         column["header"]: [each["condition"]["spec"] for each in column["cellSettings"]]
@@ -98,13 +96,15 @@ def test_a_colour_has_one_meaning(boards: dict[str, Any]) -> None:
                 for override in panel.get("fieldConfig", {}).get("overrides", ()):
                     if override["matcher"]["id"] == "byFrameRefID":
                         target = panel["targets"][ord(override["matcher"]["options"]) - ord("A")]
-                        (color,) = override["properties"]
-                        colors[target["legendFormat"]].add(color["value"]["fixedColor"])
+                        for each in override["properties"]:
+                            if each["id"] == "color":
+                                colors[target["legendFormat"]].add(each["value"]["fixedColor"])
             continue
         for panel in board["spec"]["panels"].values():
             for setting in panel["spec"]["plugin"]["spec"].get("querySettings", ()):
                 query = panel["spec"]["queries"][setting["queryIndex"]]["spec"]["plugin"]["spec"]
-                colors[query["seriesNameFormat"]].add(setting["colorValue"])
+                if "colorValue" in setting:
+                    colors[query["seriesNameFormat"]].add(setting["colorValue"])
     assert all(len(found) == 1 for found in colors.values()), colors
     assert colors["refused"] == colors["hard"] == colors["exhausted"]
     assert colors["above a soft limit"] == colors["soft"]

@@ -124,7 +124,7 @@ def test_it_serves_the_page_and_the_dashboards() -> None:
         assert address.startswith("http://127.0.0.1:")
         config = json.loads(get(f"{address}config.json")[1])
         names = [entry["name"] for entry in config["dashboards"]]
-        assert names == ["overview", "drilldown", "health", "traces"]
+        assert names == ["overview", "drilldown", "health", "burndown", "spend", "traces"]
         assert config["attributes"]["session"] == semconv.SESSION_ID
         for name in names:
             assert b'<div id="root">' in get(f"{address}{name}?var-tenant=acme")[1]

@@ -75,7 +75,7 @@ class Urgency:
 
     @property
     def verdict(self) -> str:
-        """What a person need not compute, as a label of each budget."""
+        """What a person need not compute, as a label of each budget; the number is 1."""
         before = f"{self.cap(WINDOW_REMAINING)} - {self.cap(EXHAUSTION)} > 0"
         of_soft = queries.equals(semconv.SOURCE, semconv.SOURCE_SOFT_LIMIT)
         soft = f"{self.scope.recorded(UTILIZATION, of_soft)} >= 1"
@@ -91,8 +91,8 @@ class Urgency:
             ),
             queries.told(before, LEVEL, VERDICT, "runs out {} before its reset"),
             f'label_replace({self.cap(FORECAST)}, "{VERDICT}", "$1", "{STATE}", "(.*)")',
-            queries.marked(soft, VERDICT, "over its soft limit"),
-            queries.marked(self.used, VERDICT, "no forecast: no window is told"),
+            queries.marked(f"0 * ({soft}) + 1", VERDICT, "over its soft limit"),
+            queries.marked(f"0 * {self.used} + 1", VERDICT, "no forecast: no window is told"),
         )
         return "(" + f" or {_SAME} ".join(f"({words})" for words in told) + ")"
 
@@ -208,5 +208,5 @@ def _table(urgency: Urgency, thresholds: Thresholds) -> Panel:
         words=((VERDICT, _COLORS),),
         width=24,
         height=10,
-        links=links.TO_DRILLDOWN,
+        links=(*links.TO_DRILLDOWN, links.TO_BURNDOWN),
     )

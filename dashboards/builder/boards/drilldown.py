@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.builder import queries
-from dashboards.builder.boards import links, refusals
+from dashboards.builder.boards import burndown, links, refusals, spenders
 from dashboards.builder.boards.shared_panels import (
     LEVEL_COLUMNS,
     LEVEL_LEGEND,
@@ -15,6 +15,7 @@ from dashboards.builder.labels import (
     AGENT,
     ENVIRONMENT,
     GUARD,
+    JOB,
     MODEL,
     POINT,
     REASON,
@@ -37,7 +38,7 @@ from dashboards.builder.model import (
     Unit,
 )
 from dashboards.builder.rules.alert_model import UTILIZATION, WITH_RESERVED
-from dashboards.builder.scope import STEP, Scope
+from dashboards.builder.scope import RANGE, STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
@@ -60,6 +61,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
         uid=UID,
         title="LLM budgets: drill-down",
         description="Choose a tenant or an agent above: its spend, budgets, hits and traces.",
+        annotations=burndown.events(scope),
         refresh="5m",  # it asks the spend of the selected time of every process
         rows=(
             Row(title="At a glance", panels=_glance(scope)),
@@ -103,6 +105,7 @@ def _glance(scope: Scope) -> list[Panel]:
             queries.or_zero(scope.fleet_counted(hits, queries.SOFT), decisions),
             WHOLE,
             "Calls that went ahead above a soft limit: now is the time to act.",
+            steps=(Step(1, "orange"),),
         ),
         stat(
             "denials",
@@ -110,26 +113,15 @@ def _glance(scope: Scope) -> list[Panel]:
             queries.or_zero(scope.fleet_counted(hits, queries.HARD), decisions),
             WHOLE,
             "Model and tool calls refused in the selected time.",
+            steps=(Step(1, "red"),),
         ),
     ]
 
 
 def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
     def hourly(key: str, title: str, label: str) -> Panel:
-        return Panel(
-            key=key,
-            title=title,
-            kind="lines",
-            description="At each point the USD of the hour before it.",
-            targets=(
-                Target(
-                    expr=scope.fleet_counted_by((label,), semconv.METRIC_COST, window="1h"),
-                    legend=legend(label),
-                ),
-            ),
-            unit=USD,
-            width=12,
-        )
+        said = "At each point the USD of the hour before it."
+        return spenders.over_time(scope, key, title, label, said, width=12)
 
     return [
         Panel(
@@ -182,12 +174,19 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                 ),
             ),
             columns=(
-                *LEVEL_COLUMNS,
-                (GUARD, "Guard"),
+                *LEVEL_COLUMNS[1:],
                 (UNIT, "Unit"),
+                ("", "Used"),
+                ("", "Limit"),
+                ("", "Reserved"),
+                ("", "Held for"),
+                ("", "Calls not counted"),
                 (SOURCE, "Source"),
+                (GUARD, "Guard"),
+                (ENVIRONMENT, "Environment"),
+                (JOB, "Service"),
             ),
-            hidden=(ENVIRONMENT, SHARED),
+            hidden=(SHARED,),
             width=24,
             height=6,
         ),
@@ -196,12 +195,13 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 def _tokens(scope: Scope) -> list[Panel]:
     not_output = queries.differs(semconv.TOKEN_TYPE, semconv.TOKENS_OUTPUT)
-    estimated = scope.fleet_counted(semconv.METRIC_ESTIMATED_TOKENS, window=STEP)
-    real = scope.fleet_counted(semconv.METRIC_TOKENS, not_output, window=STEP)
-    ratio = queries.share(
-        scope.fleet_counted(semconv.METRIC_ESTIMATED_TOKENS),
-        scope.fleet_counted(semconv.METRIC_TOKENS, not_output),
-    )
+
+    def ratio(window: str) -> str:
+        return queries.share(
+            scope.fleet_counted(semconv.METRIC_ESTIMATED_TOKENS, window=window),
+            scope.fleet_counted(semconv.METRIC_TOKENS, not_output, window=window),
+        )
+
     tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
     return [
         Panel(
@@ -214,15 +214,13 @@ def _tokens(scope: Scope) -> list[Panel]:
         ),
         Panel(
             key="estimate",
-            title="Estimated and real prompt tokens",
+            title="Estimate in real prompt tokens, hour before",
             kind="lines",
-            description="The prompt tokens estimated at the checks, and those that the provider "
-            "counted, between two points of the chart. Failed calls have an estimate but no "
-            "count.",
-            targets=(
-                Target(expr=estimated, legend="estimated"),
-                Target(expr=real, legend="real, cached included"),
-            ),
+            description="The prompt tokens estimated at the checks of the hour before each point, "
+            "in those that the provider counted, cached ones included. Failed calls have an "
+            "estimate but no count.",
+            targets=(Target(expr=ratio("1h"), legend="estimate"),),
+            unit=SHARE,
             width=7,
         ),
         Panel(
@@ -231,14 +229,14 @@ def _tokens(scope: Scope) -> list[Panel]:
             kind="stat",
             description="100 % is a perfect estimate. Well below: the guard lets calls through "
             "that use more than it expects. Well above: it refuses too early, or many calls fail.",
-            targets=(Target(expr=ratio, legend="estimate"),),
+            targets=(Target(expr=ratio(RANGE), legend="estimate"),),
             unit=SHARE,
             width=4,
         ),
         Panel(
             key="uncounted",
             title="Calls without a usage",
-            kind="gauges",
+            kind="table",
             description="Model calls behind a gate that ended without usage in the selected "
             "time: spend that nobody counts. not_reported: the provider or the host reported "
             "none; abandoned: a stream was not read to its end; discarded: the call failed after "
@@ -248,11 +246,13 @@ def _tokens(scope: Scope) -> list[Panel]:
                     expr=scope.counted_or_zero(
                         REASON, semconv.METRIC_CALLS_WITHOUT_USAGE, known=semconv.METRIC_CALLS
                     ),
-                    legend=legend(REASON),
+                    header="Calls",
+                    unit=WHOLE,
+                    steps=(Step(1, "orange"),),
                 ),
             ),
+            columns=((REASON, "Reason"),),
             width=6,
-            steps=(Step(1, "orange"),),
         ),
     ]
 

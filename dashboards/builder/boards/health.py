@@ -219,17 +219,18 @@ def _telemetry(scope: Scope) -> list[Panel]:
         Panel(
             key="ages",
             title="Age of the last datum by service",
-            kind="gauges",
+            kind="table",
             description="Services seen in the selected time. That the age grows is normal for a "
             "job that has ended, but not for a service that should be running: put such a "
             "service on the list expected_services.",
             targets=(
                 Target(
                     expr=f"time() - ({heard})",
-                    legend=legend(JOB, ENVIRONMENT),
+                    header="Age",
                 ),
             ),
             unit=SECONDS,
+            columns=((JOB, "Service"), (ENVIRONMENT, "Environment")),
             width=6,
             height=5,
         ),
@@ -251,34 +252,38 @@ def _telemetry(scope: Scope) -> list[Panel]:
         Panel(
             key="overflows",
             title="Values beyond a label's cap",
-            kind="gauges",
+            kind="table",
             description="How often a value was counted under _other_ in the selected time, by "
             "label. If above 0, raise max_label_sets, or stop using unbounded values as labels.",
             targets=(
                 Target(
                     expr=scope.counted_or_zero(OVERFLOWED, semconv.METRIC_LABEL_OVERFLOWS),
-                    legend=legend(OVERFLOWED),
+                    header="Values",
+                    unit=WHOLE,
+                    steps=(Step(1, "orange"),),
                 ),
             ),
+            columns=((OVERFLOWED, "Label"),),
             width=6,
             height=5,
-            steps=(Step(1, "orange"),),
         ),
         Panel(
             key="telemetry_components",
             title="Telemetry errors by component",
-            kind="gauges",
+            kind="table",
             description="Errors in the selected time. The cause is in the host's log, once per "
             "kind.",
             targets=(
                 Target(
                     expr=scope.counted_or_zero(COMPONENT, semconv.METRIC_TELEMETRY_ERRORS),
-                    legend=legend(COMPONENT),
+                    header="Errors",
+                    unit=WHOLE,
+                    steps=(Step(1, "orange"),),
                 ),
             ),
+            columns=((COMPONENT, "Component"),),
             width=6,
             height=5,
-            steps=(Step(1, "orange"),),
         ),
     ]
 

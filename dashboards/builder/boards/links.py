@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from dashboards.builder.labels import AGENT, PRINCIPAL, TENANT
+from dashboards.builder.labels import AGENT, PRINCIPAL, RESOURCE, TENANT
 from dashboards.builder.model import Link
 from otel_budget import semconv
 
 _DRILLDOWN: Final = "otel-budget-drilldown"
-#: The board of traces in the shipped page, and its drop-downs: what a denial opens there.
-_TRACES: Final = "traces?var-tenant={tenant}&var-decision={decision}"
+#: The search for traces in the shipped page, and its parameters: what a denial opens there.
+_TRACES: Final = "traces?tenant={tenant}&decision={decision}"
 #: The same in Grafana, whose text box Jaeger has the address of a Jaeger with a page.
 _JAEGER: Final = "${{jaeger}}/search?service={service}&tags=%7B{tags}%7D"
 
@@ -35,6 +35,14 @@ def _drilldown(column: str, *chosen: tuple[str, str, str]) -> Link:
     )
 
 
+#: From a budget's verdict to its page.
+TO_BURNDOWN: Final = Link(
+    "Open the burn-down",
+    "verdict",
+    f"/d/otel-budget-burndown?var-tenant={_grafana_cell('Tenant')}"
+    f"&var-resource={_grafana_cell('Resource')}",
+    f"otel-budget-burndown?var-tenant={_perses_cell(TENANT)}&var-resource={_perses_cell(RESOURCE)}",
+)
 _OF_TENANT: Final = ("tenant", TENANT, "Tenant")
 #: In a table with the columns Tenant, Agent and User.
 TO_DRILLDOWN: Final = (
@@ -71,5 +79,6 @@ def to_denials(column: str) -> Link:
         "Open its denials' traces",
         column,
         _search(_grafana_cell("Service"), _grafana_cell("Tenant"), denials=True),
-        _TRACES.format(tenant=_perses_cell(TENANT), decision=semconv.DENY),
+        _TRACES.format(tenant=_perses_cell(TENANT), decision=semconv.DENY)
+        + f"&resource={_perses_cell(RESOURCE)}",
     )

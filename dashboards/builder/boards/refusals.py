@@ -92,28 +92,32 @@ def denials(scope: Scope) -> Panel:
     )
 
 
+def over_time(scope: Scope) -> Panel:
+    """Soft limits and denials between two points."""
+
+    def hits(kind: str) -> str:
+        return scope.fleet_counted(semconv.METRIC_THRESHOLD_HITS, kind, window=STEP) + " > 0"
+
+    return Panel(
+        key="hits",
+        title="Soft limits and denials over time",
+        kind="bars",
+        description="Hits between two points of the chart. Soft: the call went ahead. Hard: it was "
+        "refused. Whose, and why, is in the table of the drill-down.",
+        targets=(
+            Target(expr=hits(queries.SOFT), legend="soft", color="orange"),
+            Target(expr=hits(queries.HARD), legend="hard", color="red"),
+        ),
+        width=8,
+    )
+
+
 def hits(scope: Scope) -> list[Panel]:
     """Soft limits and denials over time, and whose, why and when last."""
-
-    def over_time(kind: str) -> str:
-        counted = scope.fleet_counted(semconv.METRIC_THRESHOLD_HITS, kind, window=STEP)
-        return f"{counted} > 0"
-
     columns = ((KIND, "Kind"), *HIT_COLUMNS)
     labels = tuple(label for label, _ in columns)
     return [
-        Panel(
-            key="hits",
-            title="Soft limits and denials over time",
-            kind="bars",
-            description="Hits between two points of the chart. Soft: the call went ahead. Hard: it "
-            "was refused. Whose, and why, is in the table beside it.",
-            targets=(
-                Target(expr=over_time(queries.SOFT), legend="soft", color="orange"),
-                Target(expr=over_time(queries.HARD), legend="hard", color="red"),
-            ),
-            width=8,
-        ),
+        over_time(scope),
         Panel(
             key="hit_table",
             title="Soft limits and denials",

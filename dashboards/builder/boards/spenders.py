@@ -50,10 +50,17 @@ def table(scope: Scope, key: str, label: str, header: str, description: str) -> 
 
 
 def over_time(
-    scope: Scope, key: str, title: str, label: str, description: str, *, width: int = 24
+    scope: Scope,
+    key: str,
+    title: str,
+    label: str,
+    description: str,
+    *,
+    width: int = 24,
+    window: str = "1h",
 ) -> Panel:
-    """What each of a label's values spent in the hour before each point."""
-    most, others = scope.fleet_top(label, semconv.METRIC_COST, LINES, window="1h")
+    """What each of a label's values spent in the `window` before each point."""
+    most, others = scope.fleet_top(label, semconv.METRIC_COST, LINES, window=window)
     return Panel(
         key=key,
         title=title,

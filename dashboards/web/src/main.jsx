@@ -32,8 +32,11 @@ import * as staticListVariable from "@perses-dev/static-list-variable-plugin";
 import * as statusHistoryChart from "@perses-dev/status-history-chart-plugin";
 import * as table from "@perses-dev/table-plugin";
 import * as timeSeriesChart from "@perses-dev/timeseries-chart-plugin";
+import { completeAddress } from "./address.js";
+import { fitted } from "./narrow.js";
 import { withNames } from "./patterns.js";
 import { withColumns } from "./table.jsx";
+import "./board.css";
 
 // What shows one number is asked for one number, as Grafana asks it; Perses would ask for all the
 // numbers of the selected time and show the last, at many times the price.
@@ -133,7 +136,7 @@ function Page() {
     <>
       {navigation}
       <ViewDashboard
-        dashboardResource={dashboard}
+        dashboardResource={fitted(dashboard)}
         datasourceApi={datasourceApi()}
         dashboardTitleComponent={<h2 style={{ margin: 0, fontSize: 20 }}>{title}</h2>}
         isReadonly
@@ -144,6 +147,7 @@ function Page() {
   );
 }
 
+completeAddress(window.location.pathname.slice(1));
 createRoot(document.getElementById("root")).render(
   <BrowserRouter>
     <QueryParamProvider adapter={ReactRouter6Adapter}>

@@ -5,6 +5,9 @@ import { Link, useTheme } from "@mui/material";
 import { Table } from "@perses-dev/components";
 import { formatValue, useTransformData } from "@perses-dev/core";
 
+// Pixels of a column.
+const READABLE = 85;
+
 // One row for each series: its labels and its number, with the query's index where there are many.
 function rowsOf(queryResults) {
   const single = queryResults.length === 1;
@@ -35,6 +38,8 @@ function Colored({ setting, value, share, children }) {
   return <span style={{ ...style, display: "block", padding: "0 6px" }}>{children}</span>;
 }
 
+const AS_IT_SHOULD_BE = { backgroundColor: "#1f77b4" };
+
 // The dashboards' names end like their pages: those of a Perses all begin with the project's.
 const address = (url, row) =>
   url
@@ -43,24 +48,23 @@ const address = (url, row) =>
     .replace(/^(?!\/|https?:)/, "/");
 
 function cell({ format, cellSettings = [], dataLink }, { value, row }) {
-  const text = typeof value === "number" && format ? formatValue(value, format) : value;
-  if (text === undefined || text === "") return "";
+  let shown = typeof value === "number" && format ? formatValue(value, format) : value;
+  if (shown === undefined || shown === "") return "";
   if (dataLink) {
     const target = dataLink.openNewTab ? "_blank" : undefined;
-    return (
+    shown = (
       <Link href={address(dataLink.url, row)} title={dataLink.title} target={target}>
-        {text}
+        {shown}
       </Link>
     );
   }
-  const setting = cellSettings.find(({ condition }) => holds(condition, value));
-  if (!setting && format?.unit !== "percent-decimal") return text;
   const share = format?.unit === "percent-decimal" && cellSettings.length > 0;
-  if (!setting && !share) return text;
-  const plain = { backgroundColor: "#1f77b4" };
+  const found = cellSettings.find(({ condition }) => holds(condition, value));
+  const setting = found ?? (share ? AS_IT_SHOULD_BE : undefined);
+  if (!setting) return shown;
   return (
-    <Colored setting={setting ?? plain} value={value} share={share}>
-      {text}
+    <Colored setting={setting} value={value} share={share}>
+      {shown}
     </Colored>
   );
 }
@@ -92,18 +96,22 @@ function TablePanel({ contentDimensions, spec, queryResults }) {
       .map(({ name, sort }) => ({ id: name, desc: sort === "desc" })),
   );
   if (!contentDimensions) return null;
+  // Where columns would be too narrow to read, the table scrolls.
+  const needed = columns.reduce((sum, { width = READABLE }) => sum + width, 0);
   if (data.length === 0) return <p style={{ color: theme.palette.text.secondary }}>None.</p>;
   return (
-    <Table
-      data={data}
-      columns={columns}
-      height={contentDimensions.height}
-      width={contentDimensions.width}
-      density={spec.density}
-      defaultColumnWidth={spec.defaultColumnWidth}
-      sorting={sorting}
-      onSortingChange={setSorting}
-    />
+    <div style={{ overflowX: "auto" }}>
+      <Table
+        data={data}
+        columns={columns}
+        height={contentDimensions.height}
+        width={Math.max(contentDimensions.width, needed)}
+        density={spec.density}
+        defaultColumnWidth={spec.defaultColumnWidth}
+        sorting={sorting}
+        onSortingChange={setSorting}
+      />
+    </div>
   );
 }
 
