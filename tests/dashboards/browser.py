@@ -1,4 +1,4 @@
-"""Driving `dashboards/web/check.mjs`: what dashboards look like, and what they asked."""
+"""Driving `dashboards/web/check.mjs` and `read.mjs`: what pages look like, say and asked."""
 
 from __future__ import annotations
 
@@ -47,17 +47,35 @@ def check(
         "chromium": chromium,
         "pictures": str(pictures) if pictures else "",
     }
+    found = run_node("check.mjs", order, timeout=600)
+    assert len(found) == len(views)
+    return found
+
+
+def read(
+    address: str, *opened: dict[str, Any], pictures: Path | None = None
+) -> list[dict[str, Any]]:
+    """Each page's address, text and alerts; what to open is described in `read.mjs`."""
+    order = {
+        "address": address,
+        "open": opened,
+        "chromium": needs_browser(),
+        "pictures": str(pictures) if pictures else "",
+    }
+    return run_node("read.mjs", order, timeout=200)
+
+
+def run_node(program: str, order: dict[str, Any], *, timeout: float) -> list[dict[str, Any]]:
+    """The JSON objects that a program of `dashboards/web` prints."""
     done = subprocess.run(
-        ["node", str(WEB / "check.mjs"), json.dumps(order)],
+        ["node", str(WEB / program), json.dumps(order)],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(views)
-    return found
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def wait_for_the_minute() -> None:

@@ -1,4 +1,4 @@
-"""`make pictures`: draws the dashboards over a made-up history into docs/pictures."""
+"""`make pictures`: a trace of the demo, and the dashboards over a made-up history."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ import tempfile
 from pathlib import Path
 
 import history
-from browser import NAMES, check, needs_browser, view, wait_for_the_minute
+from browser import NAMES, check, needs_browser, read, view, wait_for_the_minute
 from collector.stack import Stack
 from dashboards.web.serve import serving
+from support.cli_runs import command
 from support.paths import ROOT
+from support.probes import eventually, spans
 
 if __name__ == "__main__":
     target = ROOT / "docs" / "pictures"
     target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory, Stack(Path(directory)) as stack:
+        command("demo", "--otlp", OTEL_EXPORTER_OTLP_ENDPOINT=stack.otlp_http)
+        eventually(lambda: spans(stack.jaeger, "otel-budget-demo"))
+        refusal = {"path": "traces?tenant=acme&decision=deny", "click": ["deny llm_cost_usd"]}
+        with serving(stack.prometheus, stack.jaeger) as address:
+            read(address, {"name": "traces", **refusal}, pictures=target)
     with tempfile.TemporaryDirectory() as directory, Stack(Path(directory), interval=5) as stack:
         history.send(stack.otlp_http)
         wait_for_the_minute()

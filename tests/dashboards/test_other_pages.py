@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from browser import WEB, needs_browser
+from browser import needs_browser, run_node
 from collector.stack import PROGRAMS, Stack, free_addresses, passwords
 from dashboards.web.serve import serving
 from otel_budget.verify.http import shown
@@ -134,12 +134,7 @@ def send() -> Iterator[Callable[..., dict[str, str]]]:
                     for name, (url, init) in requests.items()
                 ],
             }
-            done = subprocess.run(
-                ["node", str(WEB / "other_origin.mjs"), json.dumps(order)],
-                capture_output=True, text=True, timeout=120, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-            seen: dict[str, str] = json.loads(done.stdout)
+            (seen,) = run_node("other_origin.mjs", order, timeout=120)
             return seen
 
         yield send

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from browser import WEB, needs_browser
+from browser import needs_browser, read
 from collector.stack import Stack
 from dashboards.web.serve import serving
 from otel_budget import Deny, SessionInfo, SoftLimit, SyncBudgetGuard
@@ -64,17 +62,6 @@ def stack() -> Iterator[Stack]:
             application.flush()
         assert eventually(lambda: len(spans(stack.jaeger, SERVICE)), lambda found: found >= 8) == 8
         yield stack
-
-
-def read(address: str, *opened: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each page's address, text and alerts."""
-    order = {"address": address, "chromium": needs_browser(), "open": opened}
-    done = subprocess.run(
-        ["node", str(WEB / "read.mjs"), json.dumps(order)],
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def search(**parameters: str) -> dict[str, Any]:
