@@ -17,6 +17,12 @@ from support.probes import eventually, spans
 if __name__ == "__main__":
     target = ROOT / "docs" / "pictures"
     target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory, Stack(Path(directory)) as stack:
+        command("demo", "--otlp", OTEL_EXPORTER_OTLP_ENDPOINT=stack.otlp_http)
+        eventually(lambda: spans(stack.jaeger, "otel-budget-demo"))
+        refusal = {"path": "traces?tenant=acme&decision=deny", "click": ["deny llm_cost_usd"]}
+        with serving(stack.prometheus, stack.jaeger) as address:
+            read(address, {"name": "traces", **refusal}, pictures=target)
     with tempfile.TemporaryDirectory() as directory, Stack(Path(directory), interval=5) as stack:
         command("demo", "--otlp", OTEL_EXPORTER_OTLP_ENDPOINT=stack.otlp_http)
         eventually(lambda: spans(stack.jaeger, "otel-budget-demo"))
