@@ -63,7 +63,8 @@ def problem(ahead: float, detail: str, *, alone: bool = True) -> Problem:
         effect = "spans and metrics lie in the future, where panels do not look yet"
     else:
         effect = (
-            "metrics are stored under a time long past: panels of now and alerts do not see them"
+            "metrics are stored under a time long past, or refused as too old: panels of now and "
+            "alerts do not see them"
         )
     whose = "the clock of this machine is wrong" if alone else "one of these clocks is wrong"
     return Problem(
