@@ -111,6 +111,7 @@ class Services(Addresses):
             f"--config.file={configuration}",
             f"--storage.tsdb.path={self.directory / 'prometheus-data'}",
             f"--web.listen-address={self.addresses['PROMETHEUS_ADDRESS']}",
+            "--storage.tsdb.retention.time=63d",  # as in compose.yaml
             "--web.enable-otlp-receiver",
             "--web.cors.origin=none",
             f"--web.config.file={self._web_config()}",
