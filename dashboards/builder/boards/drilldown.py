@@ -16,6 +16,7 @@ from dashboards.builder.labels import (
     ENVIRONMENT,
     GUARD,
     JOB,
+    LEVEL,
     MODEL,
     POINT,
     REASON,
@@ -123,6 +124,12 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         said = "At each point the USD of the hour before it."
         return spenders.over_time(scope, key, title, label, said, width=12)
 
+    def fullest(record: str) -> str:
+        drawn = queries.by("max", LEVEL, scope.recorded(record, queries.CAP))
+        at_end = f"{scope.recorded(UTILIZATION, queries.CAP)} @ end()"
+        most = f"topk({spenders.LINES}, {queries.by('max', LEVEL, at_end)})"
+        return f"{drawn} and on ({', '.join(LEVEL)}) {most}"
+
     return [
         Panel(
             key="utilization",
@@ -131,17 +138,18 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="Used share of each budget whose guard reports its cap. A fall to 0 is a "
             "window that was reset; a flat line at 100 % is a tenant whose work stands still. "
             "What is held for calls in progress stands on top of what is used. By recording rules, "
-            "of all services.",
+            f"of all services; the {spenders.LINES} that are fullest at the end.",
             targets=(
-                Target(expr=scope.recorded(UTILIZATION, queries.CAP), legend=LEVEL_LEGEND),
+                Target(expr=fullest(UTILIZATION), legend=LEVEL_LEGEND),
                 Target(
-                    expr=scope.recorded(WITH_RESERVED, queries.CAP),
+                    expr=fullest(WITH_RESERVED),
                     legend=f"{LEVEL_LEGEND} with reserved",
+                    dashed=True,
                 ),
             ),
             unit=SHARE,
             width=24,
-            legend_right=True,
+            height=9,
             steps=(
                 Step(thresholds.utilization_soft, "orange"),
                 Step(thresholds.utilization_hard, "red"),
