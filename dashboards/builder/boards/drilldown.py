@@ -149,7 +149,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             ),
             unit=SHARE,
             width=24,
-            height=9,
+            height=11,
             steps=(
                 Step(thresholds.utilization_soft, "orange"),
                 Step(thresholds.utilization_hard, "red"),
@@ -164,7 +164,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="In the unit of the budget. For a guard that does not report its cap, "
             "the limit is the soft limit that was crossed (source soft_limit). Reserved is held "
             "for calls in progress, beside what is used; held for is the age of the oldest of "
-            "these, and longer than a call takes, one leaked. Calls not counted: those of the "
+            "these, and longer than a call takes, one leaked. Not counted: calls of the "
             "window whose usage or price is unknown, so that more was used than is shown. Sums "
             "over resources are meaningless.",
             targets=(
@@ -178,7 +178,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                 Target(expr=scope.level(semconv.METRIC_LIMIT), header="Limit"),
                 Target(
                     expr=scope.level(semconv.METRIC_UNCOUNTED_CALLS),
-                    header="Calls not counted",
+                    header="Not counted",
                 ),
             ),
             columns=(
@@ -188,7 +188,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                 ("", "Limit"),
                 ("", "Reserved"),
                 ("", "Held for"),
-                ("", "Calls not counted"),
+                ("", "Not counted"),
                 (SOURCE, "Source"),
                 (GUARD, "Guard"),
                 (ENVIRONMENT, "Environment"),
