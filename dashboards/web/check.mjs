@@ -1,6 +1,6 @@
 // Opens dashboards in Chromium and checks their queries and the answers:
 //
-//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?, "follow"?}]}'
+//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?, "follow"?, "narrow"?}]}'
 //
 // Prints one JSON object per opened dashboard: {name, chosen, problems: [...], asked: n, opened, seen}. A panel
 // that never asked, an error, an empty answer and an unfilled variable are problems, each named.
@@ -11,6 +11,7 @@ const { address, pictures, chromium, open } = JSON.parse(process.argv[2]);
 const PATIENCE = 60_000;
 const LATENESS = 15_000;
 const WIDTH = 1600;
+const NARROW = 420; // a telephone, by night
 // Kinds of panels that show one number a series: Grafana asks for that one, too.
 const NOW = new Set(["StatChart", "BarChart", "Table"]);
 // The line of those beyond the largest: there may be none.
@@ -99,11 +100,11 @@ async function choose(page, title, value) {
   await page.mouse.click(5, 5);
 }
 
-async function picture(page, path) {
+async function picture(page, path, width) {
   const bottom = await page.$$eval('[data-testid="panel"]', (all) =>
     Math.max(...all.map((panel) => panel.getBoundingClientRect().bottom)),
   );
-  await page.setViewport({ width: WIDTH, height: Math.ceil(bottom) + 16 });
+  await page.setViewport({ width, height: Math.ceil(bottom) + 16 });
   await new Promise((done) => setTimeout(done, 1200)); // charts draw again after a resize
   await page.screenshot({ path });
 }
@@ -113,10 +114,13 @@ const browser = await puppeteer.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"],
 });
 try {
-  for (const { name, file, choose: choice, start = "1h", follow } of open) {
+  for (const { name, file, choose: choice, start = "1h", follow, narrow } of open) {
     const dashboard = JSON.parse(readFileSync(file, "utf8"));
     const page = await browser.newPage();
-    await page.setViewport({ width: WIDTH, height: 4000 });
+    const width = narrow ? NARROW : WIDTH;
+    await page.setViewport({ width, height: narrow ? 9000 : 4000 });
+    const scheme = { name: "prefers-color-scheme", value: narrow ? "dark" : "light" };
+    await page.emulateMediaFeatures([scheme]);
     let seen = [];
     let before = [];
     page.on("response", async (response) => {
@@ -157,11 +161,13 @@ try {
         judge(page, dashboard, seen, before, choice?.variable),
       );
       problems.push(...judged.problems);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      if (wide > width) problems.push(`the page is ${wide} pixels wide`);
       asked = judged.asked;
     } catch (error) {
       problems.push(String(error));
     }
-    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}.png`).catch((error) => problems.push(String(error)));
+    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}${narrow ? "-narrow" : ""}.png`, width).catch((error) => problems.push(String(error)));
     const opened = page.url();
     const seenQueries = follow ? seen.map(({ query }) => query) : [];
     console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems, opened, seen: seenQueries }));

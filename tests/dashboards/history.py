@@ -30,6 +30,8 @@ WORK = (
     ("initech", "reports", "gpt-4o", "openai", 1.5, 6000, 800, 0.1),
     ("initech", "local", "llama-local", "ollama", 0.4, 2500, 400, 0.0),
 )
+#: Whom an agent works for, where it tells.
+USERS = {"support": "kim+eu@globex.example", "reports": "lee@initech.example"}
 #: USD per million prompt, cached and completion tokens; the one that is missing has no price.
 PRICES = {
     "claude-sonnet-4-5": (3.0, 0.3, 15.0),
@@ -174,7 +176,7 @@ class _World:
         self.took(seconds, decision_point=point, decision=outcome, guard_name="redis")
 
     def hit(self, kind: str, resource: str, tenant: str, agent: str, **more: str) -> None:
-        point = sc.POINT_TOOL if more else sc.POINT_LLM
+        point = sc.POINT_TOOL if "tool_name" in more else sc.POINT_LLM
         self.add(
             sc.METRIC_THRESHOLD_HITS, 1, decision_point=point, kind=kind, resource=resource,
             tenant=tenant, agent=agent, **more,
@@ -184,7 +186,7 @@ class _World:
         outcome = sc.DENY if denied else sc.ALLOW
         self.decide(outcome, tenant, agent, self.random.lognormvariate(-6.5, 0.5), sc.POINT_TOOL)
         if denied:
-            self.hit(sc.KIND_HARD, "tools", tenant, agent, tool_name=name)
+            self.hit(sc.KIND_HARD, "tools", tenant, agent, tool_name=name, cause=sc.CAUSE_POLICY)
 
     def call(self, work: tuple[str, str, str, str, float, int, int, float]) -> None:
         tenant, agent, model, provider, _, prompt, completion, cached = work
@@ -192,12 +194,16 @@ class _World:
         used = self.spent[tenant] / DAILY[tenant]
         if used >= 1:
             self.decide(sc.DENY, tenant, agent, seconds)
-            self.hit(sc.KIND_HARD, "llm_cost_usd", tenant, agent)
+            self.hit(
+                sc.KIND_HARD, "llm_cost_usd", tenant, agent, window="day", cause=sc.CAUSE_SPENT
+            )
             return
         self.decide(sc.SOFT_LIMIT if used >= 0.8 else sc.ALLOW, tenant, agent, seconds)
         if used >= 0.8:
-            self.hit(sc.KIND_SOFT, "llm_cost_usd", tenant, agent)
+            self.hit(sc.KIND_SOFT, "llm_cost_usd", tenant, agent, window="day")
         who = {"tenant": tenant, "agent": agent, "model": model, "provider": provider}
+        if agent in USERS:
+            who["principal"] = USERS[agent]
         prompt = int(prompt * self.random.uniform(0.6, 1.4))
         completion = int(completion * self.random.uniform(0.5, 1.5))
         read = int(prompt * cached)
@@ -235,6 +241,9 @@ class _World:
                     (sc.METRIC_UTILIZATION, used / cap),
                     (sc.METRIC_WINDOW_LENGTH, length),
                     (sc.METRIC_WINDOW_REMAINING, length - elapsed),
+                    (sc.METRIC_RESERVED, cap / 100),
+                    (sc.METRIC_RESERVATION_AGE, 4.0),
+                    (sc.METRIC_UNCOUNTED_CALLS, 0.0),
                 ):
                     self.gauges[metric.name, _pairs(attributes)] = value
         soft = {
@@ -245,7 +254,8 @@ class _World:
 
 
 _ATTRIBUTES = {
-    "agent": sc.AGENT, "decision": sc.DECISION, "decision_point": sc.DECISION_POINT,
+    "agent": sc.AGENT, "cause": sc.CAUSE, "decision": sc.DECISION,
+    "decision_point": sc.DECISION_POINT, "principal": sc.PRINCIPAL,
     "error_type": sc.ERROR_TYPE, "guard_name": sc.GUARD_NAME, "kind": sc.KIND,
     "model": sc.METRIC_MODEL, "provider": sc.METRIC_PROVIDER, "reason": sc.REASON,
     "resource": sc.RESOURCE, "source": sc.SOURCE, "tenant": sc.TENANT,

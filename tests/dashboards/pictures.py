@@ -33,6 +33,7 @@ if __name__ == "__main__":
         wait_for_the_minute()
         views = [view(name, start="6h") for name in NAMES]
         with serving(stack.prometheus) as address:
+            views.append(view("overview", start="6h") | {"narrow": True})
             found = check(address, views, chromium=needs_browser(), pictures=target)
     for board in found:
         print(board["name"], board["problems"] or "as it should be")

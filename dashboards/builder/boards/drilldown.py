@@ -16,6 +16,7 @@ from dashboards.builder.labels import (
     ENVIRONMENT,
     GUARD,
     JOB,
+    LEVEL,
     MODEL,
     POINT,
     REASON,
@@ -123,6 +124,12 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         said = "At each point the USD of the hour before it."
         return spenders.over_time(scope, key, title, label, said, width=12)
 
+    def fullest(record: str) -> str:
+        drawn = queries.by("max", LEVEL, scope.recorded(record, queries.CAP))
+        at_end = f"{scope.recorded(UTILIZATION, queries.CAP)} @ end()"
+        most = f"topk({spenders.LINES}, {queries.by('max', LEVEL, at_end)})"
+        return f"{drawn} and on ({', '.join(LEVEL)}) {most}"
+
     return [
         Panel(
             key="utilization",
@@ -131,17 +138,18 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="Used share of each budget whose guard reports its cap. A fall to 0 is a "
             "window that was reset; a flat line at 100 % is a tenant whose work stands still. "
             "What is held for calls in progress stands on top of what is used. By recording rules, "
-            "of all services.",
+            f"of all services; the {spenders.LINES} that are fullest at the end.",
             targets=(
-                Target(expr=scope.recorded(UTILIZATION, queries.CAP), legend=LEVEL_LEGEND),
+                Target(expr=fullest(UTILIZATION), legend=LEVEL_LEGEND),
                 Target(
-                    expr=scope.recorded(WITH_RESERVED, queries.CAP),
+                    expr=fullest(WITH_RESERVED),
                     legend=f"{LEVEL_LEGEND} with reserved",
+                    dashed=True,
                 ),
             ),
             unit=SHARE,
             width=24,
-            legend_right=True,
+            height=11,
             steps=(
                 Step(thresholds.utilization_soft, "orange"),
                 Step(thresholds.utilization_hard, "red"),
@@ -156,7 +164,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="In the unit of the budget. For a guard that does not report its cap, "
             "the limit is the soft limit that was crossed (source soft_limit). Reserved is held "
             "for calls in progress, beside what is used; held for is the age of the oldest of "
-            "these, and longer than a call takes, one leaked. Calls not counted: those of the "
+            "these, and longer than a call takes, one leaked. Not counted: calls of the "
             "window whose usage or price is unknown, so that more was used than is shown. Sums "
             "over resources are meaningless.",
             targets=(
@@ -170,7 +178,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                 Target(expr=scope.level(semconv.METRIC_LIMIT), header="Limit"),
                 Target(
                     expr=scope.level(semconv.METRIC_UNCOUNTED_CALLS),
-                    header="Calls not counted",
+                    header="Not counted",
                 ),
             ),
             columns=(
@@ -180,7 +188,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                 ("", "Limit"),
                 ("", "Reserved"),
                 ("", "Held for"),
-                ("", "Calls not counted"),
+                ("", "Not counted"),
                 (SOURCE, "Source"),
                 (GUARD, "Guard"),
                 (ENVIRONMENT, "Environment"),

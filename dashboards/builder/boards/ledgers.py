@@ -54,7 +54,7 @@ def panels(scope: Scope, thresholds: Thresholds) -> list[Panel]:
                 Target(
                     expr=queries.by(
                         "max",
-                        tuple(name for name, _ in BUDGET_COLUMNS),
+                        (*(name for name, _ in BUDGET_COLUMNS), GUARD, ENVIRONMENT),
                         f"1 + ({difference}) / ({spent} > 0)",
                     ),
                     legend=BUDGET_LEGEND,
@@ -62,8 +62,7 @@ def panels(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             ),
             unit=SHARE,
             width=24,
-            height=7,
-            legend_right=True,
+            height=8,
             steps=(Step(thresholds.ledger_counts_more, "orange"),),
         ),
     ]

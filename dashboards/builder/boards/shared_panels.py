@@ -8,6 +8,8 @@ from typing import Final
 
 from dashboards.builder.labels import (
     AGENT,
+    ENVIRONMENT,
+    GUARD,
     JOB,
     PRINCIPAL,
     RESOURCE,
@@ -26,7 +28,7 @@ def legend(*labels: str) -> str:
 
 
 #: What one budget is called in a legend; one that services share is without job.
-BUDGET_LEGEND: Final = legend(TENANT, AGENT, RESOURCE, WINDOW)
+BUDGET_LEGEND: Final = legend(TENANT, AGENT, PRINCIPAL, RESOURCE, WINDOW, GUARD, ENVIRONMENT)
 LEVEL_LEGEND: Final = f"{BUDGET_LEGEND} {legend(JOB)}"
 BUDGET_COLUMNS: Final = (
     (TENANT, "Tenant"),
