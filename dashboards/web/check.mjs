@@ -144,7 +144,8 @@ try {
         await settle(page, 1);
         const text = `starts-with(normalize-space(), ${quoted(follow)})`;
         const link = await page.waitForSelector(`::-p-xpath(//td//a[${text}])`);
-        seen = [];
+        // What the page before still asks is not judged.
+        page.once("framenavigated", () => (seen = []));
         await Promise.all([page.waitForNavigation({ timeout: PATIENCE }), link.evaluate((a) => a.click())]);
       }
       await settle(page, panels);

@@ -7,7 +7,6 @@ import re
 import subprocess
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from dashboards.builder import queries as q
 from dashboards.builder import scope
 from dashboards.builder.labels import TENANT
 from otel_budget import semconv as sc
+from otel_budget.verify.http import ask
 from promtool import backend
 from support.missing import skip_or_fail
 from support.probes import eventually, get_json
@@ -92,8 +92,7 @@ def prometheus() -> Iterator[str]:
     ):
         body = json.dumps({"resourceMetrics": [_resource(name) for name in NAMES]}).encode()
         url = f"{stack.prometheus}/api/v1/otlp/v1/metrics"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        urllib.request.urlopen(request, timeout=10).close()
+        assert ask(url, data=body, headers={"Content-Type": "application/json"}).status == 200
         series = q.selector(q.Names().of(sc.METRIC_COST))
         assert eventually(lambda: len(_tenants(stack.prometheus, series)) == len(NAMES))
         yield stack.prometheus

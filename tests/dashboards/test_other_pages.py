@@ -26,7 +26,6 @@ from support.paths import ROOT
 from support.probes import ask, eventually, get_json, query, spans
 
 pytestmark = pytest.mark.timeout(300)
-NOW = time.time_ns()
 SILENCE = {
     "matchers": [{"name": "alertname", "value": ".+", "isRegex": True}],
     "startsAt": "2026-01-01T00:00:00Z",
@@ -42,16 +41,17 @@ TEXT = PLAIN | {"headers": {"Content-Type": "text/plain"}}
 
 def otlp(name: str) -> str:
     """A million of a metric, in OTLP's JSON."""
-    point = {"asDouble": 1e6, "timeUnixNano": str(NOW)}
+    point = {"asDouble": 1e6, "timeUnixNano": str(time.time_ns())}
     metrics = [{"name": name, "gauge": {"dataPoints": [point]}}]
     return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]})
 
 
 def trace(service: str) -> str:
     """A span, in OTLP's JSON."""
+    now = str(time.time_ns())
     span = {
         "traceId": "1" * 32, "spanId": "1" * 16, "name": "forged",
-        "startTimeUnixNano": str(NOW), "endTimeUnixNano": str(NOW),
+        "startTimeUnixNano": now, "endTimeUnixNano": now,
     }  # fmt: skip
     name = {"key": "service.name", "value": {"stringValue": service}}
     resource = {"resource": {"attributes": [name]}, "scopeSpans": [{"spans": [span]}]}
@@ -64,7 +64,7 @@ def remote_write(name: str) -> list[int]:
     def part(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
 
-    moment = NOW // 10**6
+    moment = time.time_ns() // 10**6
     groups = [moment >> shift & 0x7F for shift in range(0, 42, 7)]
     number = bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
     sample = b"\x09" + struct.pack("<d", 1e6) + b"\x10" + number
