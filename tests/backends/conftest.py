@@ -12,6 +12,8 @@ import pytest
 
 from collector.backends import missing
 from collector.stack import Stack
+from support import faults
+from support.applications import LoadApp
 from support.missing import skip_or_fail
 
 
@@ -21,6 +23,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         absent = missing(*marker.args)
         if absent:
             skip_or_fail(f"{', '.join(absent)} is not built; run `make backends`")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the faults of this run cost."""
+    for line in faults.table():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture
@@ -37,6 +45,20 @@ def start_stack(directory: Path) -> Iterator[Callable[..., Stack]]:
 
         def start(**options: Any) -> Stack:
             return held.enter_context(Stack(directory / "stack", **options))
+
+        yield start
+
+
+@pytest.fixture
+def start_app(directory: Path) -> Iterator[Callable[..., LoadApp]]:
+    """Starts a `LoadApp` that sends to a stack, named ``load`` or as said, with more variables."""
+    with ExitStack() as held:
+
+        def start(stack: Stack, service: str = "load", **variables: str) -> LoadApp:
+            books = directory / f"{service}.json"
+            app = LoadApp(stack.otlp_http, service, books, **variables)
+            held.callback(app.close)
+            return app
 
         yield start
 

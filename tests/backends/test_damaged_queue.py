@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,9 @@ import pytest
 from collector.stack import Stack
 from support import probes
 from support.applications import Application, Scripted, deny
+from support.disks import DAMAGE
 
 pytestmark = pytest.mark.backend("otelcol")
-
-
-def noise(file: Path, start: int, end: int | None = None) -> None:
-    size = file.stat().st_size
-    with file.open("r+b") as opened:
-        opened.seek(start)
-        opened.write(os.urandom((end or size) - start))
-
-
-DAMAGE: Mapping[str, Callable[[Path], None]] = {
-    "noise at the head": lambda file: noise(file, 0, 16_384),
-    "noise in the middle": lambda file: noise(file, 16_384),
-    "too short to open": lambda file: os.truncate(file, 5_000),
-    "too short to read": lambda file: os.truncate(file, 16_384),
-}
 
 
 def send(stack: Stack, reason: str) -> None:

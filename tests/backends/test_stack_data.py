@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ import pytest
 
 from collector.stack import Stack, StackError, folder, free_addresses
 from support import probes
-from support.applications import Application, Scripted, deny
-from support.disks import small_disk
+from support.applications import Application, LoadApp, Scripted, deny
+from support.disks import fill, small_disk
 from support.paths import ROOT
 from support.processes import start_interruptible
 
@@ -40,7 +40,9 @@ class Made:
     """A running `make stack`: what it says first, and where everything is."""
 
     greeting: str
+    process: subprocess.Popen[str]
     otlp_grpc: str
+    otlp_http: str
     prometheus: str
     jaeger: str
     audit_file: Path
@@ -48,7 +50,7 @@ class Made:
 
 @contextmanager
 def make_stack(data: Path, *options: str) -> Iterator[Made]:
-    """`make stack` in the foreground until Ctrl-C."""
+    """`make stack` in the foreground until Ctrl-C, unless the test has seen it end."""
     stack = Stack(data, addresses=free_addresses())
     process = start_interruptible(
         command(data, *options),
@@ -68,14 +70,17 @@ def make_stack(data: Path, *options: str) -> Iterator[Made]:
         announced = json.loads((data.parent / "otel-budget" / "stack.json").read_text())
         yield Made(
             greeting,
+            process,
             stack.otlp_grpc,
+            stack.otlp_http,
             announced["prometheus"],
             announced["jaeger"],
             Path(announced["audit_file"]),
         )
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=40)
-        assert process.returncode == 0
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=40)
+            assert process.returncode == 0
     finally:
         process.kill()
         process.communicate()
@@ -181,12 +186,26 @@ def test_a_full_disk_is_one_sentence(directory: Path) -> None:
 def test_a_disk_that_fills_up_is_named(directory: Path) -> None:
     with small_disk(directory / "disk", 130):
         stack = Stack(directory / "disk", programs=["otelcol"]).start()
-        with (directory / "disk" / "filler").open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(4096)):
-                pass
+        fill(directory / "disk")
         assert folder.full(directory / "disk").startswith(
             f"The disk of {directory / 'disk'} is full: 0"
         )
         stack.stop()
         with pytest.raises(StackError, match=r"is full: 0 MB are left; make room"):
             stack.start()
+
+
+def test_a_program_that_a_full_disk_ends_is_explained_by_one_sentence(
+    directory: Path, start_app: Callable[..., LoadApp]
+) -> None:
+    disk = directory / "disk"
+    with small_disk(disk, 250), make_stack(disk) as stack:
+        start_app(stack)
+        fill(disk)
+        said, _ = stack.process.communicate(timeout=60)
+        assert stack.process.returncode == 1
+        assert said.splitlines()[-1] == (
+            f"The disk of {disk} is full: 0 MB are left; make room, or choose another folder with "
+            "--data."
+        )
+        assert "goroutine" not in said

@@ -126,9 +126,9 @@ def soft(message: str = "nearly") -> dict[str, Any]:
 
 
 class LoadApp:
-    """`load_app.py` as a process, with further variables. At its end it reports its own books."""
+    """`load_app.py` as a process, with further variables, which keeps its books in a file."""
 
-    def __init__(self, endpoint: str, service: str, **variables: str) -> None:
+    def __init__(self, endpoint: str, service: str, books: Path, **variables: str) -> None:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -138,9 +138,10 @@ class LoadApp:
             **variables,
         }
         self.service = service
+        self._books = books
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("OTEL_")}
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("load_app.py")), service],
+            [sys.executable, str(Path(__file__).with_name("load_app.py")), service, str(books)],
             env={**inherited, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -154,27 +155,36 @@ class LoadApp:
         """Time calls under this name from now on."""
         self._send(f"mark {phase}")
 
+    def set_clock(self, ahead: int) -> None:
+        """Set its clock so many seconds ahead of the true one; it needs `another_time`."""
+        self._send(f"clock {ahead}")
+
     def finish(self) -> dict[str, Any]:
         """Stop the load, let the application shut down, and return its books."""
         self._send("finish")
-        return self._report()
+        return self._ended()
 
     def terminate(self) -> dict[str, Any]:
         """End the application by SIGTERM in the middle of the load, and return its books."""
         self.process.terminate()
-        return self._report()
+        return self._ended()
+
+    def kill(self) -> dict[str, Any]:
+        """``kill -9`` the application, and return its books as of its last whole cycle."""
+        self.process.kill()
+        return self._ended()
 
     def _send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def _report(self) -> dict[str, Any]:
+    def _ended(self) -> dict[str, Any]:
         try:
-            output, _ = self.process.communicate(timeout=40)
+            self.process.communicate(timeout=40)
         finally:
             self.close()
-        books: dict[str, Any] = json.loads(output)
+        books: dict[str, Any] = json.loads(self._books.read_text())
         return books
 
     def close(self) -> None:

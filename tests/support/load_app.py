@@ -1,8 +1,9 @@
-"""An application under load, as a process of its own: ``python load_app.py SERVICE``.
+"""An application under load, as a process of its own: ``python load_app.py SERVICE BOOKS``.
 
-It keeps its own books, in the guard and around it, without using the telemetry. On standard input
-``mark NAME`` begins a phase and ``finish`` ends the process; SIGTERM ends it, too. The last line of
-its output is its books as JSON.
+It keeps its own books, in the guard and around it, without using the telemetry, and writes them as
+JSON into the file BOOKS after each cycle and at its end. On standard input ``mark NAME`` begins a
+phase, ``clock SECONDS`` sets the clock so far ahead of the true one (see `another_time`) and
+``finish`` ends the process; SIGTERM ends it, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from otel_budget import FlatRates, SessionInfo, instrument
@@ -53,7 +55,8 @@ class Guard:
 class Books:
     """The application's own counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard, file: Path) -> None:
+        self.guard, self.file = guard, file
         self.decisions = self.tokens = self.recorded = 0
         self.cost = 0.0
         self.phases: dict[str, list[float]] = {"start": []}
@@ -65,10 +68,23 @@ class Books:
         self.phases[self.phase].append(time.perf_counter() - started)
         return answer
 
+    def write(self, **more: Any) -> None:
+        """Write them whole: the process may be killed at any time."""
+        report = {
+            "decisions": self.decisions, "tokens": self.tokens, "cost": self.cost,
+            "calls": self.recorded, "denials": self.guard.denials, "soft": self.guard.soft, **more,
+        }  # fmt: skip
+        unfinished = self.file.with_suffix(".new")
+        unfinished.write_text(json.dumps(report))
+        unfinished.replace(self.file)
+
 
 def work(guard: Any, books: Books, stop: threading.Event) -> None:
     cycle = 0
-    while not stop.wait(0.02):
+    while True:
+        books.write()
+        if stop.wait(0.02):
+            return
         session = f"session-{cycle // SESSION}"
         cycle += 1
         answer = books.timed(guard.check_before_llm, session, 100)
@@ -88,7 +104,8 @@ def work(guard: Any, books: Books, stop: threading.Event) -> None:
 def main() -> None:
     # A signal arrives on the main thread, which only waits: the load runs beside it.
     telemetry = configure(sys.argv[1], shutdown_timeout=10)
-    inner, books, stop = Guard(), Books(), threading.Event()
+    inner, stop = Guard(), threading.Event()
+    books = Books(inner, Path(sys.argv[2]))
     guard = instrument(
         inner,
         name="load",
@@ -104,6 +121,9 @@ def main() -> None:
             command, _, name = line.strip().partition(" ")
             if command == "finish":
                 break
+            if command == "clock":
+                sys.modules["sitecustomize"].ahead = int(name)
+                continue
             books.phases[name] = []
             books.phase = name
     finally:
@@ -111,12 +131,7 @@ def main() -> None:
         worker.join()
         losses = telemetry.shutdown()
         medians = {n: statistics.median(v) for n, v in books.phases.items() if len(v) > 10}
-        report = {
-            "decisions": books.decisions, "tokens": books.tokens, "cost": books.cost,
-            "calls": books.recorded, "denials": inner.denials, "soft": inner.soft,
-            "medians": medians, "losses": str(losses), "lost_spans": losses.spans,
-        }  # fmt: skip
-        print(json.dumps(report), flush=True)
+        books.write(medians=medians, losses=str(losses), lost_spans=losses.spans)
 
 
 if __name__ == "__main__":

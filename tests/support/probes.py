@@ -13,8 +13,8 @@ from otel_budget.verify import collector
 from otel_budget.verify.http import ask, get_json, until
 
 __all__ = [
-    "ask", "audit_events", "eventually", "get_json", "query", "sent_spans", "spans", "total",
-    "traces",
+    "ask", "audit", "audit_events", "eventually", "get_json", "query", "sent_spans", "spans",
+    "total", "traces",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -80,10 +80,10 @@ def traces(jaeger: str, service: str, tags: Mapping[str, str]) -> list[dict[str,
     """Jaeger's answer to a search for a service and these tags, of spans or of their events."""
     now = time.time()
     parameters = {"service": service, "limit": "20000", "lookback": "custom"}
-    parameters |= {"start": str(int((now - 86400) * 1e6)), "end": str(int((now + 60) * 1e6))}
+    parameters |= {"start": str(int((now - 86400) * 1e6)), "end": str(int((now + 86400) * 1e6))}
     if tags:
         parameters["tags"] = json.dumps(dict(tags))
-    answer: list[dict[str, Any]] = get_json(f"{jaeger}/api/traces", parameters)["data"]
+    answer: list[dict[str, Any]] = get_json(f"{jaeger}/api/traces", parameters, timeout=60)["data"]
     return answer
 
 
@@ -93,7 +93,11 @@ def sent_spans(collector_metrics: str) -> float:
     return sum(n for (name, _), n in values.items() if name == "otelcol_exporter_sent_spans")
 
 
+def audit(file: Path) -> audit_file.AuditFile:
+    """An audit file with its rotated parts."""
+    return audit_file.read(*sorted(file.parent.glob(f"{file.stem}*{file.suffix}")))
+
+
 def audit_events(file: Path) -> list[dict[str, Any]]:
     """The log events of an audit file and of its rotated parts, each once."""
-    parts = sorted(file.parent.glob(f"{file.stem}*{file.suffix}"))
-    return audit_file.read(*parts).events
+    return audit(file).events

@@ -85,14 +85,15 @@ def overlay(directory: Path, text: str) -> Path:
 #: Python reads this file at start: every process of `verify` then has another time.
 ANOTHER_TIME = """
     import time
+    ahead = SECONDS
     now, now_ns = time.time, time.time_ns
-    time.time = lambda: now() + SECONDS
-    time.time_ns = lambda: now_ns() + SECONDS * 10**9
+    time.time = lambda: now() + ahead
+    time.time_ns = lambda: now_ns() + ahead * 10**9
 """
 
 
 def another_time(directory: Path, seconds: int) -> dict[str, str]:
-    """The variables of a process whose clock is so far ahead."""
+    """The variables of a process whose clock is so far ahead, by `sitecustomize.ahead`."""
     file = directory / "sitecustomize.py"
     file.write_text(textwrap.dedent(ANOTHER_TIME).replace("SECONDS", str(seconds)))
     return {"PYTHONPATH": _before_others(str(directory))}
