@@ -12,6 +12,7 @@ from otel_budget.contract.levels import MAX_LEVELS
 from otel_budget.forks import RenewedLock
 from otel_budget.guards.book import Book, Filling
 from otel_budget.guards.calendar import Period
+from otel_budget.guards.limit import Owner
 from otel_budget.guards.reservations import Holds
 
 #: Accounts read at a time: for so long the guard's lock is held, which calls wait for.
@@ -65,12 +66,12 @@ def levels_of(
 
 def _of_tenants(fillings: Iterable[Filling]) -> Iterable[Filling]:
     """Each tenant's fullest account, with the uncounted calls of all of them."""
-    fullest: dict[str | None, Filling] = {}
+    fullest: dict[Owner, Filling] = {}
     for filling in fillings:
-        other = fullest.setdefault(filling.tenant, filling)
+        other = fullest.setdefault(filling.owner, filling)
         if other is not filling:
             is_fuller = filling.used + filling.reserved > other.used + other.reserved
-            fullest[filling.tenant] = (filling if is_fuller else other)._replace(
+            fullest[filling.owner] = (filling if is_fuller else other)._replace(
                 uncounted=filling.uncounted + other.uncounted
             )
     return fullest.values()
@@ -86,7 +87,7 @@ def _level(budget: _Budget, holds: Holds | None, now: float) -> BudgetLevel:
         window=book.limit.window if period.resets else None,
         window_length=period.end - period.start if period.resets else None,
         window_remaining=max(0.0, period.end - now) if period.resets else None,
-        tenant=filling.tenant,
+        **filling.owner._asdict(),
         reserved=None if holds is None else filling.reserved / book.scale,
         reserved_age=None if holds is None else holds.age(filling.since),
         shared=False,
