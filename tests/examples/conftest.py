@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from environment import missing_libraries
-from support.missing import skip_or_fail
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +28,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Any]:
-    from redis_server import RedisServer, installed
+    from support.redis_server import RedisServer, needed
 
-    if not installed():
-        skip_or_fail("redis-server is not installed; run examples/setup.sh")
+    needed()
     with RedisServer() as server:
         yield server
 
@@ -40,9 +38,8 @@ def redis_server() -> Iterator[Any]:
 @pytest.fixture
 def own_redis_server() -> Iterator[Any]:
     """A Redis server that the test may kill."""
-    from redis_server import RedisServer, installed
+    from support.redis_server import RedisServer, needed
 
-    if not installed():
-        skip_or_fail("redis-server is not installed; run examples/setup.sh")
+    needed()
     with RedisServer() as server:
         yield server

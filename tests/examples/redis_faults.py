@@ -189,7 +189,7 @@ def run(url: str, minutes: range) -> Iterator[tuple[int, Process, Points]]:
 
 
 def main(first: int, last: int) -> None:
-    from redis_server import RedisServer
+    from support.redis_server import RedisServer
 
     with RedisServer() as server:
         for minute, process, points in run(server.url, range(first, last + 1)):

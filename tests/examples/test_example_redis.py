@@ -30,7 +30,7 @@ from otel_budget import (
 )
 from otel_budget.testing import capture_telemetry
 from redis_racers import PRICES, TOKENS, Account, Race, compete, guard_of, usage_of
-from redis_server import LosingProxy, RedisServer
+from support.redis_server import LosingProxy, RedisServer
 
 PROCESSES, ROUNDS = 8, 20
 NOON = 1_800_014_400.0 - 1_800_014_400.0 % 86_400 + 43_200

@@ -18,12 +18,12 @@ from collector.stack import Stack
 from dashboards.builder import queries
 from examples.redis_guard.redis_guard import RedisGuard
 from otel_budget import SoftLimit
-from redis_server import RedisServer
 from support import probes
 from support.applications import Application
 from support.missing import skip_or_fail
 from support.paths import ROOT
 from support.ports import free_port
+from support.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -13,8 +13,8 @@ import redis_faults
 from otel_budget import semconv as sc
 from otel_budget.metric import Metric
 from redis_faults import GUARDS, LIMIT, run
-from redis_server import RedisServer
 from support.paths import ROOT
+from support.redis_server import RedisServer
 
 #: Over midnight of some day.
 MINUTES = range(30_000_960 - 60, 30_000_960 + 10)

@@ -13,36 +13,40 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import redis
-
+from support.missing import skip_or_fail
 from support.ports import free_port
 
 
-def installed() -> bool:
-    return shutil.which("redis-server") is not None
+def needed() -> None:
+    """Skip, or fail in CI, where there is no Redis."""
+    if shutil.which("redis-server") is None:
+        skip_or_fail("redis-server is not installed; run examples/setup.sh")
 
 
 class RedisServer:
     """Started on entry and removed on exit; `kill` and `start` in between keep port and data.
 
-    Every write is on disk before it is acknowledged (``appendfsync always``), as the guard's README
-    recommends to people who must not lose a cent.
+    Every write is on disk before it is acknowledged (``appendfsync always``), unless a test asks
+    for less.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, appendfsync: str = "always") -> None:
+        self._appendfsync = appendfsync
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = tempfile.TemporaryDirectory(prefix="otel-budget-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        import redis  # of an extra, which not every test that starts a server needs
+
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
             "dir": self._folder.name,
             "save": "",
             "appendonly": "yes",
-            "appendfsync": "always",
+            "appendfsync": self._appendfsync,
             "daemonize": "no",
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
