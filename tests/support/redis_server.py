@@ -26,12 +26,10 @@ def needed() -> None:
 class RedisServer:
     """Started on entry and removed on exit; `kill` and `start` in between keep port and data.
 
-    Every write is on disk before it is acknowledged (``appendfsync always``), unless a test asks
-    for less.
+    Every write is on disk before it is acknowledged (``appendfsync always``).
     """
 
-    def __init__(self, appendfsync: str = "always") -> None:
-        self._appendfsync = appendfsync
+    def __init__(self) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = tempfile.TemporaryDirectory(prefix="otel-budget-redis-")
@@ -46,7 +44,7 @@ class RedisServer:
             "dir": self._folder.name,
             "save": "",
             "appendonly": "yes",
-            "appendfsync": self._appendfsync,
+            "appendfsync": "always",
             "daemonize": "no",
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]

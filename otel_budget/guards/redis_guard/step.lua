@@ -110,10 +110,17 @@ local function member_of(call, text)
   if number then return call .. ':' .. usd .. ':' .. tokens, tonumber(number), usd, tokens end
 end
 
-local function end_call(call)
-  local member = member_of(call, calls[call])
+-- A call is no longer held that has expired in the budgets, which a clock that stepped back does not
+-- undo, or whose budgets are others than those of this step.
+local function is_held(member)
+  for _, budget in ipairs(budgets) do
+    if redis.call('ZSCORE', budget.open, member) then return true end
+  end
+  return false
+end
+
+local function end_call(call, member)
   redis.call('HDEL', mine, call)
-  if not member then return end
   for _, budget in ipairs(budgets) do end_in(budget, member) end
 end
 
@@ -127,25 +134,30 @@ local function is_better(one, other)
 end
 
 local function end_best(used)
-  local best
+  local candidates = {}
   for call, text in pairs(calls) do
     local member, number, usd, tokens = member_of(call, text)
     if member then
       local size = tonumber(by == 'tokens' and tokens or usd)
-      local candidate = { call = call, number = number, size = size, covers = size >= used }
-      if not best or is_better(candidate, best) then best = candidate end
+      candidates[#candidates + 1] =
+        { call = call, member = member, number = number, size = size, covers = size >= used }
     end
   end
-  if best then end_call(best.call) end
+  table.sort(candidates, is_better)
+  for _, candidate in ipairs(candidates) do
+    if is_held(candidate.member) then return end_call(candidate.call, candidate.member) end
+  end
 end
 
 -- -- the step -------------------------------------------------------------------------------
 local status = OK
 if step == 'reserve' then
   local known, open = calls[id], 0
+  local own = known and member_of(id, known)
+  if own and not is_held(own) then known, own = nil, nil end
   for _ in pairs(calls) do open = open + 1 end
   for _, budget in ipairs(budgets) do
-    if known and member_of(id, known) then -- asked again: it is not among the others
+    if own then -- asked again: it is not among the others
       budget.reserved = math.max(0, budget.reserved - amount[budget.unit])
     elseif budget.used >= budget.cap
       or budget.used + budget.reserved + amount[budget.unit] > budget.cap then
@@ -153,7 +165,7 @@ if step == 'reserve' then
     end
   end
   if known then
-    status = member_of(id, known) and OK or ENDED
+    status = own and OK or ENDED
   elseif status == OK and open >= MOST_OF_A_SESSION then
     status = TOO_MANY
   elseif status == OK then
@@ -173,7 +185,8 @@ elseif step == 'settle' then
 elseif step == 'release' and id == '' then
   end_best(0)
 elseif step == 'release' then
-  if calls[id] then end_call(id) end
+  local own = calls[id] and member_of(id, calls[id])
+  if own then end_call(id, own) end
   -- Its reserve may arrive after this, by another connection: then it must reserve nothing.
   redis.call('HSET', mine, id, string.format('ended:%.0f', now + lifetime))
   latest_expiry = math.max(latest_expiry, now + lifetime)
