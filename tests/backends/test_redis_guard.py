@@ -187,6 +187,18 @@ def test_a_reservation_expires_and_its_late_record_takes_nobody_elses(make: Make
     assert (driver.level().consumed, driver.level().reserved) == (30, 20)
 
 
+def test_what_has_expired_is_not_ended_once_more_after_a_clock_stepped_back(make: Make) -> None:
+    driver = make(Limit(100, "tokens"))
+    driver.check("s", 10)
+    driver.clock.now += 30
+    driver.check("s", 40)
+    driver.clock.now += 30
+    assert driver.level().reserved == 40
+    driver.clock.now -= 20
+    driver.record(5)
+    assert driver.level().reserved == 0
+
+
 def test_levels_end_what_has_expired_before_they_tell_it(make: Make) -> None:
     driver = make(Limit(100, "tokens"))
     driver.check("", 10)

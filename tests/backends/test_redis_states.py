@@ -26,6 +26,8 @@ LIMITS = (
     Limit(250e-6, "USD", "all", "day"),
 )
 SESSIONS = ("a-1", "a-2", "b-1")
+#: Few, so that many are equal.
+AMOUNTS = st.sampled_from([0, 10, 25, 40, 70])
 _prefixes = itertools.count()
 
 
@@ -125,7 +127,7 @@ class Machine(RuleBasedStateMachine):
             }
         return status
 
-    @rule(session=st.sampled_from(SESSIONS), number=st.integers(0, 5), tokens=st.integers(0, 70))
+    @rule(session=st.sampled_from(SESSIONS), number=st.integers(0, 5), tokens=AMOUNTS)
     def reserve(self, session: str, number: int, tokens: int) -> None:
         """One of few ids: often one that is held, was settled, has expired or was cancelled."""
         call, model = f"{session}-{number}", self.model
@@ -142,7 +144,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert status == steps.REFUSED
 
-    @rule(session=st.sampled_from(SESSIONS), tokens=st.integers(0, 70), times=st.integers(1, 2))
+    @rule(session=st.sampled_from(SESSIONS), tokens=AMOUNTS, times=st.integers(1, 2))
     def settle(self, session: str, tokens: int, times: int) -> None:
         for _ in range(times):
             assert self.ask("settle", session, tokens=tokens) == steps.OK

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,22 +22,3 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if missing_libraries() and collection_path.name.startswith("test_"):
         return collection_path.name != "test_own_environment.py"
     return None
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[Any]:
-    from support.redis_server import RedisServer, needed
-
-    needed()
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own_redis_server() -> Iterator[Any]:
-    """A Redis server that the test may kill."""
-    from support.redis_server import RedisServer, needed
-
-    needed()
-    with RedisServer() as server:
-        yield server

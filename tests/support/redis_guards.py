@@ -38,8 +38,10 @@ def usage_of(tokens: int) -> TokenUsage:
 class Driver:
     """Calls a guard of either kind and waits for the answer; its counts are its own."""
 
-    def __init__(self, kind: type, server: RedisServer | str, *limits: Any, **options: Any) -> None:
-        self.url = server if isinstance(server, str) else server.url
+    def __init__(
+        self, kind: type, server: RedisServer | str | list[str], *limits: Any, **options: Any
+    ) -> None:
+        self.url: Any = server.url if isinstance(server, RedisServer) else server
         settings = {
             "session_info": INFO, "prices": PRICES, "reservation": HOLDS, "clock": Clock(),
             "prefix": f"test-{next(_numbers)}", "timeout": 5.0, **options,
