@@ -55,11 +55,13 @@ def test_these_are_the_public_names() -> None:
         (
             otel_budget.guards,
             {
+                "AsyncRedisGuard",
                 "AsyncWindowGuard",
                 "GUARD_UNAVAILABLE",
                 "Limit",
                 "Measurement",
                 "Price",
+                "RedisGuard",
                 "Reservation",
                 "SessionInfoSource",
                 "WindowGuard",

@@ -157,7 +157,7 @@ def test_only_two_wings_import_the_sdk() -> None:
 
 
 def test_the_core_imports_only_opentelemetrys_api_and_pydantic() -> None:
-    """Covers all that can be imported without an extra; genai-prices is imported on first use."""
+    """Covers all that can be imported without an extra; what one brings is imported on use."""
     import sys
 
     for path in FILES:
@@ -166,7 +166,9 @@ def test_the_core_imports_only_opentelemetrys_api_and_pydantic() -> None:
         outside = {name.split(".")[0] for name in _outside(path)} - {"otel_budget"}
         extra = outside - set(sys.stdlib_module_names) - {"opentelemetry", "pydantic"}
         priced = _module(path) in {"contract.prices.genai", "contract.prices.rate_card"}
-        assert extra <= ({"genai_prices"} if priced else set()), path
+        client = _module(path) == "guards.redis_guard.client"
+        allowed = {"genai_prices"} if priced else {"redis"} if client else set()
+        assert extra <= allowed, path
         assert not [n for n in _outside(path) if n.startswith("opentelemetry.exporter")], path
 
 
@@ -177,9 +179,11 @@ def test_importing_the_package_imports_no_extra() -> None:
         import otel_budget
         from otel_budget import instrument, SyncBudgetGuard, BudgetGate, for_a3s
         instrument(SyncBudgetGuard(), prices=None)
-        heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "genai_prices", "typer", "rich",
-                 "yaml", "httpx", "requests", "grpc", "otel_budget.sdk", "otel_budget.testing",
-                 "otel_budget.cli", "otel_budget.verify", "otel_budget.sdk.exporters")
+        import otel_budget.guards
+        heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "genai_prices", "redis",
+                 "typer", "rich", "yaml", "httpx", "requests", "grpc", "otel_budget.sdk",
+                 "otel_budget.testing", "otel_budget.cli", "otel_budget.verify",
+                 "otel_budget.sdk.exporters")
         loaded = [name for name in sys.modules if name.startswith(heavy)]
         assert not loaded, loaded
         """
@@ -194,6 +198,14 @@ def test_the_package_works_without_any_extra_installed() -> None:
             sys.modules[name] = None
         from otel_budget import SyncBudgetGuard, instrument
         instrument(SyncBudgetGuard(), prices=None).check_before_llm("s", 1)
+        from otel_budget.guards import Limit, RedisGuard
+        sys.modules["redis.connection"] = None
+        try:
+            RedisGuard(Limit(1), url="redis://127.0.0.1")
+        except ModuleNotFoundError as error:
+            assert "otel-budget[redis]" in str(error), error
+        else:
+            raise AssertionError("no error")
         try:
             import otel_budget.sdk
         except ModuleNotFoundError as error:

@@ -25,7 +25,7 @@ from otel_budget import (
     TokenUsage,
     instrument,
 )
-from otel_budget.guards import AsyncWindowGuard, Limit, WindowGuard
+from otel_budget.guards import AsyncRedisGuard, AsyncWindowGuard, Limit, RedisGuard, WindowGuard
 
 
 def sync_host(guard: SyncGuardProtocol) -> SyncGuardProtocol:
@@ -110,6 +110,8 @@ def accepted() -> None:
     sync_host(WindowGuard(Limit(5), prices=FlatRates(3, 15)))
     sync_host(instrument(Typed()))
     sync_host(instrument(WindowGuard(Limit(5), prices=FlatRates(3, 15))))
+    shared: SyncGuardProtocol = RedisGuard(Limit(5), url="redis://127.0.0.1")
+    instrument(shared)
     assert_type(instrument(Typed()), Typed)
     assert_type(instrument(OneMethod()), OneMethod)
     assert_type(instrument(sync_host(Dicts())), SyncGuardProtocol)
@@ -121,6 +123,8 @@ async def accepted_async() -> None:
     await async_host(BudgetGuard())
     await async_host(NoopBudgetGuard())
     await async_host(AsyncWindowGuard(Limit(5), prices=FlatRates(3, 15)))
+    shared: AsyncGuardProtocol = AsyncRedisGuard(Limit(5), url=["redis://a", "redis://b"])
+    instrument(shared)
     await async_host(instrument(AsyncTyped()))
     assert_type(instrument(AsyncDicts()), AsyncDicts)
     assert_type(instrument(await async_host(AsyncTyped())), AsyncGuardProtocol)

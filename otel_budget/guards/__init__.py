@@ -8,16 +8,19 @@ from otel_budget.contract.interpretation import Measurement, Price, measure, pri
 from otel_budget.contract.prices import price_source
 from otel_budget.contract.session_info import SessionInfoSource, call_cost, resolve
 from otel_budget.guards.limit import Limit
+from otel_budget.guards.redis_guard.guard import AsyncRedisGuard, RedisGuard
 from otel_budget.guards.reservations import Reservation
 from otel_budget.guards.window import AsyncWindowGuard, WindowGuard
 from otel_budget.semconv import GUARD_UNAVAILABLE
 
 __all__ = [
     "GUARD_UNAVAILABLE",
+    "AsyncRedisGuard",
     "AsyncWindowGuard",
     "Limit",
     "Measurement",
     "Price",
+    "RedisGuard",
     "Reservation",
     "SessionInfoSource",
     "WindowGuard",

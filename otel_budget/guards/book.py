@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from otel_budget.contract import Deny, SoftLimit
 from otel_budget.contract.session_info import SessionInfo
+from otel_budget.guards.answers import Terms
 from otel_budget.guards.calendar import Period
-from otel_budget.guards.kept_windows import Account, Accounts, KeptWindows, Key
-from otel_budget.guards.limit import Limit
-from otel_budget.sanitize import text
+from otel_budget.guards.kept_windows import Account, Accounts, KeptWindows
+from otel_budget.guards.limit import Key, Limit, Owner
 
 #: Amounts are whole numbers of 1e-12 USD or of tokens, so that no order of adding changes a sum.
 SCALE: Final = {"USD": 10**12, "tokens": 1}
@@ -38,56 +36,21 @@ class Filling(NamedTuple):
     """How full an account is.
 
     Attributes:
-        tenant: Whose it is; None if all tenants share it.
+        owner: Whose it is.
         used: The amount used in the current window.
         reserved: The amount reserved.
         since: When the oldest of its reservations was made; None if there is none.
         uncounted: Calls that could not be counted.
     """
 
-    tenant: str | None
+    owner: Owner
     used: int
     reserved: int
     since: float | None
     uncounted: int
 
 
-class Standing(NamedTuple):
-    """How a call finds its account.
-
-    Attributes:
-        used: The amount used in the current window.
-        reserved: The amount reserved for other calls; None if the guard reserves nothing.
-        need: The amount that this call may need.
-    """
-
-    book: Book
-    used: int
-    reserved: int | None = None
-    need: int = 0
-
-    @property
-    def held(self) -> int:
-        """The amount used or reserved."""
-        return self.used + (self.reserved or 0)
-
-    @property
-    def fits(self) -> bool:
-        """Whether the account is not spent and has what the call may need."""
-        return self.used < self.book.cap and self.held + self.need <= self.book.cap
-
-    @property
-    def is_past_threshold(self) -> bool:
-        """Whether what is used and reserved reaches the soft threshold."""
-        threshold = self.book.threshold
-        return threshold is not None and self.held >= threshold
-
-    def fullness(self) -> float:
-        """Used, reserved and needed over the cap."""
-        return (self.held + self.need) / max(self.book.cap, 1)
-
-
-class Book:
+class Book(Terms):
     """How much each tenant or session has used of one limit, in bounded memory.
 
     Not thread-safe: its owner holds a lock. Since that lock is reentrant, a finalizer or a signal
@@ -96,21 +59,10 @@ class Book:
     Args:
         limit: The budget.
         max_keys: Tenants or sessions remembered per window.
-
-    Attributes:
-        scale: Amounts are whole numbers, in units of 1 / `scale` of the limit's unit.
-        cap: The cap as an amount.
-        threshold: The soft threshold as an amount, or None.
     """
 
     def __init__(self, limit: Limit, max_keys: int) -> None:
-        self.limit: Final = limit
-        self.scale: Final = SCALE[limit.unit]
-        self.cap: Final = round(limit.cap * self.scale)
-        self.threshold: Final = (
-            # In floats, 100 * 0.07 is 7.000000000000001; the threshold must be 7.
-            None if limit.soft is None else math.ceil(round(limit.cap * limit.soft * self.scale, 3))
-        )
+        super().__init__(limit, SCALE[limit.unit])
         self._max_keys = max(1, max_keys)
         self._windows = KeptWindows(limit.window)
         #: Of accounts, not of windows: a reservation weighs on whatever window is current.
@@ -120,21 +72,11 @@ class Book:
         """The window that holds `now`."""
         return self._windows.period(now)
 
-    def key(self, session_id: str, info: SessionInfo) -> Key:
-        """Whose account a call is on."""
-        match self.limit.per:
-            case "tenant":
-                return info.tenant
-            case "session":
-                return session_id
-            case _:
-                return None
-
     # -- used ------------------------------------------------------------------------------
     def used(self, now: float, session_id: str, info: SessionInfo) -> int:
         """The amount that the call's tenant or session has used in the current window."""
         accounts = self._windows.at(now)
-        key = self.key(session_id, info)
+        key = self.limit.key(session_id, info)
         try:
             accounts.move_to_end(key)
             return accounts[key].used
@@ -174,7 +116,7 @@ class Book:
                 continue
             fillings.append(
                 Filling(
-                    None if shared or owner is None else owner.tenant,
+                    self.limit.owner(key, None if owner is None else owner.tenant),
                     0 if account is None else account.used,
                     0 if held is None else held.amount,
                     None if held is None else next(iter(list(held.since.values())), None),
@@ -185,7 +127,7 @@ class Book:
 
     def _account(self, now: float, session_id: str, info: SessionInfo) -> Account:
         accounts = self._windows.in_use(now)
-        key = self.key(session_id, info)
+        key = self.limit.key(session_id, info)
         account = accounts.setdefault(key, Account(info.tenant))
         with suppress(KeyError):
             accounts.move_to_end(key)
@@ -248,73 +190,3 @@ class Book:
             if kept is not gone:
                 kept.amount += gone.amount
                 kept.since.update(gone.since)
-
-    # -- decisions -------------------------------------------------------------------------
-    def denial(self, standing: Standing, now: float, session_id: str, info: SessionInfo) -> Deny:
-        """The refusal of a call: its account is spent, or has less left than the call may need."""
-        used, cap = self._format(standing.used), self._format(self.cap)
-        spender = self._spender(session_id, info)
-        reason = f"{spender} used {used} of {cap} {self.limit.unit} {self._window_phrase(now)}"
-        if standing.used < self.cap:
-            reason += (
-                f"; {self._format(standing.reserved or 0)} more are reserved for calls in "
-                "progress, which leaves too little for the "
-                f"{self._format(standing.need)} that this call may need"
-            )
-        return Deny(
-            resource=self.limit.name,
-            reason=f"{reason}.",
-            consumed=standing.used / self.scale,
-            limit=float(self.limit.cap),
-            cause="spent" if standing.used >= self.cap else "reserved",
-            **self._details(standing, now),
-        )
-
-    def warning(
-        self, standing: Standing, now: float, session_id: str, info: SessionInfo
-    ) -> SoftLimit:
-        """The soft limit for a call; what is reserved counts as used."""
-        soft = self.limit.soft or 0.0
-        used, cap = self._format(standing.used), self._format(self.cap)
-        if standing.reserved:
-            used += f" and reserved {self._format(standing.reserved)}"
-        spender = self._spender(session_id, info)
-        return SoftLimit(
-            resource=self.limit.name,
-            consumed=standing.used / self.scale,
-            limit=self.limit.cap * soft,
-            message=f"{spender} used {used} {self.limit.unit}, over {soft:.0%} of {cap} "
-            f"{self._window_phrase(now)}.",
-            **self._details(standing, now),
-        )
-
-    def _details(self, standing: Standing, now: float) -> dict[str, Any]:
-        period = self.period(now)
-        return {
-            "window": self.limit.window if period.resets else None,
-            "resets_in": period.end - now if period.resets else None,
-            "reserved": None if standing.reserved is None else standing.reserved / self.scale,
-        }
-
-    def _spender(self, session_id: str, info: SessionInfo) -> str:
-        match self.limit.per:
-            case "tenant":
-                return f"Tenant {text(info.tenant)}" if info.tenant else "Calls without a tenant"
-            case "session":
-                return f"Session {text(session_id)}"
-            case _:
-                return "All calls"
-
-    def _window_phrase(self, now: float) -> str:
-        period = self.period(now)
-        if not period.resets:
-            return "(this budget does not reset)"
-        window = "today" if self.limit.window == "day" else f"this {self.limit.window}"
-        return f"{window} (resets at {period.resets_at})"
-
-    def _format(self, whole: int) -> str:
-        if self.limit.unit == "tokens":
-            return f"{whole:,}"
-        amount = whole / self.scale
-        whole_cents = amount >= 1 or abs(amount * 100 - round(amount * 100)) < 1e-9
-        return f"{amount:,.2f}" if whole_cents else f"{amount:.4f}"

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, get_args
 
-Window = Literal["hour", "day", "month", "ever"]
+Window = Literal["hour", "day", "week", "month", "ever"]
 WINDOWS: Final[tuple[str, ...]] = get_args(Window)
 
-_SECONDS: Final = {"hour": 3600, "day": 86400}
+_SECONDS: Final = {"hour": 3600, "day": 86_400, "week": 604_800}
+#: Weeks begin on Mondays, and the epoch is a Thursday.
+_FIRST_START: Final = {"week": 345_600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,6 @@ def period_at(window: Window, now: float) -> Period:
         following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
         return Period(first.timestamp(), following.timestamp())
     # Multiples of a day since the epoch are UTC midnights: neither clock counts leap seconds.
-    seconds = _SECONDS[window]
-    start = float(now // seconds * seconds)
+    seconds, begin = _SECONDS[window], _FIRST_START.get(window, 0)
+    start = float((now - begin) // seconds * seconds + begin)
     return Period(start, start + seconds)

@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 from otel_budget.guards.calendar import Period, Window, period_at
-
-Key = str | None
+from otel_budget.guards.limit import Key
 
 
 @dataclass(slots=True)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
+from otel_budget.contract.session_info import SessionInfo
 from otel_budget.guards.calendar import WINDOWS, Window
+from otel_budget.sanitize import text
 
 Unit = Literal["USD", "tokens"]
-Per = Literal["tenant", "session", "all"]
+Per = Literal["tenant", "principal", "agent", "session", "all"]
 UNITS: Final[tuple[str, ...]] = get_args(Unit)
 PERS: Final[tuple[str, ...]] = get_args(Per)
+
+#: Names an account: a tenant, a session, a principal or an agent of a tenant, or None for all.
+Key = str | tuple[str | None, str | None] | None
 
 _RESOURCES: Final = {
     ("tenant", "USD"): "llm_cost_usd",
     ("tenant", "tokens"): "llm_tokens",
-    ("session", "USD"): "session_cost_usd",
-    ("session", "tokens"): "session_tokens",
     ("all", "USD"): "total_cost_usd",
     ("all", "tokens"): "total_tokens",
 }
+
+
+class Owner(NamedTuple):
+    """Whom a level names."""
+
+    tenant: str | None = None
+    principal: str | None = None
+    agent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +42,11 @@ class Limit:
         cap: How much may be used in one window, in `unit`. Once that much is used, calls are
             refused.
         unit: ``USD`` or ``tokens`` (input, output and cached tokens together).
-        per: Who has a budget of their own: each ``tenant`` (calls without a tenant share one) or
-            each ``session``; or ``all`` calls share one.
-        window: ``hour``, ``day`` or ``month`` by the UTC calendar, or ``ever``, which never resets.
+        per: Who has a budget of their own: each ``tenant`` (calls without a tenant share one), each
+            ``principal`` (a user) or ``agent`` of a tenant, or each ``session``; or ``all`` calls
+            share one.
+        window: ``hour``, ``day``, ``week`` (from Monday) or ``month`` by the UTC calendar, or
+            ``ever``, which never resets.
         soft: The fraction of the cap, over 0 and up to 1, from which calls proceed with a
             `SoftLimit`; None for no soft limit.
         resource: The budget's name in decisions and metrics; None derives one from `per` and
@@ -68,4 +81,43 @@ class Limit:
     @property
     def name(self) -> str:
         """The budget's name in decisions and metrics."""
-        return self.resource or _RESOURCES[self.per, self.unit]
+        derived = f"{self.per}_{'tokens' if self.unit == 'tokens' else 'cost_usd'}"
+        return self.resource or _RESOURCES.get((self.per, self.unit), derived)
+
+    def key(self, session_id: str, info: SessionInfo) -> Key:
+        """Whose account a call is on."""
+        match self.per:
+            case "tenant":
+                return info.tenant
+            case "principal":
+                return info.tenant, info.principal
+            case "agent":
+                return info.tenant, info.agent
+            case "session":
+                return session_id
+            case _:
+                return None
+
+    def owner(self, key: Key, tenant: str | None) -> Owner:
+        """Whom a level of the account `key` of `tenant` names."""
+        if self.per == "all":
+            return Owner()
+        name = key[1] if isinstance(key, tuple) else None
+        return Owner(
+            tenant,
+            principal=name if self.per == "principal" else None,
+            agent=name if self.per == "agent" else None,
+        )
+
+    def spender(self, session_id: str, info: SessionInfo) -> str:
+        """Whose account a call is on, for people."""
+        match self.per:
+            case "tenant":
+                return f"Tenant {text(info.tenant)}" if info.tenant else "Calls without a tenant"
+            case "session":
+                return f"Session {text(session_id)}"
+            case "all":
+                return "All calls"
+        name = info.principal if self.per == "principal" else info.agent
+        who = f"{self.per.capitalize()} {text(name)}" if name else f"Calls with no {self.per}"
+        return f"{who} of tenant {text(info.tenant)}" if info.tenant else who

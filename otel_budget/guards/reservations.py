@@ -16,7 +16,7 @@ from itertools import count
 from typing import Final
 
 from otel_budget.guards.book import Book
-from otel_budget.guards.kept_windows import Key
+from otel_budget.guards.limit import Key
 
 #: Reservations held at a time: by one session, and in all.
 MOST_OF_A_SESSION: Final = 1_000

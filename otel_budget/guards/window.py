@@ -9,50 +9,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
-from otel_budget import semconv
 from otel_budget.contract import (
-    Allow,
     BudgetDecision,
     BudgetGuard,
     BudgetLevel,
-    Deny,
     SyncBudgetGuard,
     TokenUsage,
 )
-from otel_budget.contract.interpretation import Measurement, Price, measure, price
-from otel_budget.contract.prices import PriceSource, price_source
-from otel_budget.contract.session_info import (
-    SessionInfo,
-    SessionInfoSource,
-    call_cost,
-    check_source,
-    resolve,
-)
-from otel_budget.forks import RenewedLock
-from otel_budget.guards.book import SCALE, Book, Standing
+from otel_budget.contract.prices import PriceSource
+from otel_budget.contract.session_info import SessionInfo, SessionInfoSource, resolve
+from otel_budget.guards.answers import Standing, decide, too_many_held
+from otel_budget.guards.book import SCALE, Book
+from otel_budget.guards.charges import CallCharges, Charge
 from otel_budget.guards.levels import levels_of
 from otel_budget.guards.limit import Limit
-from otel_budget.guards.reason_counts import (
-    ReasonCounts,
-    log_uncounted,
-    log_unreserved,
-    log_upper_bound,
-)
 from otel_budget.guards.reservations import HeldAmount, Holds, Reservation
-from otel_budget.sanitize import count, text
+from otel_budget.sanitize import count
 
 __all__ = ["AsyncWindowGuard", "Limit", "WindowGuard"]
 
 _USD_SCALE: Final = SCALE["USD"]
-_FREE: Final = Price(0.0)
-_TOOLS: Final = "tools"
-_ALLOW: Final = Allow()
 
 
-class _WindowCounts:
+class _WindowCounts(CallCharges):
     """Counts and decisions, shared by both guards."""
 
     def __init__(
@@ -65,37 +46,10 @@ class _WindowCounts:
         clock: Callable[[], float] = time.time,
         max_keys: int = 10_000,
     ) -> None:
+        super().__init__(limits, deny_tools, session_info, prices)
         self._books = tuple(Book(limit, max_keys) for limit in limits)
-        self._deny_tools = (deny_tools,) if isinstance(deny_tools, str) else tuple(deny_tools)
-        check_source(session_info)
-        self._session_info = session_info
-        self._has_usd_limit = any(limit.unit == "USD" for limit in limits)
-        self._has_token_limit = any(limit.unit == "tokens" for limit in limits)
-        self._prices = price_source(prices) if self._has_usd_limit else None
         self._clock = clock
-        self._uncounted = ReasonCounts()
-        self._at_upper_bound = ReasonCounts()
-        self._unreserved = ReasonCounts()
         self._holds = None if reservation is None or not limits else Holds(reservation)
-        self._lock = RenewedLock()
-
-    @property
-    def uncounted_calls(self) -> dict[str, int]:
-        """How many calls added nothing to at least one limit, by why: usage or price unknown."""
-        with self._lock.current:
-            return self._uncounted.by_reason()
-
-    @property
-    def upper_bound_calls(self) -> dict[str, int]:
-        """How many calls counted as the most that they may have used, by what is undecided."""
-        with self._lock.current:
-            return self._at_upper_bound.by_reason()
-
-    @property
-    def unreserved_calls(self) -> dict[str, int]:
-        """How many allowed calls reserved nothing in USD, by why their price is unknown."""
-        with self._lock.current:
-            return self._unreserved.by_reason()
 
     def budget_levels(self) -> list[BudgetLevel]:
         """How full each budget is, against its cap (not the soft threshold), and when it resets.
@@ -112,42 +66,25 @@ class _WindowCounts:
         if self._holds is not None:
             return self._reserve(self._holds, session_id, count(estimate) or 0, info, now)
         with self._lock.current:
-            used = [(book, book.used(now, session_id, info)) for book in self._books]
-        # Of several spent budgets, or several past their threshold, the fullest decides.
-        fullest_first = sorted(used, key=lambda pair: pair[1] / max(pair[0].cap, 1), reverse=True)
-        for book, amount in fullest_first:
-            if amount >= book.cap:
-                return book.denial(Standing(book, amount), now, session_id, info)
-        for book, amount in fullest_first:
-            if book.threshold is not None and amount >= book.threshold:
-                return book.warning(Standing(book, amount), now, session_id, info)
-        return _ALLOW
+            standings = [Standing(book, book.used(now, session_id, info)) for book in self._books]
+        return decide(standings, now, session_id, info)
 
     def _reserve(
         self, holds: Holds, session_id: str, estimate: int, info: SessionInfo, now: float
     ) -> BudgetDecision:
         """Decide a call and reserve what it may need, in all limits; if refused, in none."""
-        expected = Measurement(input_tokens=estimate, output_tokens=holds.output_tokens)
-        cost = self._price(expected, info, None) if self._has_usd_limit else _FREE
-        amounts: list[HeldAmount] = []
-        for book in self._books:
-            amount = expected.tokens if book.limit.unit == "tokens" else cost.usd
-            amounts.append((book, book.key(session_id, info), round((amount or 0) * book.scale)))
-        is_first_unreserved = False
+        charge = self._expected(estimate, holds.output_tokens, info)
+        amounts: list[HeldAmount] = [
+            (book, book.limit.key(session_id, info), charge.whole(book.limit, book.scale))
+            for book in self._books
+        ]
         with self._lock.current:
             holds.expire()
             if not holds.has_room(session_id):
-                return Deny(
-                    resource=self._books[0].limit.name,
-                    reason=f"Session {text(session_id)} must wait: this guard holds reservations "
-                    "for as many calls in progress as it can.",
-                    cause="reserved",
-                )
+                return too_many_held(self._books[0].limit, session_id)
             # Held first and looked at then, so that a call in the middle of this one, by a
             # finalizer or a signal handler, is not given the same amount once more.
-            held = holds.hold(
-                session_id, info.tenant, self._size(expected.tokens, cost), tuple(amounts)
-            )
+            held = holds.hold(session_id, info.tenant, self._size(charge), tuple(amounts))
             standings = [
                 Standing(
                     book,
@@ -157,59 +94,32 @@ class _WindowCounts:
                 )
                 for book, key, need in amounts
             ]
-            fullest_first = sorted(standings, key=Standing.fullness, reverse=True)
-            refusing = next((one for one in fullest_first if not one.fits), None)
-            if refusing is not None:
+            fits = all(one.fits for one in standings)
+            if not fits:
                 holds.end(held)
-            elif cost.usd is None:
-                is_first_unreserved = self._unreserved.add(cost.reason)
-        if is_first_unreserved:
-            log_unreserved(info.model, cost.reason)
-        if refusing is not None:
-            return refusing.book.denial(refusing, now, session_id, info)
-        for one in fullest_first:
-            if one.is_past_threshold:
-                return one.book.warning(one, now, session_id, info)
-        return _ALLOW
+        if fits:
+            self._note_reserved(charge, info)
+        return decide(standings, now, session_id, info)
 
-    def _size(self, tokens: int, cost: Price) -> int:
-        """What reservations and usage are compared by: USD if every limit is in USD, else tokens.
-
-        One of them for all limits, as one reservation ends in all of them together.
-        """
-        return tokens if self._has_token_limit else round((cost.usd or 0.0) * _USD_SCALE)
+    def _size(self, charge: Charge) -> int:
+        return charge.size(self._has_token_limit, _USD_SCALE)
 
     # -- records ---------------------------------------------------------------------------
     def _add(self, session_id: str, usage: Any) -> None:
         info = resolve(self._session_info, session_id)
-        measurement = measure(usage, info.provider, upper_bound=True)
-        told_cost = call_cost()
-        cost = self._price(measurement, info, told_cost) if self._has_usd_limit else _FREE
-        tokens = None if measurement.malformed else measurement.tokens
+        charge = self._used(usage, info)
         now = self._clock()
-        uncounted, bound = "", ""
-        if cost.usd is None:
-            uncounted = cost.reason
-        elif tokens is None and self._has_token_limit:
-            uncounted = semconv.MALFORMED_USAGE
-        if self._has_token_limit or (cost.usd and cost.source == semconv.COST_FROM_PRICES):
-            bound = measurement.upper_bound
         with self._lock.current:
             for book in self._books:
-                amount = tokens if book.limit.unit == "tokens" else cost.usd
+                amount = charge.amount(book.limit)
                 if amount is None:
                     book.add_uncounted(now, session_id, info)
                 elif amount:
                     book.add(now, session_id, info, round(amount * book.scale))
             if self._holds is not None:
                 self._holds.expire()
-                self._holds.settle(session_id, self._size(tokens or 0, cost))
-            is_first_uncounted = bool(uncounted) and self._uncounted.add(uncounted)
-            is_first_bound = bool(bound) and self._at_upper_bound.add(bound)
-        if is_first_uncounted:
-            log_uncounted(info.model, uncounted)
-        if is_first_bound:
-            log_upper_bound(info.model, bound)
+                self._holds.settle(session_id, self._size(charge))
+        self._note_used(charge, info)
 
     def _release(self, session_id: str) -> None:
         if self._holds is None:
@@ -217,21 +127,6 @@ class _WindowCounts:
         with self._lock.current:
             self._holds.expire()
             self._holds.settle(session_id, 0)
-
-    def _price(self, measurement: Measurement, info: SessionInfo, told_cost: float | None) -> Price:
-        try:
-            return price(measurement, self._prices, info.model, info.provider, told_cost)
-        except Exception:
-            return Price(None, semconv.PRICE_ERROR)
-
-    def _decide_tool(self, tool_name: str) -> BudgetDecision:
-        if any(fnmatchcase(str(tool_name), pattern) for pattern in self._deny_tools):
-            return Deny(
-                resource=_TOOLS,
-                reason=f"Tool '{text(tool_name)}' is on this guard's deny-list.",
-                cause="policy",
-            )
-        return _ALLOW
 
 
 class WindowGuard(_WindowCounts, SyncBudgetGuard):

@@ -15,6 +15,7 @@ from collector.stack import Stack
 from support import faults
 from support.applications import LoadApp
 from support.missing import skip_or_fail
+from support.redis_server import RedisServer, needed
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -74,3 +75,18 @@ def stack() -> Iterator[Stack]:
         Stack(Path(name), interval=2) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    needed()
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis_server() -> Iterator[RedisServer]:
+    """A Redis server that the test may kill."""
+    needed()
+    with RedisServer() as server:
+        yield server

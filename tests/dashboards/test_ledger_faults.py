@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,9 +22,9 @@ from otel_budget import semconv as sc
 from otel_budget.metric import Metric
 from promtool import backend, promtool
 from rule_cases.case import series
-from support.missing import skip_or_fail
-from support.paths import EXAMPLES_PYTHON, ROOT
+from support import redis_faults
 from support.probes import eventually, get_json, query
+from support.redis_server import RedisServer, needed
 
 HOURS = 3
 DATA = "prometheus-data"
@@ -86,20 +82,11 @@ def of_the_model(first: int, last: int) -> Iterator[Row]:
 
 def of_the_redis_guard(first: int, last: int) -> Iterator[Row]:
     """The same of the Redis guard with the same faults, on a real Redis."""
-    redis = shutil.which("redis-server")
-    if not EXAMPLES_PYTHON.exists() or redis is None:
-        skip_or_fail("the Redis guard's libraries are not installed; run `make examples`")
-    done = subprocess.run(
-        [EXAMPLES_PYTHON, ROOT / "tests/examples/redis_faults.py", str(first), str(last)],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    metrics = {metric.name: metric for metric in sc.METRICS}
-    for line in done.stdout.splitlines():
-        minute, _, instance, points = json.loads(line)
-        for name, pairs, value in points:
-            yield minute, instance, metrics[name], dict(pairs), value
+    needed()
+    with RedisServer() as server:
+        for minute, process, points in redis_faults.run(server.url, range(first, last + 1)):
+            for (metric, pairs), value in points.items():
+                yield minute, process.instance, metric, dict(pairs), value
 
 
 def write(directory: Path, rows: Iterator[Row]) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from environment import missing_libraries
-from support.missing import skip_or_fail
 
 
 @pytest.fixture(autouse=True)
@@ -25,24 +22,3 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if missing_libraries() and collection_path.name.startswith("test_"):
         return collection_path.name != "test_own_environment.py"
     return None
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[Any]:
-    from redis_server import RedisServer, installed
-
-    if not installed():
-        skip_or_fail("redis-server is not installed; run examples/setup.sh")
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own_redis_server() -> Iterator[Any]:
-    """A Redis server that the test may kill."""
-    from redis_server import RedisServer, installed
-
-    if not installed():
-        skip_or_fail("redis-server is not installed; run examples/setup.sh")
-    with RedisServer() as server:
-        yield server

@@ -13,7 +13,6 @@ LIBRARIES = (
     "opentelemetry.instrumentation.fastapi",
     "opentelemetry.instrumentation.genai.openai",
     "pydantic_ai",
-    "redis",
 )
 
 

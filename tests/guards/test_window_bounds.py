@@ -11,7 +11,8 @@ import pytest
 from otel_budget import Allow, Deny, FlatRates, SessionInfo, TokenUsage
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.guards import Limit, WindowGuard
-from otel_budget.guards.book import Book, Standing
+from otel_budget.guards.answers import Standing, decide
+from otel_budget.guards.book import Book
 from otel_budget.guards.calendar import period_at
 
 USAGE = TokenUsage(prompt_tokens=10, completion_tokens=0, total_tokens=10)
@@ -113,7 +114,9 @@ def test_the_level_of_a_tenant_is_that_of_its_fullest_session_in_any_order(
 def test_amounts_read_as_cents_unless_they_are_smaller(cap: float, unit: Any, printed: str) -> None:
     book = Book(Limit(cap, unit, "all", "ever"), 1)
     spent = Standing(book, round(cap * book.scale))
-    assert book.denial(spent, 0.0, "s", UNKNOWN).reason == (
+    denial = decide([spent], 0.0, "s", UNKNOWN)
+    assert isinstance(denial, Deny)
+    assert denial.reason == (
         f"All calls used {printed} of {printed} {unit} (this budget does not reset)."
     )
 

@@ -112,6 +112,7 @@ def test_allows_then_warns_then_refuses_and_explains_until_when(make: Any) -> No
     [
         ("hour", "2026-03-31T23:00:00", "2026-03-31T23:59:59.999", "2026-04-01T00:00:00"),
         ("day", "2026-03-31T00:00:00", "2026-03-31T23:59:59.999", "2026-04-01T00:00:00"),
+        ("week", "2026-03-30T00:00:00", "2026-04-05T23:59:59.999", "2026-04-06T00:00:00"),
         ("month", "2026-02-01T00:00:00", "2026-02-28T23:59:59.999", "2026-03-01T00:00:00"),
         ("month", "2027-12-01T00:00:00", "2027-12-31T23:59:59.999", "2028-01-01T00:00:00"),
     ],
@@ -434,7 +435,7 @@ def test_a_finalizer_that_runs_inside_the_guard_may_call_it() -> None:
         ((float("nan"),), "cap"),
         ((1, "EUR"), "unit must be one of USD, tokens: not EUR"),
         ((1, "USD", "user"), "per must be one of"),
-        ((1, "USD", "all", "week"), "window must be one of hour, day, month, ever"),
+        ((1, "USD", "all", "year"), "window must be one of hour, day, week, month, ever"),
         ((1, "USD", "all", "day", 1.5), "soft ratio"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,14 +17,14 @@ import redis
 from collector.backends import missing
 from collector.stack import Stack
 from dashboards.builder import queries
-from examples.redis_guard.redis_guard import RedisGuard
 from otel_budget import SoftLimit
-from redis_server import RedisServer
+from otel_budget.guards import Limit, RedisGuard
 from support import probes
 from support.applications import Application
 from support.missing import skip_or_fail
 from support.paths import ROOT
 from support.ports import free_port
+from support.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -45,7 +46,7 @@ def test_the_dashboards_add_up_what_the_processes_spent(
 ) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "examples/redis_guard/fleet.py", "--redis", redis_server.url),
+            *(sys.executable, "examples/redis_fleet.py", "--redis", redis_server.url),
             *("--tenant", "fleet", "--usd-per-day", "0.2", "--pause", "0.02"),
         ],
         cwd=ROOT,
@@ -58,10 +59,10 @@ def test_the_dashboards_add_up_what_the_processes_spent(
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Budget exhausted on 'llm_cost_usd': Tenant fleet used") == 4
     with redis.Redis.from_url(redis_server.url) as client:
-        raw: Any = client.hgetall("budget:{tenant fleet}:counts")
-    spent = int(raw[b"usd"]) / 1e9
+        raw: Any = client.hgetall('{budget}:tenant:USD:day:"llm_cost_usd":"fleet":counts')
+    spent = int(raw[b"used"]) / 1e9
     assert 0.18 < spent <= 0.2
-    assert f"{int(raw[b'calls'])} calls by 4 processes" in done.stdout
+    [made] = re.findall(r"(\d+) calls by 4 processes", done.stdout)
 
     def value_of(expression: str) -> list[float]:
         return [value for _, value in probes.query(stack.prometheus, expression)]
@@ -72,7 +73,7 @@ def test_the_dashboards_add_up_what_the_processes_spent(
         lambda: value_of(cost) == pytest.approx([spent])  # to the fraction of a cent
     ), (value_of(cost), spent)
     calls = f"sum({queries.total(queries.selector('budget_calls_total', tenant), '1h')})"
-    assert value_of(calls) == [int(raw[b"calls"])]
+    assert value_of(calls) == [int(made)]
     # Each of the four reports the tenant's level; the largest is that of Redis.
     level = queries.selector("budget_consumed", tenant)
     assert value_of(f"count({level})") == [4]
@@ -85,8 +86,8 @@ def test_the_alerts_for_a_failing_guard_have_what_they_need(stack: Stack) -> Non
     expressions = {rule["name"]: rule["query"] for group in rules for rule in group["rules"]}
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     with Application(stack.otlp_grpc, "redis-down") as app:
-        closed = app.instrument(RedisGuard(nowhere, tokens_per_day=10), name="closed")
-        opened = app.instrument(RedisGuard(nowhere, tokens_per_day=10, when_down="open"))
+        closed = app.instrument(RedisGuard(Limit(10, "tokens"), url=nowhere), name="closed")
+        opened = app.instrument(RedisGuard(Limit(10, "tokens"), url=nowhere, when_down="open"))
         with pytest.raises(redis.RedisError):
             closed.check_before_llm("s", 1)
         assert isinstance(opened.check_before_llm("s", 1), SoftLimit)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
-import redis_faults
 from otel_budget import semconv as sc
 from otel_budget.metric import Metric
-from redis_faults import GUARDS, LIMIT, run
-from redis_server import RedisServer
-from support.paths import ROOT
+from support.redis_faults import GUARDS, LIMIT, run
+from support.redis_server import RedisServer, needed
 
 #: Over midnight of some day.
 MINUTES = range(30_000_960 - 60, 30_000_960 + 10)
@@ -24,6 +17,7 @@ Told = dict[tuple[str, str, int], float]
 @pytest.fixture(scope="module")
 def told() -> Told:
     """(tenant, metric, minute) -> the sum of recorded costs, the largest of levels."""
+    needed()
     found: Told = {}
     with RedisServer() as server:
         for minute, process, points in run(server.url, MINUTES):
@@ -83,29 +77,3 @@ def test_every_minute_tells_the_budget(told: Told, tenant: str) -> None:
         remaining = told[tenant, sc.METRIC_WINDOW_REMAINING.name, minute]
         assert remaining == pytest.approx(86_400 - minute * 60 % 86_400)
         assert 0 <= told[tenant, sc.METRIC_RESERVED.name, minute] < 1
-
-
-def test_as_a_program_it_prints_the_same(redis_server: RedisServer) -> None:
-    minutes = MINUTES[:2]
-    done = subprocess.run(
-        [sys.executable, redis_faults.__file__, *map(str, (minutes[0], minutes[-1]))],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    printed = [json.loads(line) for line in done.stdout.splitlines()]
-    assert printed == [
-        [
-            minute,
-            process.job,
-            process.instance,
-            [
-                [metric.name, [list(pair) for pair in pairs], value]
-                for (metric, pairs), value in points.items()
-            ],
-        ]
-        for minute, process, points in run(redis_server.url, range(minutes[0], minutes[-1] + 1))
-    ]

@@ -2,46 +2,29 @@
 
 What the tests of the two ledgers compare: each guard's own levels, beside the cost that the
 telemetry recorded of the same calls, as processes would have exported them.
-
-    PYTHONPATH=.:tests python tests/examples/redis_faults.py FIRST LAST
-
-prints the same for these minutes of Unix time, as JSON lines: for tests in another environment.
 """
 
 from __future__ import annotations
 
-import json
 import random
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from examples.redis_guard.redis_guard import DAY, RedisGuard
-from otel_budget import BudgetDecision, Deny, FlatRates, SessionInfo, TokenUsage
+from otel_budget import BudgetDecision, Deny, SessionInfo, TokenUsage
 from otel_budget import semconv as sc
+from otel_budget.guards import Limit, RedisGuard, Reservation
 from otel_budget.metric import Metric
 from otel_budget.telemetry.hubs import hub_for
 from support.backend import Backend
+from support.redis_guards import PRICES, Clock
 
 #: Metric and attributes -> value, as a process exports them.
 Points = dict[tuple[Metric, tuple[tuple[str, str], ...]], float]
 
-#: A dollar per million tokens.
-PRICES: Final = FlatRates(input=1.0, output=1.0)
 LIMIT: Final = 100.0
 _METRICS: Final = {metric.name: metric for metric in sc.METRICS}
-
-
-@dataclass
-class Clock:
-    """Seconds since the epoch, the same for all processes."""
-
-    now: float
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Leaking(RedisGuard):
@@ -50,11 +33,11 @@ class Leaking(RedisGuard):
     leaks_at = float("inf")
 
     def check_before_llm(self, session_id: str, estimated_prompt_tokens: int) -> BudgetDecision:
-        if self._now() >= self.leaks_at:
-            self.leaks_at, usual = float("inf"), self.reservation_seconds
-            self.reservation_seconds = DAY
+        if self._clock is not None and self._clock() >= self.leaks_at:
+            self.leaks_at, usual = float("inf"), self._lifetime
+            self._lifetime = 86_400.0
             super().check_before_llm(f"{session_id} that dies", estimated_prompt_tokens)
-            self.reservation_seconds = usual
+            self._lifetime = usual
         return super().check_before_llm(session_id, estimated_prompt_tokens)
 
 
@@ -148,8 +131,8 @@ def _processes(url: str, clock: Clock, leaks_at: float) -> Iterator[Process]:
         info = SessionInfo(tenant=tenant, agent="researcher", model="m", provider="openai")
         for number, name in enumerate("ab"):
             made = kind(
-                url, session_info=info, prices=PRICES, usd_per_day=LIMIT, output_tokens=0,
-                timeout=20.0, clock=clock,
+                Limit(LIMIT), url=url, session_info=info, prices=PRICES, timeout=20.0, clock=clock,
+                reservation=Reservation(0, expires_after=300), prefix="faults",
             )  # fmt: skip
             if isinstance(made, Leaking) and name == "a":
                 made.leaks_at = leaks_at
@@ -186,16 +169,3 @@ def run(url: str, minutes: range) -> Iterator[tuple[int, Process, Points]]:
         for process in processes:
             process.guard.close()
             process.backend.shutdown()
-
-
-def main(first: int, last: int) -> None:
-    from redis_server import RedisServer
-
-    with RedisServer() as server:
-        for minute, process, points in run(server.url, range(first, last + 1)):
-            rows = [[metric.name, pairs, value] for (metric, pairs), value in points.items()]
-            print(json.dumps([minute, process.job, process.instance, rows]))
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))

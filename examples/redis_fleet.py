@@ -1,9 +1,13 @@
 """Several processes that share one tenant's daily budget: watch all of them on the dashboards.
 
-    .venv-examples/bin/python examples/redis_guard/fleet.py --redis redis://127.0.0.1:6379/0
+    make stack                                     # Collector, Prometheus, Jaeger, Alertmanager
+    redis-server --bind 127.0.0.1 --save '' &      # or your own Redis
+    .venv-examples/bin/python examples/redis_fleet.py --redis redis://127.0.0.1:6379/0
 
 It stops when the budget is spent, or after --seconds. Each process sends its own telemetry (to
-OTEL_EXPORTER_OTLP_ENDPOINT, or a Collector on this machine); totals are sums over all processes.
+OTEL_EXPORTER_OTLP_ENDPOINT, or a Collector on this machine). Spend, tokens and decisions are
+counters, which the dashboards add up. Consumed, limit and utilization are the tenant's: each
+process reports them, and the dashboards take the largest. The agent label shows who spent how much.
 """
 
 from __future__ import annotations
@@ -13,13 +17,9 @@ import multiprocessing
 import random
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import redis
-
-sys.path.insert(0, str(Path(__file__).parent))
-from redis_guard import RedisGuard
 
 from otel_budget import (
     BudgetExhausted,
@@ -29,6 +29,7 @@ from otel_budget import (
     TokenUsage,
     instrument,
 )
+from otel_budget.guards import Limit, RedisGuard, Reservation
 from otel_budget.sdk import configure
 
 PRICES = FlatRates(3, 15)
@@ -44,11 +45,11 @@ def work(number: int, options: argparse.Namespace, results: Any) -> None:
         provider="anthropic",
     )
     guard = RedisGuard(
-        options.redis,
+        Limit(options.usd_per_day, "USD", per="tenant", window="day"),
+        url=options.redis,
         session_info=info,
         prices=PRICES,
-        usd_per_day=options.usd_per_day,
-        output_tokens=300,
+        reservation=Reservation(output_tokens=300),  # the most that a call may generate
     )
     gate = BudgetGate(instrument(guard, session_info=info, prices=PRICES))
     random_, calls, end = random.Random(number), 0, time.monotonic() + options.seconds

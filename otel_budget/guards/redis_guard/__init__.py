@@ -1,0 +1,1 @@
+"""A guard whose counts are in Redis, for budgets that many processes share."""

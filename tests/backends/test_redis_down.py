@@ -1,0 +1,238 @@
+"""Redis guards whose Redis is dead, hung, killed, unreachable for a reply, or behind TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from otel_budget import Allow, Deny, SoftLimit, instrument
+from otel_budget.guards import AsyncRedisGuard, Limit, RedisGuard
+from otel_budget.testing import capture_telemetry
+from support.ports import free_port
+from support.redis_guards import HOLDS, INFO, KINDS, Driver, usage_of
+from support.redis_server import LosingProxy, RedisServer
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize("trouble", ["dead", "hung"])
+@pytest.mark.parametrize("when_down", ["closed", "open"])
+def test_with_redis_down_the_guard_fails_as_configured_and_telemetry_shows_it(
+    own_redis_server: RedisServer, kind: Any, trouble: str, when_down: str
+) -> None:
+    driver = Driver(
+        kind, own_redis_server, Limit(1000, "tokens"), when_down=when_down, timeout=0.3, clock=None
+    )
+    with capture_telemetry() as telemetry:
+        driver.guard = instrument(made := driver.guard, session_info=INFO)
+        assert driver.check("s", 10) == Allow()
+        if trouble == "dead":
+            own_redis_server.kill()
+        else:
+            own_redis_server.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        if when_down == "closed":
+            with pytest.raises(redis.RedisError):
+                driver.check("s", 10)
+        else:
+            answer = driver.check("s", 10)
+            assert isinstance(answer, SoftLimit)
+            assert answer.resource == "guard_unavailable"
+        with pytest.raises(redis.RedisError):
+            driver.record(10)
+        with pytest.raises(redis.RedisError):
+            made.budget_levels()  # no number is known
+        assert time.monotonic() - began < 20, "bounded"
+        if trouble == "dead":
+            own_redis_server.start()
+        else:
+            own_redis_server.signal(signal.SIGCONT)
+        # It recovers by itself, even if Redis has lost the script.
+        assert driver.check("s", 10) == Allow()
+    driver.guard = made
+    driver.close()
+    # What LLMBudgetGuardFailing and LLMBudgetGuardFailOpen look at.
+    errors = telemetry.value("budget.guard.errors", decision_point="llm")
+    unavailable = telemetry.value("budget.threshold_hits", resource="guard_unavailable")
+    assert (errors, unavailable) == ((1, 0) if when_down == "closed" else (0, 1))
+    assert telemetry.value("budget.guard.errors", decision_point="usage") == 1
+    assert telemetry.value("budget.calls", tenant="acme") == 1, "the usage is counted all the same"
+
+
+def test_a_guard_can_be_made_while_no_redis_answers(kind: Any) -> None:
+    for url in (f"redis://127.0.0.1:{free_port()}", [f"redis://127.0.0.1:{free_port()}"] * 2):
+        guard = kind(Limit(1, "tokens"), url=url, when_down="open", timeout=0.3)
+        assert isinstance(asyncio.run(_checked(guard)), SoftLimit)
+
+
+def test_a_script_that_redis_forgot_is_sent_again(redis_server: RedisServer, kind: Any) -> None:
+    with Driver(kind, redis_server, Limit(100, "tokens")) as driver:
+        driver.record(10)
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.script_flush()
+        driver.record(10)
+        assert driver.level().consumed == 20
+
+
+def test_a_record_whose_reply_was_lost_is_not_counted_twice(
+    redis_server: RedisServer, kind: Any
+) -> None:
+    with (
+        LosingProxy(redis_server.port) as proxy,
+        Driver(kind, proxy.url, Limit(1000, "tokens"), timeout=1.0) as driver,
+    ):
+        driver.record(10)
+        proxy.losing = True
+        with pytest.raises(redis.RedisError):
+            driver.record(10)
+        assert driver.level().consumed == 20
+
+
+async def test_a_cancelled_check_gives_its_reservation_back(
+    own_redis_server: RedisServer,
+) -> None:
+    driver = Driver(AsyncRedisGuard, own_redis_server, Limit(100, "tokens"), clock=None)
+    guard = driver.guard
+    assert await guard.check_before_llm("warm", 1) == Allow()
+    for _ in range(5):
+        own_redis_server.signal(signal.SIGSTOP)
+        check = asyncio.ensure_future(guard.check_before_llm("s", 40))
+        await asyncio.sleep(0.05)  # it is sent, or on its way
+        check.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await check
+        await asyncio.sleep(0.05)
+        own_redis_server.signal(signal.SIGCONT)
+        await asyncio.gather(*guard._releases)
+    level = (await asyncio.to_thread(guard.budget_levels))[0]
+    assert (level.reserved, level.consumed) == (1, 0)
+    assert await guard.check_before_llm("s", 99) == Allow()
+    await guard.aclose()
+
+
+def test_a_reserve_that_arrives_after_its_cancellation_reserves_nothing(
+    redis_server: RedisServer,
+) -> None:
+    with Driver(RedisGuard, redis_server, Limit(100, "tokens")) as driver:
+        guard = driver.guard
+        guard._wait(guard._releasing("s", "call"))
+        guard._wait(guard._checking("call", "s", 50))
+        assert driver.level().reserved == 0
+        guard._wait(guard._checking("other", "s", 50))
+        assert guard._wait(guard._checking("other", "s", 50)) == Allow(), "asked again, held once"
+        assert driver.level().reserved == 50
+        guard._wait(guard._releasing("s", "other"))
+        assert driver.level().reserved == 0
+
+
+def test_killing_redis_loses_no_record_that_it_acknowledged(own_redis_server: RedisServer) -> None:
+    server = own_redis_server
+    acknowledged, unacknowledged = [0] * 4, [0] * 4
+    stop = threading.Event()
+    driver = Driver(RedisGuard, server, Limit(1e6), timeout=5.0, clock=None)
+
+    def work(number: int) -> None:
+        while not stop.is_set():
+            try:
+                driver.guard.record_after_llm(f"s-{number}", usage_of(1))
+                acknowledged[number] += 1
+            except redis.RedisError:
+                unacknowledged[number] += 1
+                stop.wait(0.02)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in range(3):
+            before, failed = list(acknowledged), sum(unacknowledged)
+            _until(lambda b=before: all(n > t + 5 for n, t in zip(acknowledged, b, strict=True)))
+            server.kill()
+            _until(lambda f=failed: sum(unacknowledged) > f)
+            server.start()
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(30)
+    told = round(driver.level().consumed * 1e6)
+    driver.close()
+    assert sum(acknowledged) <= told <= sum(acknowledged) + sum(unacknowledged)
+
+
+def test_over_tls_with_a_password(tmp_path: Path, redis_server: RedisServer, kind: Any) -> None:
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            *subject,
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    options = {
+        "tls-port": str(port), "tls-cert-file": str(certificate), "tls-key-file": str(key),
+        "tls-auth-clients": "no", "requirepass": "p@ss", "port": "0",
+    }  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    with subprocess.Popen(
+        ["redis-server", "--save", "", "--dir", str(tmp_path), *words], stdout=subprocess.DEVNULL
+    ) as server:
+        try:
+            url = f"rediss://:p%40ss@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+            with Driver(kind, url, Limit(100, "tokens")) as driver:
+                _until(lambda: _records(driver))
+                assert isinstance(driver.check("s", 100), Deny)
+            wrong = kind(Limit(1, "tokens"), url=url.replace("p%40ss", "wrong"), reservation=HOLDS)
+            with pytest.raises(redis.AuthenticationError):
+                asyncio.run(_checked(wrong))
+        finally:
+            server.kill()
+
+
+def _records(driver: Driver) -> bool:
+    try:
+        driver.record(1)
+    except redis.RedisError:
+        return False
+    return True
+
+
+async def _checked(guard: Any) -> Any:
+    try:
+        answer = guard.check_before_llm("s", 1)
+        return await answer if asyncio.iscoroutine(answer) else answer
+    finally:
+        await guard.aclose() if isinstance(guard, AsyncRedisGuard) else guard.close()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it did not come true")
