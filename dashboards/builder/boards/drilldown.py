@@ -10,6 +10,7 @@ from dashboards.builder.boards.shared_panels import (
     guard_quantile,
     legend,
     stat,
+    token_types,
 )
 from dashboards.builder.labels import (
     AGENT,
@@ -22,7 +23,6 @@ from dashboards.builder.labels import (
     REASON,
     SHARED,
     SOURCE,
-    TOKEN_TYPE,
     UNIT,
 )
 from dashboards.builder.model import (
@@ -39,7 +39,7 @@ from dashboards.builder.model import (
     Unit,
 )
 from dashboards.builder.rules.alert_model import UTILIZATION, WITH_RESERVED
-from dashboards.builder.scope import RANGE, STEP, Scope
+from dashboards.builder.scope import RANGE, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
@@ -210,16 +210,8 @@ def _tokens(scope: Scope) -> list[Panel]:
             scope.fleet_counted(semconv.METRIC_TOKENS, not_output, window=window),
         )
 
-    tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
     return [
-        Panel(
-            key="token_types",
-            title="Tokens by type",
-            kind="bars",
-            description="Tokens between two points of the chart; the types do not overlap.",
-            targets=(Target(expr=tokens + " > 0", legend=legend(TOKEN_TYPE)),),
-            width=7,
-        ),
+        token_types(scope, 7),
         Panel(
             key="estimate",
             title="Estimate in real prompt tokens, hour before",

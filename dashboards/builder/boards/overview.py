@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from dashboards.builder import queries
 from dashboards.builder.boards import budgets, forecasts, refusals, spenders
-from dashboards.builder.boards.shared_panels import legend, stat
-from dashboards.builder.labels import AGENT, MODEL, PRINCIPAL, TENANT, TOKEN_TYPE
+from dashboards.builder.boards.shared_panels import legend, stat, token_types
+from dashboards.builder.labels import AGENT, MODEL, PRINCIPAL, TENANT
 from dashboards.builder.model import SHARE, USD, WHOLE, Dashboard, Panel, Row, Step, Target
 from dashboards.builder.scope import RANGE, STEP, Scope
 from dashboards.builder.thresholds import Thresholds
@@ -179,23 +179,8 @@ def _tokens(scope: Scope) -> list[Panel]:
     prompt = scope.fleet_counted(
         semconv.METRIC_TOKENS, queries.differs(semconv.TOKEN_TYPE, semconv.TOKENS_OUTPUT)
     )
-    tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
     return [
-        Panel(
-            key="token_mix",
-            title="Tokens by type",
-            kind="bars",
-            description="Number of tokens between two points of the chart. The types do "
-            "not overlap: cached prompt tokens are not in input. Much cache_write and little "
-            "cache_read means a cache that is paid for but not used.",
-            targets=(
-                Target(
-                    expr=tokens + " > 0",
-                    legend=legend(TOKEN_TYPE),
-                ),
-            ),
-            width=10,
-        ),
+        token_types(scope, 10),
         Panel(
             key="tokens_model",
             title="Tokens by model",

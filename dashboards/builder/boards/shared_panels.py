@@ -14,11 +14,12 @@ from dashboards.builder.labels import (
     PRINCIPAL,
     RESOURCE,
     TENANT,
+    TOKEN_TYPE,
     WINDOW,
 )
 from dashboards.builder.model import Panel, Step, Target, Unit
 from dashboards.builder.rules.fleet_records import WINDOWS
-from dashboards.builder.scope import RECORDS, Scope
+from dashboards.builder.scope import RECORDS, STEP, Scope
 from otel_budget import semconv
 
 
@@ -60,6 +61,21 @@ def stat(
         width=4,
         height=4,
         steps=steps,
+    )
+
+
+def token_types(scope: Scope, width: int) -> Panel:
+    """Tokens of each type, over time."""
+    tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
+    return Panel(
+        key="token_types",
+        title="Tokens by type",
+        kind="bars",
+        description="Number of tokens between two points of the chart. The types do not overlap: "
+        "cached prompt tokens are not in input. Much cache_write and little cache_read means a "
+        "cache that is paid for but not used.",
+        targets=(Target(expr=tokens + " > 0", legend=legend(TOKEN_TYPE)),),
+        width=width,
     )
 
 

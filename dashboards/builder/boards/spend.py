@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from dashboards.builder import months, queries
 from dashboards.builder.boards import links, spenders
-from dashboards.builder.boards.shared_panels import legend, stat
-from dashboards.builder.labels import MODEL, PRINCIPAL, TENANT, TOKEN_TYPE
+from dashboards.builder.boards.shared_panels import legend, stat, token_types
+from dashboards.builder.labels import MODEL, PRINCIPAL, TENANT
 from dashboards.builder.model import (
     SHARE,
     USD,
@@ -175,7 +175,6 @@ def _models(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 
 def _rest(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    tokens = scope.fleet_sum((TOKEN_TYPE,), semconv.METRIC_TOKENS, window=STEP)
     return [
         Panel(
             key="unpriced_over_time",
@@ -212,14 +211,7 @@ def _rest(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             unit=USD,
             width=6,
         ),
-        Panel(
-            key="tokens",
-            title="Tokens by type",
-            kind="bars",
-            description="Tokens between two points of the chart; the types do not overlap.",
-            targets=(Target(expr=tokens + " > 0", legend=legend(TOKEN_TYPE)),),
-            width=6,
-        ),
+        token_types(scope, 6),
     ]
 
 
