@@ -25,8 +25,17 @@ class RedisCluster:
         self.urls: list[str] = []
 
     def __enter__(self) -> Self:
+        try:
+            self._form()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _form(self) -> None:
         ports = [free_port() for _ in range(6)]
-        self._nodes = {port: self._start(port) for port in ports}
+        for port in ports:
+            self._nodes[port] = self._start(port)
         self.urls = [f"redis://127.0.0.1:{port}" for port in ports]
         self._until(lambda: all(self._answers(port) for port in ports))
         create = ["redis-cli", "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"]
@@ -34,7 +43,6 @@ class RedisCluster:
         subprocess.run([*create[:3], *addresses, *create[3:]], check=True, capture_output=True)
         self._until(lambda: all(self._knows_all(port) for port in self._nodes))
         self._until(lambda: sum(self._follows(port) for port in self._nodes) == 3)
-        return self
 
     def _start(self, port: int) -> subprocess.Popen[bytes]:
         directory = Path(self._folder.name, str(port))
