@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import redis
+from redis.exceptions import RedisClusterException
 
 from otel_budget import Allow, Deny, SoftLimit, instrument
 from otel_budget.guards import AsyncRedisGuard, Limit, RedisGuard
 from otel_budget.testing import capture_telemetry
 from support.ports import free_port
-from support.redis_guards import HOLDS, INFO, KINDS, Driver, usage_of
+from support.redis_guards import INFO, KINDS, Driver, usage_of
 from support.redis_server import LosingProxy, RedisServer
 
 
@@ -171,55 +172,51 @@ def test_killing_redis_loses_no_record_that_it_acknowledged(own_redis_server: Re
     assert sum(acknowledged) <= told <= sum(acknowledged) + sum(unacknowledged)
 
 
-def test_over_tls_with_a_password(tmp_path: Path, redis_server: RedisServer, kind: Any) -> None:
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+@pytest.mark.parametrize("is_cluster", [False, True])
+def test_over_tls_with_a_password(
+    tmp_path: Path, redis_server: RedisServer, kind: Any, is_cluster: bool
+) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext"
+    files = ["-keyout", key, "-out", certificate]
     subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            *subject,
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-        ],
-        check=True,
-        capture_output=True,
+        [*request.split(), "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True
     )
     port = free_port()
     options = {
-        "tls-port": str(port), "tls-cert-file": str(certificate), "tls-key-file": str(key),
-        "tls-auth-clients": "no", "requirepass": "p@ss", "port": "0",
+        "port": "0", "tls-port": str(port), "tls-cert-file": certificate, "tls-key-file": key,
+        "tls-auth-clients": "no", "requirepass": "p@ss", "save": "", "dir": str(tmp_path),
     }  # fmt: skip
+    if is_cluster:  # of one node
+        options |= {
+            "cluster-enabled": "yes", "tls-cluster": "yes", "cluster-port": str(free_port()),
+            "cluster-announce-ip": "127.0.0.1", "tls-ca-cert-file": certificate,
+        }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    with subprocess.Popen(
-        ["redis-server", "--save", "", "--dir", str(tmp_path), *words], stdout=subprocess.DEVNULL
-    ) as server:
+    url = f"rediss://:p%40ss@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+    with subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL) as server:
         try:
-            url = f"rediss://:p%40ss@127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
-            with Driver(kind, url, Limit(100, "tokens")) as driver:
-                _until(lambda: _records(driver))
+            with redis.Redis.from_url(url) as client:
+                _until(lambda: _answers(client))
+                if is_cluster:
+                    client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+                    _until(lambda: client.cluster("INFO")["cluster_state"] == "ok")
+            with Driver(kind, [url] if is_cluster else url, Limit(100, "tokens")) as driver:
+                driver.record(1)
                 assert isinstance(driver.check("s", 100), Deny)
-            wrong = kind(Limit(1, "tokens"), url=url.replace("p%40ss", "wrong"), reservation=HOLDS)
-            with pytest.raises(redis.AuthenticationError):
-                asyncio.run(_checked(wrong))
+            wrong = url.replace("p%40ss", "wrong")
+            guard = kind(Limit(1, "tokens"), url=[wrong] if is_cluster else wrong)
+            with pytest.raises((redis.AuthenticationError, RedisClusterException)):
+                asyncio.run(_checked(guard))
         finally:
             server.kill()
 
 
-def _records(driver: Driver) -> bool:
+def _answers(client: Any) -> bool:
     try:
-        driver.record(1)
+        return bool(client.ping())
     except redis.RedisError:
         return False
-    return True
 
 
 async def _checked(guard: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from otel_budget import Allow, Deny, FlatRates, SessionInfo, SoftLimit, TokenUsage, call_info
-from otel_budget.guards import Limit, RedisGuard, Reservation, WindowGuard
+from otel_budget.guards import AsyncRedisGuard, Limit, RedisGuard, Reservation, WindowGuard
 from support.redis_guards import HOLDS, INFO, KINDS, NOON, PRICES, Clock, Driver, usage_of
 from support.redis_server import RedisServer
 
@@ -83,13 +84,15 @@ def test_a_refused_call_reserves_in_no_limit(make: Make) -> None:
     assert driver.stored() == before
 
 
-def test_names_from_outside_keep_accounts_apart(make: Make) -> None:
-    driver = make(Limit(100, "tokens", "principal"), session_info=None)
+@pytest.mark.parametrize("per", ["tenant", "principal"])
+def test_names_from_outside_keep_accounts_apart(make: Make, per: Any) -> None:
+    driver = make(Limit(100, "tokens", per), session_info=None)
     names: list[dict[str, Any]] = [
-        {}, {"tenant": "a"}, {"tenant": "a", "principal": "b"}, {"tenant": 'a", "b'},
-        {"principal": "null"}, {"tenant": "}:{" * 300}, {"tenant": "\ud800"},
-        {"tenant": "}:{" * 299 + "x"},
+        {}, {per: "None"}, {per: "null"}, {per: "a"}, {per: 'a", "b'}, {per: "\ud800"},
+        {per: "}:{" * 300}, {per: "}:{" * 299 + "x"},
     ]  # fmt: skip
+    if per == "principal":
+        names += [{"tenant": "a"}, {"tenant": "a", "principal": "b"}]
     for info in names:
         with call_info(**info):
             driver.record(100)
@@ -301,6 +304,23 @@ def test_every_key_ends_some_time_and_those_of_a_budget_together(
             assert 3_600 <= life <= 7_200 + 60
         else:
             assert 5 * DAY - 60 < life <= 5 * DAY
+
+
+def test_an_async_guard_serves_one_event_loop_after_the_other(redis_server: RedisServer) -> None:
+    guard = AsyncRedisGuard(Limit(100, "tokens"), url=redis_server.url, prefix="loops")
+
+    async def use(closes: bool) -> None:
+        await guard.record_after_llm("s", usage_of(10))
+        if closes:
+            await guard.aclose()
+
+    for number in range(3):
+        asyncio.run(use(closes=number % 2 == 1))
+        assert len(guard._of_loop) <= 1
+    asyncio.run(use(closes=True))
+    assert guard._of_loop == {}
+    assert [level.consumed for level in guard.budget_levels()] == [40]
+    guard._close()
 
 
 # -- options -------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from otel_budget.contract import (
     BudgetDecision,
@@ -142,7 +141,7 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
 
     def _prepare(self) -> None:
         #: A connection belongs to the event loop that made it.
-        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._of_loop: dict[asyncio.AbstractEventLoop, Any] = {}
         self._releases: set[asyncio.Task[Any]] = set()
 
     async def aclose(self) -> None:
@@ -200,6 +199,8 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
         loop = asyncio.get_running_loop()
         client = self._of_loop.get(loop)
         if client is None:
+            for ended in [other for other in self._of_loop if other.is_closed()]:
+                del self._of_loop[ended]
             client = self._of_loop[loop] = self._clients.asynchronous()
         run = getattr(client, request.method)
         return await run(request.script, len(request.keys), *request.keys, *request.arguments)

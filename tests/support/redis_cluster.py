@@ -1,0 +1,102 @@
+"""Our own Redis Cluster on loopback: three masters, each with a replica."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from support.ports import free_port
+
+
+class RedisCluster:
+    """Started on entry and removed on exit.
+
+    Attributes:
+        urls: Of all nodes.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="otel-budget-cluster-")
+        self._nodes: dict[int, subprocess.Popen[bytes]] = {}
+        self.urls: list[str] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._form()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _form(self) -> None:
+        ports = [free_port() for _ in range(6)]
+        for port in ports:
+            self._nodes[port] = self._start(port)
+        self.urls = [f"redis://127.0.0.1:{port}" for port in ports]
+        self._until(lambda: all(self._answers(port) for port in ports))
+        create = ["redis-cli", "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"]
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        subprocess.run([*create[:3], *addresses, *create[3:]], check=True, capture_output=True)
+        self._until(lambda: all(self._knows_all(port) for port in self._nodes))
+        self._until(lambda: sum(self._follows(port) for port in self._nodes) == 3)
+
+    def _start(self, port: int) -> subprocess.Popen[bytes]:
+        directory = Path(self._folder.name, str(port))
+        directory.mkdir()
+        options = {
+            "port": port, "bind": "127.0.0.1", "dir": directory, "save": "", "appendonly": "yes",
+            "cluster-enabled": "yes", "cluster-port": free_port(), "cluster-node-timeout": 1500,
+        }  # fmt: skip
+        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        with Path(directory, "log").open("wb") as log:
+            return subprocess.Popen(["redis-server", *words], stdout=log, stderr=log)
+
+    def _answers(self, port: int) -> bool:
+        import redis
+
+        try:
+            with _client(port) as node:
+                return bool(node.ping())
+        except redis.RedisError:
+            return False
+
+    def _knows_all(self, port: int) -> bool:
+        """Whether a node knows of a master and a replica for all slots."""
+        with _client(port) as node:
+            slots = node.execute_command("CLUSTER SLOTS")
+            state = node.execute_command("CLUSTER INFO")
+        # First and last slot, the master, the replica.
+        return bool(state["cluster_state"] == "ok") and [len(one) for one in slots] == [4] * 3
+
+    def _follows(self, port: int) -> bool:
+        with _client(port) as node:
+            return bool(node.info("replication").get("master_link_status") == "up")
+
+    def _until(self, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not ready():
+            assert time.monotonic() < deadline, "the cluster did not come up"
+            time.sleep(0.2)
+
+    def master_of(self, key: str) -> subprocess.Popen[bytes]:
+        """The master that has a key."""
+        import redis
+
+        with redis.RedisCluster.from_url(self.urls[0]) as client:
+            return self._nodes[int(client.get_node_from_key(key).port)]
+
+    def __exit__(self, *_: object) -> None:
+        for node in self._nodes.values():
+            node.kill()
+            node.wait(10)
+        self._folder.cleanup()
+
+
+def _client(port: int) -> Any:
+    import redis
+
+    return redis.Redis(port=port, decode_responses=True)
