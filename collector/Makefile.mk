@@ -17,7 +17,7 @@ stack: $(VENV)/.installed backends
 
 FAULTS := outages disk_faults application_faults
 
-## make faults    what each fault costs, in three tables: the fault tests with outages of one minute (~40 min; ~20 with -j3)
+## make faults    what each fault costs, in three tables: the fault tests with outages of one minute (~45 min; ~21 with -j3)
 faults: $(FAULTS:%=faults-%)
 .PHONY: $(FAULTS:%=faults-%)
 $(FAULTS:%=faults-%): faults-%: $(VENV)/.installed backends

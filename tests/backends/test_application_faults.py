@@ -11,6 +11,7 @@ from otel_budget import SessionInfo, sanitize, semconv
 from support import probes
 from support.applications import Application, Scripted, deny
 from support.faults import (
+    IN_FULL,
     MARKS,
     OUTAGE,
     WHOLE,
@@ -95,7 +96,7 @@ def test_a_wrong_clock_does_not_touch_another_application(
     assert probes.query(stack.prometheus, now) == []
 
 
-MANY = 10_000 if OUTAGE >= 30 else 2_000
+MANY = 10_000 if IN_FULL else 2_000
 
 
 def test_many_tenants_agents_and_tools_are_bounded_and_exact(start_stack: StartStack) -> None:

@@ -25,8 +25,10 @@ OUTAGE = float(os.environ.get("OTEL_BUDGET_FAULT_SECONDS", "4"))
 PATIENCE = 45 + OUTAGE
 #: Of a module of faults.
 MARKS = [pytest.mark.backend, pytest.mark.timeout(300 + 8 * OUTAGE)]
+#: Whether this is `make faults`.
+IN_FULL = OUTAGE >= 30
 #: Of a fault whose short form another test has.
-LONG = pytest.mark.skipif(OUTAGE < 30, reason="its outage lasts a minute: run `make faults`")
+LONG = pytest.mark.skipif(not IN_FULL, reason="its outage lasts a minute: run `make faults`")
 
 Books = Mapping[str, Any]
 StartStack = Callable[..., Stack]
