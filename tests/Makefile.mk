@@ -11,8 +11,8 @@ test-pythons: $(PYTHONS:%=test-python-%)
 $(PYTHONS:%=test-python-%): test-python-%:
 	@tests/core_tests.sh $* .venv-$*
 
-## make test-alerts   the alerts over simulated months of traffic (SEEDS="606 707" chooses them, RULES=FOLDER other rules)
-SEEDS ?= 606 707
+## make test-alerts   the alerts over simulated months of traffic (SEEDS="707 1010" chooses them, RULES=FOLDER other rules)
+SEEDS ?= 707 1010
 RULES ?=
 .PHONY: test-alerts
 test-alerts: $(VENV)/.installed backends
