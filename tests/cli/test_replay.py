@@ -357,7 +357,7 @@ def test_a_file_that_is_not_a_log_gets_a_remedy(tmp_path: Path, log: Any, replay
         (["--limit-tokens", "many"], "--limit-tokens"),
         (["--limit-tokens", "1", "--soft", "80"], "soft ratio"),
         (["--per", "user"], "--per"),
-        (["--window", "week"], "--window"),
+        (["--window", "fortnight"], "--window"),
         (["--column", "prompt"], "FIELD=NAME"),
         (["--column", "colour=red"], "FIELD=NAME"),
         (["--column", "prompt=Nope"], "no column 'Nope'"),
