@@ -71,6 +71,34 @@ class _MetricDelivery(Delivery, MetricExporter):
         self.close()
 
 
+class _BoundedFlush:
+    """Keeps a flush's time limit: the SDK's own ends when the delivery does, after minutes perhaps.
+
+    Args:
+        flush: The SDK's; one at a time, however often a host asks.
+    """
+
+    def __init__(self, flush: Callable[[], bool]) -> None:
+        self._run = flush
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, timeout_millis: int | None) -> bool:
+        seconds = 30.0 if timeout_millis is None else timeout_millis / 1e3
+        deadline = time.monotonic() + seconds
+        while True:
+            thread, is_mine = self._thread, False
+            if thread is None or not thread.is_alive():
+                thread, is_mine = threading.Thread(target=self._run, daemon=True), True
+                try:
+                    thread.start()
+                except RuntimeError:  # from Python 3.12 on, no thread can be started at exit
+                    return self._run()
+                self._thread = thread
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if is_mine or thread.is_alive():
+                return not thread.is_alive()
+
+
 class _SpanProcessor(BatchSpanProcessor):
     """Batches the hits of guards, or all other spans: what waits for a collector holds up nothing.
 
@@ -82,8 +110,8 @@ class _SpanProcessor(BatchSpanProcessor):
     def __init__(self, delivery: _SpanDelivery, *, hits: bool) -> None:
         self._delivery = delivery
         self._hits = hits
-        self._flush: threading.Thread | None = None
         super().__init__(delivery)
+        self._flush = _BoundedFlush(super().force_flush)
 
     def on_end(self, span: ReadableSpan) -> None:
         if is_hit(span.name, span.attributes) is not self._hits:
@@ -93,32 +121,21 @@ class _SpanProcessor(BatchSpanProcessor):
         super().on_end(span)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
-        # The SDK's own ends when the delivery does, which may be patient for minutes. One at a
-        # time, however often a host asks.
-        seconds = 30.0 if timeout_millis is None else timeout_millis / 1e3
-        deadline = time.monotonic() + seconds
-        while True:
-            flush, is_mine = self._flush, False
-            if flush is None or not flush.is_alive():
-                flush, is_mine = threading.Thread(target=super().force_flush, daemon=True), True
-                try:
-                    flush.start()
-                except RuntimeError:  # from Python 3.12 on, no thread can be started at exit
-                    return super().force_flush()
-                self._flush = flush
-            flush.join(max(0.0, deadline - time.monotonic()))
-            if is_mine or flush.is_alive():
-                return not flush.is_alive()
+        return self._flush(timeout_millis)
 
 
 class _LogProcessor(BatchLogRecordProcessor):
     def __init__(self, delivery: _LogDelivery) -> None:
         self._delivery = delivery
         super().__init__(delivery)
+        self._flush = _BoundedFlush(super().force_flush)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         self._delivery.offer()
         super().on_emit(log_record)
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        return self._flush(timeout_millis)
 
 
 def is_free(signal: Signal) -> bool:

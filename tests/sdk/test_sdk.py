@@ -240,15 +240,17 @@ def test_log_events_and_hits_are_offered_again_for_longer_than_other_spans() -> 
         process.communicate()
 
 
-def test_a_flush_of_the_provider_keeps_its_time_while_hits_wait() -> None:
-    """A host may flush the global provider after each request, whatever the collector does."""
-    code = """
+@pytest.mark.parametrize("provider", ["trace.get_tracer_provider", "_logs.get_logger_provider"])
+def test_a_flush_of_a_provider_keeps_its_time_while_hits_wait(provider: str) -> None:
+    """A host may flush the global providers after each request, whatever the collector does."""
+    code = f"""
         import threading
         sdk.configure(shutdown_timeout=0.1)
         before = threading.active_count()
         for _ in range(20):
             hit()
-            print(trace.get_tracer_provider().force_flush(100))
+            _logs.get_logger("t").emit(body="hit")
+            print({provider}().force_flush(100))
         print(threading.active_count() - before)
     """
     result = run(
