@@ -70,20 +70,26 @@ def test_what_was_left_out_is_said_in_words() -> None:
 
 
 def test_verify_says_what_it_left_out(tmp_path: Path) -> None:
-    log = {
-        "traceId": "t",
-        "eventName": semconv.LOG_EVENT_THRESHOLD_HIT,
-        "attributes": [{"key": semconv.KIND, "value": {"stringValue": semconv.KIND_HARD}}],
-    }
-    denial = json.dumps(
-        {"resourceLogs": [{"scopeLogs": [{"logRecords": [log]}]}]}, separators=(",", ":")
-    )
+    def record(kind: str) -> str:
+        attributes = {semconv.KIND: kind, semconv.TENANT: "t", semconv.SESSION_ID: "s"}
+        log = {
+            "eventName": semconv.LOG_EVENT_THRESHOLD_HIT,
+            "attributes": [
+                {"key": key, "value": {"stringValue": value}} for key, value in attributes.items()
+            ],
+        }
+        logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [log]}]}]}
+        return json.dumps(logs, separators=(",", ":")) + "\n"
+
+    denial = record(semconv.KIND_HARD)
     file = tmp_path / "threshold-hits.jsonl"
-    file.write_text(denial[:60] + denial + "\n")
-    hop = check_audit_file(file, [{"trace_id": "t"}], 0, lambda _: None)
-    assert (hop.status, hop.detail) == ("passed", "1 denials (1 torn record skipped)")
-    hop = check_audit_file(file, [{"trace_id": "other"}], 0, lambda _: None)
-    assert hop.detail == f"1 of 1 denials are not in {file} (1 torn record skipped)"
+    file.write_text(record(semconv.KIND_SOFT) + denial[:60] + denial)
+    hop = check_audit_file(file, "t", 1, 0, lambda _: None)
+    assert (hop.status, hop.detail) == (
+        "passed", "1 denials and 1 soft limits (1 torn record skipped)",
+    )  # fmt: skip
+    hop = check_audit_file(file, "t", 2, 0, lambda _: None)
+    assert hop.detail == f"1 of 2 denials are not in {file} (1 torn record skipped)"
 
 
 @pytest.mark.parametrize("name", FILES)
