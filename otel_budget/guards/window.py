@@ -1,8 +1,7 @@
 """A guard to start with: budgets in USD or tokens over calendar windows, in one process.
 
 It counts in the process's memory: it starts at zero, and each of several processes has the whole
-budget. If processes must share a budget, keep the counts in a shared store;
-``examples/redis_guard`` is such a guard, built the same way.
+budget. If processes must share a budget, use a `RedisGuard`, or ``examples/postgres_guard.py``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ LIBRARIES = (
     "litellm",
     "opentelemetry.instrumentation.fastapi",
     "opentelemetry.instrumentation.genai.openai",
+    "opentelemetry.instrumentation.psycopg",
+    "psycopg",
     "pydantic_ai",
 )
 

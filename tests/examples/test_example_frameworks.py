@@ -73,7 +73,7 @@ def test_each_example_runs_as_a_person_runs_it(name: str) -> None:
 def test_every_example_is_in_the_table_and_tested() -> None:
     table = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     files = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert files == {*NAMES, "fastapi_service"}
+    assert files == {*NAMES, "fastapi_service", "postgres_guard", "redis_fleet"}
     for name in files:
         assert f"[{name}.py]({name}.py)" in table
 
