@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Final
 
 from collector.stack import passwords
 
@@ -40,7 +43,8 @@ def variable_value(variable: str, address: str) -> str:
 
 #: Ports that are given out together; the first of them is bound as long as this process lives.
 _BLOCK = 20
-_claims: list[socket.socket] = []
+_claims: Final = ExitStack()
+atexit.register(_claims.close)
 
 
 def free_addresses() -> dict[str, str]:
@@ -62,7 +66,7 @@ def free_addresses() -> dict[str, str]:
         if len(free) < len(DEFAULT_PORTS):
             claim.close()
             continue
-        _claims.append(claim)
+        _claims.enter_context(claim)
         return {
             variable: f"{HOST}:{port}" for variable, port in zip(DEFAULT_PORTS, free, strict=False)
         }

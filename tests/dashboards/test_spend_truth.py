@@ -169,11 +169,11 @@ def test_what_no_metric_tells_is_said(prometheus: str) -> None:
 
 
 def test_what_prometheus_no_longer_keeps_is_refused(prometheus: str) -> None:
-    for days in (60, 15, 14.5):
+    for days in (90, 63, 62.5):
         result = ask(prometheus, begin=NOW - int(days * DAY))
         assert (result.code, result.out) == (1, "")
-        assert result.err.startswith("otel-budget: Prometheus keeps 15d, and a day before ")
-    assert ask(prometheus, begin=NOW - int(13.5 * DAY)).code == 0
+        assert result.err.startswith("otel-budget: Prometheus keeps 9w, and a day before ")
+    assert ask(prometheus, begin=NOW - int(61.5 * DAY)).code == 0
 
 
 def test_the_query_is_that_of_the_dashboards() -> None:
