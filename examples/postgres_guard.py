@@ -138,7 +138,7 @@ class PostgresGuard(CallCharges, SyncBudgetGuard):
     def _reserve(self, session_id: str, estimate: int, info: SessionInfo) -> BudgetDecision:
         assert self._reservation is not None
         charge = self._expected(estimate, math.ceil(self._reservation.output_tokens), info)
-        needs = [charge.whole(terms.limit, terms.scale) for terms in self._terms]
+        needs = [charge.whole(terms.limit.unit, terms.scale) for terms in self._terms]
         rows = self._step("reserve", session_id, info, self._size(charge), needs)
         found = [
             Standing(terms, int(row[2]), int(row[3]), need)
@@ -153,8 +153,8 @@ class PostgresGuard(CallCharges, SyncBudgetGuard):
             info = resolve(self._session_info, session_id)
             charge = self._used(usage, info)
             amounts = [
-                None if charge.amount(limit) is None else charge.whole(limit, scale)
-                for limit, scale in ((terms.limit, terms.scale) for terms in self._terms)
+                None if charge.amount(unit) is None else charge.whole(unit, scale)
+                for unit, scale in ((terms.limit.unit, terms.scale) for terms in self._terms)
             ]
             self._step("settle", session_id, info, self._size(charge), amounts)
             self._note_used(charge, info)
@@ -196,7 +196,7 @@ class PostgresGuard(CallCharges, SyncBudgetGuard):
 
     # -- the database ----------------------------------------------------------------------
     def _size(self, charge: Charge) -> int:
-        return charge.size(self._has_token_limit, SCALE["USD"])
+        return charge.whole(self._compared, SCALE[self._compared])
 
     def _accounts(self, session_id: str, info: SessionInfo) -> list[str]:
         accounts, served = [], time.monotonic()

@@ -155,8 +155,7 @@ def _follow(stack: Stack, logs: Mapping[str, TextIO]) -> None:
         _print_new(logs)
         for name in PROGRAMS:
             if not stack.running(name):
-                last = "\n".join(stack.log(name).splitlines()[-15:])
-                raise StackError(f"{name} has ended; its last lines are\n{last}")
+                raise StackError(f"{name} has ended; its last lines are\n{stack.last_lines(name)}")
         time.sleep(0.5)
 
 

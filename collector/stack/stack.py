@@ -21,6 +21,8 @@ from otel_budget.verify import http
 
 #: In the order of starting; they are stopped in reverse, so that the Collector empties its queues.
 PROGRAMS = ("jaeger", "prometheus", "alertmanager", "otelcol")
+#: Of a log, how many lines tell why its program ended.
+_LAST_LINES = 15
 #: How a Collector finds its backends.
 _BACKENDS = ("JAEGER_OTLP", "PROMETHEUS_URL", "PROMETHEUS_AUTHORIZATION")
 
@@ -159,6 +161,11 @@ class Stack(Services):
         """What a program has written so far."""
         return (self.directory / "logs" / f"{name}.log").read_text(errors="replace")
 
+    def last_lines(self, name: str) -> str:
+        """The last lines that a program has written."""
+        log = self._services[name].log.read_text(errors="replace")
+        return "\n".join(log.splitlines()[-_LAST_LINES:])
+
     def wait_ready(self, name: str, timeout: float = 60) -> None:
         """Wait until a program reports that it is ready.
 
@@ -171,10 +178,10 @@ class Stack(Services):
         for url in service.ready:
             while not _answers(url):
                 if not service.running:
-                    raise StackError(f"{name} ended while starting:\n{_tail(service.log)}")
+                    raise StackError(f"{name} ended while starting:\n{self.last_lines(name)}")
                 if time.monotonic() > deadline:
                     raise StackError(
-                        f"{name} was not ready after {timeout:.0f} s:\n{_tail(service.log)}"
+                        f"{name} was not ready after {timeout:.0f} s:\n{self.last_lines(name)}"
                     )
                 time.sleep(0.05)
 
@@ -237,7 +244,3 @@ def _answers(url: str) -> bool:
         return http.ask(url).status == 200
     except OSError:
         return False
-
-
-def _tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

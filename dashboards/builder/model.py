@@ -23,6 +23,7 @@ class Unit:
 
 
 USD: Final = Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 2)), 2)
+USD_PER_CALL: Final = Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 4)), 4)
 SHARE: Final = Unit("percentunit", (("unit", "percent-decimal"), ("decimalPlaces", 1)), 1)
 COUNT: Final = Unit("short", (("unit", "decimal"), ("shortValues", True)))
 #: Counts in which every single one matters.

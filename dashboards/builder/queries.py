@@ -86,7 +86,7 @@ def none_of(attribute: str, values: Sequence[str]) -> str:
 
 #: The canaries of ``otel-budget verify`` are nobody's tenant and nobody's service: no alert looks
 #: at them. The second is for metrics without tenant.
-NOT_CANARY: Final = f'{label(semconv.TENANT)}!~"{expected.NAME}-.+"'
+NOT_CANARY: Final = expected.OTHER_TENANTS
 NOT_CANARY_JOB: Final = f'{JOB}!~"(.+/)?{expected.NAME}"'
 #: Refusals and soft limits, among the threshold hits.
 HARD: Final = equals(semconv.KIND, semconv.KIND_HARD)

@@ -49,7 +49,6 @@ _COUNTED: Final = {
     "x_UnpricedCalls": semconv.METRIC_UNPRICED_CALLS,
     "x_UncountedCalls": semconv.METRIC_CALLS_WITHOUT_USAGE,
 }
-_NOT_CANARY: Final = f'{prometheus_label(semconv.TENANT)}!~"{expected.NAME}-.+"'
 _SECONDS: Final = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 Key = tuple[str, ...]
@@ -57,7 +56,7 @@ Key = tuple[str, ...]
 
 def query(metric: Metric, attributes: Sequence[str], seconds: int) -> str:
     """What a metric counted by attributes in the last `seconds`, as the dashboards ask it."""
-    counted = promql.total(f"{metric.prometheus_name()}{{{_NOT_CANARY}}}", f"{seconds}s")
+    counted = promql.total(f"{metric.prometheus_name()}{{{expected.OTHER_TENANTS}}}", f"{seconds}s")
     return f"sum by ({', '.join(map(prometheus_label, attributes))}) ({counted})"
 
 
@@ -102,13 +101,16 @@ def spend(
         for each in dict.fromkeys(by or [By.TENANT])
         for column, attribute in _COLUMNS[each].items()
     }
-    warnings: set[str] = set()
+    attributes = list(columns.values())
+    seconds = int((last - first).total_seconds())
     try:
         _check_kept(url, first)
-        counted = {
-            column: _counted(url, metric, list(columns.values()), first, last, warnings)
+        answers = {
+            column: _answer(url, query(metric, attributes, seconds), last)
             for column, metric in _COUNTED.items()
         }
+        counted = {column: _by_key(answer, attributes) for column, answer in answers.items()}
+        warnings = {one for answer in answers.values() for one in answer.get("warnings", ())}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandError(_refusal(url, error), code=1) from error
     period = {"ChargePeriodStart": _written(first), "ChargePeriodEnd": _written(last)}
@@ -153,22 +155,13 @@ def _rows(columns: list[str], counted: Mapping[str, Mapping[Key, float]]) -> lis
     return rows
 
 
-def _counted(  # noqa: PLR0917
-    url: str,
-    metric: Metric,
-    attributes: list[str],
-    first: datetime,
-    last: datetime,
-    warnings: set[str],
-) -> dict[Key, float]:
-    """What a metric counted by its attributes; adds what Prometheus warns of."""
-    seconds = int((last - first).total_seconds())
-    parameters = {
-        "query": query(metric, attributes, seconds),
-        "time": str(int(last.timestamp())),
-    }
+def _answer(url: str, asked: str, at: datetime) -> dict[str, Any]:
+    parameters = {"query": asked, "time": str(int(at.timestamp()))}
     answer: dict[str, Any] = http.get_json(f"{url}/api/v1/query", parameters, timeout=_TIMEOUT)
-    warnings.update(answer.get("warnings", ()))
+    return answer
+
+
+def _by_key(answer: Mapping[str, Any], attributes: Sequence[str]) -> dict[Key, float]:
     labels = [prometheus_label(attribute) for attribute in attributes]
     return {
         tuple(row["metric"].get(label, "") for label in labels): float(row["value"][1])

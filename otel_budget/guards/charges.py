@@ -17,7 +17,7 @@ from otel_budget.contract.session_info import (
     check_source,
 )
 from otel_budget.forks import RenewedLock
-from otel_budget.guards.limit import Limit
+from otel_budget.guards.limit import Limit, Unit
 from otel_budget.guards.reason_counts import (
     ReasonCounts,
     log_uncounted,
@@ -45,20 +45,13 @@ class Charge(NamedTuple):
     uncounted: str = ""
     bound: str = ""
 
-    def amount(self, limit: Limit) -> float | None:
-        """The amount that `limit` counts, in its unit; None if it is not known."""
-        return self.tokens if limit.unit == "tokens" else self.cost.usd
+    def amount(self, unit: Unit) -> float | None:
+        """The amount in `unit`; None if it is not known."""
+        return self.tokens if unit == "tokens" else self.cost.usd
 
-    def whole(self, limit: Limit, scale: int) -> int:
+    def whole(self, unit: Unit, scale: int) -> int:
         """The same in whole numbers of 1 / `scale`; what is not known is 0."""
-        return round((self.amount(limit) or 0) * scale)
-
-    def size(self, in_tokens: bool, usd_scale: int) -> int:
-        """What reservations and usage are compared by: tokens, or USD if every limit is in USD.
-
-        One of them for all limits, as one reservation ends in all of them together.
-        """
-        return (self.tokens or 0) if in_tokens else round((self.cost.usd or 0.0) * usd_scale)
+        return round((self.amount(unit) or 0) * scale)
 
 
 class CallCharges:
@@ -79,6 +72,9 @@ class CallCharges:
         self._session_info = session_info
         self._has_usd_limit = any(limit.unit == "USD" for limit in limits)
         self._has_token_limit = any(limit.unit == "tokens" for limit in limits)
+        #: What reservations and usage are compared by: tokens, or USD if every limit is in USD. One
+        #: of them for all limits, as one reservation ends in all of them together.
+        self._compared: Unit = "tokens" if self._has_token_limit else "USD"
         self._prices = price_source(prices) if self._has_usd_limit else None
         self._uncounted = ReasonCounts()
         self._at_upper_bound = ReasonCounts()

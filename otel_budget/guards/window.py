@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from otel_budget.contract import (
     BudgetDecision,
@@ -28,8 +28,6 @@ from otel_budget.guards.reservations import HeldAmount, Holds, Reservation
 from otel_budget.sanitize import count
 
 __all__ = ["AsyncWindowGuard", "Limit", "WindowGuard"]
-
-_USD_SCALE: Final = SCALE["USD"]
 
 
 class _WindowCounts(CallCharges):
@@ -74,7 +72,7 @@ class _WindowCounts(CallCharges):
         """Decide a call and reserve what it may need, in all limits; if refused, in none."""
         charge = self._expected(estimate, holds.output_tokens, info)
         amounts: list[HeldAmount] = [
-            (book, book.limit.key(session_id, info), charge.whole(book.limit, book.scale))
+            (book, book.limit.key(session_id, info), charge.whole(book.limit.unit, book.scale))
             for book in self._books
         ]
         with self._lock.current:
@@ -101,7 +99,7 @@ class _WindowCounts(CallCharges):
         return decide(standings, now, session_id, info)
 
     def _size(self, charge: Charge) -> int:
-        return charge.size(self._has_token_limit, _USD_SCALE)
+        return charge.whole(self._compared, SCALE[self._compared])
 
     # -- records ---------------------------------------------------------------------------
     def _add(self, session_id: str, usage: Any) -> None:
@@ -110,7 +108,7 @@ class _WindowCounts(CallCharges):
         now = self._clock()
         with self._lock.current:
             for book in self._books:
-                amount = charge.amount(book.limit)
+                amount = charge.amount(book.limit.unit)
                 if amount is None:
                     book.add_uncounted(now, session_id, info)
                 elif amount:

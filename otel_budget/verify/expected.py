@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from otel_budget import semconv
-from otel_budget.metric import Metric
+from otel_budget.metric import Metric, prometheus_label
 
 #: Of the canary's service and guard; its tenants begin with it. Alert rules leave them out.
 NAME: Final = "otel-budget-verify"
+#: The matcher of every other tenant's series in Prometheus.
+OTHER_TENANTS: Final = f'{prometheus_label(semconv.TENANT)}!~"{NAME}-.+"'
 RESOURCE: Final = "canary_usd"
 MODEL: Final = "canary-model"
 PROVIDER: Final = "canary"

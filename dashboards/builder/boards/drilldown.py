@@ -9,6 +9,7 @@ from dashboards.builder.boards.shared_panels import (
     LEVEL_LEGEND,
     guard_quantile,
     legend,
+    per_priced_call,
     stat,
     token_types,
 )
@@ -30,13 +31,13 @@ from dashboards.builder.model import (
     SECONDS,
     SHARE,
     USD,
+    USD_PER_CALL,
     WHOLE,
     Dashboard,
     Panel,
     Row,
     Step,
     Target,
-    Unit,
 )
 from dashboards.builder.rules.alert_model import UTILIZATION, WITH_RESERVED
 from dashboards.builder.scope import RANGE, Scope
@@ -76,9 +77,7 @@ def build(scope: Scope, thresholds: Thresholds) -> Dashboard:
 
 def _glance(scope: Scope) -> list[Panel]:
     cost = scope.counted(semconv.METRIC_COST)
-    recorded_cost = scope.fleet_counted(semconv.METRIC_COST)
     calls = scope.fleet_counted(semconv.METRIC_CALLS)
-    unpriced = scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS)
     decisions = scope.fleet_counted(semconv.METRIC_DECISIONS)
     hits = semconv.METRIC_THRESHOLD_HITS
 
@@ -88,8 +87,8 @@ def _glance(scope: Scope) -> list[Panel]:
         stat(
             "cost_per_call",
             "Spend per priced call",
-            f"{recorded_cost} / ((({calls}) - ({queries.or_zero(unpriced, calls)})) > 0)",
-            Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 4)), 4),
+            per_priced_call(scope, scope.fleet_counted(semconv.METRIC_COST)),
+            USD_PER_CALL,
             "Average USD of a call that could be priced. If it rises, prompts got longer or the "
             "model more expensive.",
         ),

@@ -72,9 +72,12 @@ CHOSEN_IN_PERSES: Final = {
 }
 
 
-#: In a table of denials with the columns Service and Tenant, in the cells of a label.
 def to_denials(column: str) -> Link:
-    """From a row of denials to their traces, which have the guard's reason."""
+    """From a row of denials to their traces, which have the guard's reason.
+
+    Args:
+        column: The label whose cells lead there, in a table with the columns Service and Tenant.
+    """
     return Link(
         "Open its denials' traces",
         column,

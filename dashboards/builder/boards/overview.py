@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dashboards.builder import queries
 from dashboards.builder.boards import budgets, forecasts, refusals, spenders
-from dashboards.builder.boards.shared_panels import legend, stat, token_types
+from dashboards.builder.boards.shared_panels import legend, stat, token_types, without_price
 from dashboards.builder.labels import AGENT, MODEL, PRINCIPAL, TENANT
 from dashboards.builder.model import SHARE, USD, WHOLE, Dashboard, Panel, Row, Step, Target
 from dashboards.builder.scope import RANGE, STEP, Scope
@@ -63,7 +63,7 @@ def _glance(scope: Scope, thresholds: Thresholds) -> list[Panel]:
 
 
 def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
-    cost, calls = semconv.METRIC_COST, scope.fleet_counted(semconv.METRIC_CALLS)
+    cost = semconv.METRIC_COST
     before = scope.fleet_sum((), cost, before=f"offset {RANGE}")
     numbers = [
         replace(
@@ -102,7 +102,7 @@ def _spend(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         stat(
             "unpriced",
             "Calls without a price",
-            queries.share(scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS), calls),
+            without_price(scope),
             SHARE,
             "Share of the recorded calls that add nothing to the cost, because their price is "
             "unknown. Above a few percent, every USD figure here is too low: add the model's "

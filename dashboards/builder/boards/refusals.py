@@ -64,31 +64,53 @@ def outcomes(scope: Scope) -> Panel:
     )
 
 
+def _table(
+    scope: Scope,
+    columns: tuple[tuple[str, str], ...],
+    header: str,
+    *matchers: str,
+    key: str,
+    title: str,
+    description: str,
+) -> Panel:
+    """Threshold hits by the labels of the columns: how many, and how long ago the last was."""
+    labels = tuple(label for label, _ in columns)
+    hits = semconv.METRIC_THRESHOLD_HITS
+    return Panel(
+        key=key,
+        title=title,
+        kind="table",
+        description=description,
+        targets=(
+            Target(
+                expr=scope.fleet_sum(labels, hits, *matchers) + " > 0", header=header, unit=WHOLE
+            ),
+            Target(
+                expr=f"time() - ({scope.fleet_last_counted(labels, hits, *matchers)})",
+                header="Last seen",
+                unit=SECONDS,
+            ),
+        ),
+        columns=columns,
+        width=16,
+        links=_LINKS,
+    )
+
+
 def denials(scope: Scope) -> Panel:
     """What was refused, to whom, and when last."""
-    hits = semconv.METRIC_THRESHOLD_HITS
-    labels = tuple(label for label, _ in HIT_COLUMNS)
-    seen = f"time() - ({scope.fleet_last_counted(labels, hits, queries.HARD)})"
-    return Panel(
+    return _table(
+        scope,
+        HIT_COLUMNS,
+        "Refused",
+        queries.HARD,
         key="denials",
         title="Denials",
-        kind="table",
         description="What was refused in the selected time, to whom, and how long ago the "
         "last time was (to about five minutes). Window and reason are the guard's own, where it "
         "tells them: spent, held for calls in progress (reserved), without a price, by policy, or "
         "the guard failed; its sentence is on the span: the resource opens the traces. Raise the "
         "limit, or leave it: a refusal is a guard doing its job.",
-        targets=(
-            Target(
-                expr=scope.fleet_sum(labels, hits, queries.HARD) + " > 0",
-                header="Refused",
-                unit=WHOLE,
-            ),
-            Target(expr=seen, header="Last seen", unit=SECONDS),
-        ),
-        columns=HIT_COLUMNS,
-        width=16,
-        links=_LINKS,
     )
 
 
@@ -114,32 +136,16 @@ def over_time(scope: Scope) -> Panel:
 
 def hits(scope: Scope) -> list[Panel]:
     """Soft limits and denials over time, and whose, why and when last."""
-    columns = ((KIND, "Kind"), *HIT_COLUMNS)
-    labels = tuple(label for label, _ in columns)
     return [
         over_time(scope),
-        Panel(
+        _table(
+            scope,
+            ((KIND, "Kind"), *HIT_COLUMNS),
+            "Hits",
             key="hit_table",
             title="Soft limits and denials",
-            kind="table",
             description="Hits by budget, cause and tool in the selected time, and how long ago "
             "the last one was (to about five minutes). The resource opens the traces, which have "
             "the guard's own sentence.",
-            targets=(
-                Target(
-                    expr=scope.fleet_sum(labels, semconv.METRIC_THRESHOLD_HITS) + " > 0",
-                    header="Hits",
-                    unit=WHOLE,
-                ),
-                Target(
-                    expr="time() - ("
-                    f"{scope.fleet_last_counted(labels, semconv.METRIC_THRESHOLD_HITS)})",
-                    header="Last seen",
-                    unit=SECONDS,
-                ),
-            ),
-            columns=columns,
-            width=16,
-            links=_LINKS,
         ),
     ]

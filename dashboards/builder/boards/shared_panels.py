@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Final
 
+from dashboards.builder import queries
 from dashboards.builder.labels import (
     AGENT,
     ENVIRONMENT,
@@ -19,7 +20,7 @@ from dashboards.builder.labels import (
 )
 from dashboards.builder.model import Panel, Step, Target, Unit
 from dashboards.builder.rules.fleet_records import WINDOWS
-from dashboards.builder.scope import RECORDS, STEP, Scope
+from dashboards.builder.scope import RANGE, RECORDS, STEP, Scope
 from otel_budget import semconv
 
 
@@ -76,6 +77,23 @@ def token_types(scope: Scope, width: int) -> Panel:
         "cache that is paid for but not used.",
         targets=(Target(expr=tokens + " > 0", legend=legend(TOKEN_TYPE)),),
         width=width,
+    )
+
+
+def per_priced_call(
+    scope: Scope, cost: str, labels: tuple[str, ...] = (), *, window: str = RANGE
+) -> str:
+    """USD of `cost` per call that has a price, by labels."""
+    calls = scope.fleet_sum(labels, semconv.METRIC_CALLS, window=window)
+    unpriced = scope.fleet_sum(labels, semconv.METRIC_UNPRICED_CALLS, window=window)
+    return f"{cost} / (({calls} - ({queries.or_zero(unpriced, calls)})) > 0)"
+
+
+def without_price(scope: Scope, window: str = RANGE) -> str:
+    """The share of the calls that add nothing to the cost."""
+    return queries.share(
+        scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS, window=window),
+        scope.fleet_counted(semconv.METRIC_CALLS, window=window),
     )
 
 

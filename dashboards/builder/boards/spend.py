@@ -6,11 +6,18 @@ from dataclasses import replace
 
 from dashboards.builder import months, queries
 from dashboards.builder.boards import links, spenders
-from dashboards.builder.boards.shared_panels import legend, stat, token_types
+from dashboards.builder.boards.shared_panels import (
+    legend,
+    per_priced_call,
+    stat,
+    token_types,
+    without_price,
+)
 from dashboards.builder.labels import MODEL, PRINCIPAL, TENANT
 from dashboards.builder.model import (
     SHARE,
     USD,
+    USD_PER_CALL,
     WHOLE,
     Dashboard,
     Link,
@@ -18,14 +25,12 @@ from dashboards.builder.model import (
     Row,
     Step,
     Target,
-    Unit,
 )
 from dashboards.builder.scope import OTHERS, RANGE, STEP, Scope
 from dashboards.builder.thresholds import Thresholds
 from otel_budget import semconv
 
 UID = "otel-budget-spend"
-_PER_CALL = Unit("currencyUSD", (("unit", "usd"), ("decimalPlaces", 4)), 4)
 _MONTHS = (
     "Months are UTC, and the month is that of the end of the selected time: choose one that ends "
     "earlier to see an earlier month, as far back as Prometheus keeps its data. Days before today "
@@ -65,8 +70,8 @@ def _glance(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         stat(
             "cost_per_call",
             "Cost per priced call",
-            _per_call(scope.fleet_counted(semconv.METRIC_COST), scope, (), RANGE),
-            _PER_CALL,
+            per_priced_call(scope, scope.fleet_counted(semconv.METRIC_COST)),
+            USD_PER_CALL,
             "USD in the selected time, per call that has a price.",
         ),
         stat(
@@ -80,7 +85,7 @@ def _glance(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         stat(
             "unpriced",
             "Calls without a price",
-            _unpriced(scope, RANGE),
+            without_price(scope),
             SHARE,
             "Share of the calls in the selected time that add nothing to the cost.",
             steps=(Step(thresholds.unpriced_share, "orange"),),
@@ -165,9 +170,12 @@ def _models(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             description="USD per call of the hour before each point, of the models that cost most. "
             "If it rises, prompts got longer, or the cache is not used any more.",
             targets=(
-                Target(expr=_per_call(by_model, scope, (MODEL,), "1h"), legend=legend(MODEL)),
+                Target(
+                    expr=per_priced_call(scope, by_model, (MODEL,), window="1h"),
+                    legend=legend(MODEL),
+                ),
             ),
-            unit=_PER_CALL,
+            unit=USD_PER_CALL,
             width=8,
         ),
         replace(spenders.table(scope, "models", MODEL, "Model", "USD of each model."), height=8),
@@ -182,7 +190,7 @@ def _rest(scope: Scope, thresholds: Thresholds) -> list[Panel]:
             kind="lines",
             description="Share of the calls of the hour before each point that add nothing to the "
             "cost, because their price is unknown.",
-            targets=(Target(expr=_unpriced(scope, "1h"), legend="without a price"),),
+            targets=(Target(expr=without_price(scope, "1h"), legend="without a price"),),
             unit=SHARE,
             width=8,
             steps=(Step(thresholds.unpriced_share, "orange"),),
@@ -213,19 +221,6 @@ def _rest(scope: Scope, thresholds: Thresholds) -> list[Panel]:
         ),
         token_types(scope, 6),
     ]
-
-
-def _per_call(cost: str, scope: Scope, labels: tuple[str, ...], window: str) -> str:
-    calls = scope.fleet_sum(labels, semconv.METRIC_CALLS, window=window)
-    unpriced = scope.fleet_sum(labels, semconv.METRIC_UNPRICED_CALLS, window=window)
-    return f"{cost} / (({calls} - ({queries.or_zero(unpriced, calls)})) > 0)"
-
-
-def _unpriced(scope: Scope, window: str) -> str:
-    return queries.share(
-        scope.fleet_counted(semconv.METRIC_UNPRICED_CALLS, window=window),
-        scope.fleet_counted(semconv.METRIC_CALLS, window=window),
-    )
 
 
 def _saved(scope: Scope, thresholds: Thresholds, window: str) -> str:

@@ -76,7 +76,6 @@ class RedisCounts(CallCharges):
         self._reservation = reservation
         self._fail_open = when_down == "open"
         self._prefix, self._clock = prefix, clock
-        self._by: Literal["usd", "tokens"] = "tokens" if self._has_token_limit else "usd"
         self._lifetime = _DAY if reservation is None else reservation.expires_after
         self._idle = forget_after
         #: By how many seconds the clock of Redis is ahead of ours, as far as is known.
@@ -112,7 +111,7 @@ class RedisCounts(CallCharges):
             self._accounts(session_id, info),
             call_id,
             charge,
-            self._by,
+            self._compared,
             self._lifetime,
             self._idle,
         )

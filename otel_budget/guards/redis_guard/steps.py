@@ -12,10 +12,10 @@ from typing import Final, Literal, NamedTuple
 from otel_budget.guards.answers import Terms
 from otel_budget.guards.calendar import EVER, Period, Window, period_at
 from otel_budget.guards.charges import Charge
-from otel_budget.guards.limit import Key, Limit, Owner
+from otel_budget.guards.limit import Key, Limit, Owner, Unit
 
 #: Amounts are whole numbers of 1e-9 USD or of tokens: Lua's numbers are exact to 2^53.
-SCALE: Final = {"USD": 10**9, "tokens": 1}
+SCALE: Final[dict[Unit, int]] = {"USD": 10**9, "tokens": 1}
 MOST: Final = 2**53 - 1
 SCRIPT: Final = files(__package__).joinpath("step.lua").read_text(encoding="utf-8")
 #: Redis keeps scripts by this.
@@ -78,7 +78,7 @@ class Step(NamedTuple):
     accounts: Sequence[Account]
     call_id: str = ""
     charge: Charge | None = None
-    by: Literal["usd", "tokens"] = "tokens"
+    by: Unit = "tokens"
     lifetime: float = 1.0
     idle: float = 1.0
 
@@ -102,7 +102,7 @@ class Step(NamedTuple):
             0 if charge is None else amount(charge, "tokens"),
             int(charge is not None and charge.cost.usd is None),
             int(charge is not None and charge.tokens is None),
-            self.by,
+            self.by.lower(),
             round(self.lifetime * 1000),
             "" if told_now is None else round(told_now * 1000),
             round(self.idle * 1000),
@@ -125,10 +125,9 @@ class Step(NamedTuple):
         return found
 
 
-def amount(charge: Charge, unit: str) -> int:
+def amount(charge: Charge, unit: Unit) -> int:
     """What a call needs or has used, in whole numbers; what is not known is 0."""
-    value = charge.tokens if unit == "tokens" else charge.cost.usd
-    return min(round((value or 0) * SCALE[unit]), MOST)
+    return min(charge.whole(unit, SCALE[unit]), MOST)
 
 
 def account_name(prefix: str, limit: Limit, key: Key) -> str:
