@@ -22,9 +22,12 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	@$(BIN)/otel-budget demo
 
+# Two at a time, because most tests wait; a module stays together, since its tests share programs.
+TEST_PROCESSES ?= 2
+
 ## make test      run the tests (backend tests are skipped until `make backends` has run)
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 ## make lint      ruff, formatting and mypy (strict)
 lint: $(VENV)/.installed

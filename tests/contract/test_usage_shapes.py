@@ -99,7 +99,7 @@ def test_there_are_shapes_enough_and_each_has_its_source() -> None:
         {},
         "usage",
         7,
-        object(),
+        pytest.param(object(), id="object"),
     ],
     ids=str,
 )
