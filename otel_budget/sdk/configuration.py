@@ -183,7 +183,7 @@ def configure(
 
     Raises:
         ValueError: An exporter, protocol, endpoint or sampler cannot be used.
-        ModuleNotFoundError: The extra ``otlp`` is not installed.
+        ModuleNotFoundError: The extra ``otlp``, or for gRPC ``grpc``, is not installed.
     """
     with _state.lock:
         if _state.telemetry is not None:

@@ -431,6 +431,48 @@ def test_without_the_extra_one_sentence_says_how_to_install_it() -> None:
     )
 
 
+def test_without_the_sdk_the_test_helper_says_how_to_install_it() -> None:
+    code = """
+        import sys
+        sys.modules["opentelemetry.sdk"] = None
+        try:
+            import otel_budget.testing
+        except ModuleNotFoundError as error:
+            print(error, file=sys.stderr)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stderr == (
+        "otel_budget.testing needs the OpenTelemetry SDK, which is not installed; install it with: "
+        "pip install 'otel-budget[sdk]'.\n"
+    )
+
+
+@pytest.mark.parametrize(("protocol", "extra"), [("http/protobuf", "otlp"), ("grpc", "grpc")])
+def test_without_its_exporter_one_sentence_names_the_extra_of_a_protocol(
+    protocol: str, extra: str
+) -> None:
+    result = run(
+        """
+        from otel_budget.sdk import exporters
+        exporters.entry_points = lambda **wanted: ()  # as if nothing were installed
+        try:
+            sdk.configure()
+        except ModuleNotFoundError as error:
+            print(error)
+        """,
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+    )
+    assert f"pip install 'otel-budget[{extra}]'" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
+
+
 FORK = """
     import threading, warnings
     warnings.simplefilter("ignore", DeprecationWarning)
