@@ -247,10 +247,11 @@ def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
         del hub
 
 
-def is_proxy(provider: MeterProvider) -> bool:
+def is_proxy(provider: object) -> bool:
     """Whether `provider` is the API's stand-in for a global provider that is not yet set."""
-    # The class is private in the API, so it is recognised by its name.
-    return type(provider).__name__ == "_ProxyMeterProvider"
+    # Some of the classes are private in the API. Logfire's own proxies are set up.
+    kind = type(provider)
+    return "Proxy" in kind.__name__ and kind.__module__.startswith("opentelemetry.")
 
 
 def _before_fork() -> None:

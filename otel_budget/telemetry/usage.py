@@ -157,6 +157,8 @@ def _attributes(
         attributes[semconv.COST_SOURCE] = cost.source
     if totals is not None:
         attributes[semconv.SESSION_COST], attributes[semconv.SESSION_TOKENS] = totals
+        if cost is _WAITS:
+            del attributes[semconv.SESSION_COST]
     if error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(error)
     return attributes
