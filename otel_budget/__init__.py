@@ -8,6 +8,8 @@ The public names are those below and those of `otel_budget.guards`, `otel_budget
 `otel_budget.testing`. Everything else is private and may change in any release.
 """
 
+from typing import TYPE_CHECKING
+
 from otel_budget.contract import (
     Allow,
     AsyncGuardProtocol,
@@ -23,18 +25,27 @@ from otel_budget.contract import (
     SyncGuardProtocol,
     TokenUsage,
 )
-from otel_budget.contract.prices import (
-    BillableCall,
-    FlatRates,
-    GenAIPrices,
-    MissingRate,
-    PriceSource,
-)
+from otel_budget.contract.prices import BillableCall, MissingRate, PriceSource
 from otel_budget.contract.session_info import SessionInfo, call_info
-from otel_budget.runtime.a3s import for_a3s
-from otel_budget.runtime.gate import BudgetGate
+from otel_budget.late_names import late_names
 from otel_budget.telemetry.instrument import instrument
 from otel_budget.version import __version__
+
+if TYPE_CHECKING:
+    from otel_budget.contract.prices.flat_rates import FlatRates
+    from otel_budget.contract.prices.genai import GenAIPrices
+    from otel_budget.runtime.a3s import for_a3s
+    from otel_budget.runtime.gate import BudgetGate
+else:
+    __getattr__ = late_names(
+        __name__,
+        {
+            "BudgetGate": "otel_budget.runtime.gate",
+            "FlatRates": "otel_budget.contract.prices.flat_rates",
+            "GenAIPrices": "otel_budget.contract.prices.genai",
+            "for_a3s": "otel_budget.runtime.a3s",
+        },
+    )
 
 __all__ = [
     "Allow",

@@ -28,7 +28,7 @@ if ! [ "$installed" -nt pyproject.toml ]; then
     constraints=(--constraint "$environment/constraints.txt")
   fi
   "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-    ${constraints[@]+"${constraints[@]}"} --editable '.[cli,test]'
+    ${constraints[@]+"${constraints[@]}"} --editable '.[cli,grpc,otlp,test]'
   touch "$installed"
 fi
 

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from otel_budget.cli.demo import demo
 from otel_budget.cli.files import files
@@ -23,16 +24,37 @@ from otel_budget.version import __version__
 #: To add a command, add its function: its name becomes the command, its docstring the help.
 COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, verify, spend, files)
 
+
+class _PlainHelp:
+    """Says in the help that a flag takes nothing, where Typer says ``<bool>``."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of a command."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+class _Group(_PlainHelp, TyperGroup):
+    pass
+
+
+class _Command(_PlainHelp, TyperCommand):
+    pass
+
+
 app: Final = typer.Typer(
     name="otel-budget",
+    cls=_Group,
     help="See every decision of an LLM-agent budget guard.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=_Command)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -44,7 +66,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """See every decision of an LLM-agent budget guard."""

@@ -61,7 +61,12 @@ def verify(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.0, help="Seconds until something counts as missing in a backend.")
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Seconds until something counts as missing in a backend.",
+        ),
     ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the hops as JSON.")] = False,
 ) -> None:

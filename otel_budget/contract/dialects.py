@@ -28,7 +28,7 @@ from otel_budget.contract.hit_details import look_up, read_details
 from otel_budget.contract.raw_usage import description, keys
 from otel_budget.contract.usage_reading import usage_fields
 from otel_budget.contract.usage_shapes import shape_of
-from otel_budget.sanitize import SHIELDED, finite
+from otel_budget.sanitize import finite, shielded
 
 Dialect = Literal["typed", "dict"]
 _Decision = TypeVar("_Decision", SoftLimit, Deny)
@@ -65,7 +65,7 @@ def read_decision(answer: Any) -> BudgetDecision | Malformed:
         return _ALLOW
     try:
         return _read_dict(answer) if isinstance(answer, dict) else _read_typed(answer)
-    except SHIELDED as error:  # a look-up or a comparison may run any code
+    except shielded() as error:  # a look-up or a comparison may run any code
         return Malformed(f"an answer that raises {type(error).__name__} when it is read")
 
 
@@ -214,7 +214,7 @@ def read_usage(usage: Any) -> TokenUsage | Malformed:
     except ValidationError as error:
         fields = ", ".join(str(part["loc"][0]) for part in error.errors(include_url=False))
         return Malformed(f"a usage {description(usage)}, whose {fields} cannot be read")
-    except SHIELDED as error:
+    except shielded() as error:
         return Malformed(f"a usage that raises {type(error).__name__} when it is read")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, Self
 
 from otel_budget import semconv
-from otel_budget.sanitize import SHIELDED, finite, text
+from otel_budget.sanitize import finite, shielded, text
 
 Cause = Literal["spent", "reserved", "unpriced", "policy", "unavailable"]
 
@@ -55,7 +55,7 @@ def look_up(names: Iterable[str], look: Callable[[str], Any]) -> dict[str, Any]:
     for name in names:
         try:
             values[name] = look(name)
-        except SHIELDED:
+        except shielded():
             values[name] = _UNREADABLE
     return values
 

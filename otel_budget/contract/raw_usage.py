@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from otel_budget.sanitize import SHIELDED
+from otel_budget.sanitize import shielded
 
 _MAX_KEYS: Final = 16
 _KEY_LENGTH: Final = 48
@@ -77,7 +77,7 @@ def description(raw: Any) -> str:
     """What `raw` is, without any of its values: its type and keys."""
     try:
         names = [key[:_KEY_LENGTH] for key in keys(raw) if key.isidentifier()]
-    except SHIELDED:
+    except shielded():
         names = []
     kind = f"of type {type(raw).__name__}"
     if not names:

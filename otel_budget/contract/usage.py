@@ -13,7 +13,7 @@ from otel_budget.contract.raw_usage import description, field
 from otel_budget.contract.usage_reading import usage_fields
 from otel_budget.contract.usage_shapes import shape_of
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import SHIELDED
+from otel_budget.sanitize import shielded
 
 _CACHE = ("cache_read_tokens", "cache_write_tokens")
 #: How the fields end of which the largest stands.
@@ -98,7 +98,7 @@ class TokenUsage(Frozen):
         except ValidationError as error:
             parts = error.errors(include_url=False)
             why = ", ".join(sorted({str(part["loc"][0]) for part in parts})) + " cannot be read"
-        except SHIELDED as error:
+        except shielded() as error:
             why = f"it raises {type(error).__name__} when it is read"
         log_once(
             logging.WARNING,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from otel_budget.contract.raw_usage import field, keys, number
 from otel_budget.contract.usage_shapes import KNOWN_KEYS, Paths, UsageShape
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import SHIELDED, amount
+from otel_budget.sanitize import amount, shielded
 
 #: Service tiers as providers write them, as ways of processing that prices know.
 _PROCESSING: Final = {
@@ -30,7 +30,7 @@ def output_alone(raw: Any) -> int | None:
         if field(raw, "input_tokens", "prompt_tokens") is not None:
             return None
         generated = _first(raw, ("output_tokens", "completion_tokens"))
-    except SHIELDED:  # a look-up may run any code
+    except shielded():  # a look-up may run any code
         return None
     return _detail(generated)
 

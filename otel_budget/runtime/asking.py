@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_budget.contract import Allow, Deny, SoftLimit
 from otel_budget.contract.dialects import Dialect, UsageDialect, read_decision
@@ -26,6 +24,11 @@ from otel_budget.runtime.questions import (
     raised,
     without_record,
 )
+
+# Imported where it is used: a sync host needs none of it.
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
 
 
 class Asker:
@@ -44,6 +47,8 @@ class Asker:
         self, guard: Any, timeout: float, fail: Fail, dialect: Dialect, *, reraises_interrupts: bool
     ) -> None:
         self.is_async = is_async(guard)
+        if self.is_async:
+            import asyncio  # noqa: F401 - now, and not in the first call
         self.asked_guard = AskedGuard(
             guard,
             _checked_timeout(timeout),
@@ -73,6 +78,8 @@ class Asker:
         If the caller is cancelled, a check is cancelled with it. A record reports money spent: it
         is waited for until its deadline and then left to finish by itself.
         """
+        import asyncio
+
         with Inquiry(self.asked_guard, question) as inquiry:
             loop = asyncio.get_running_loop()
             over: asyncio.Future[None] = loop.create_future()  # the waiting, whatever ends it
@@ -115,6 +122,8 @@ class Asker:
         inquiry: Inquiry,
         task: asyncio.Task[Reply] | None,
     ) -> None:
+        import asyncio
+
         is_record = inquiry.question.kind.is_record
         if not is_record:
             self._release_unused(inquiry)
@@ -156,6 +165,8 @@ class Asker:
             except RuntimeError:  # no thread can be started
                 self.ask_here(question)
             return
+        import asyncio
+
         telling = self._tell(question)
         try:
             task = asyncio.get_running_loop().create_task(telling)
@@ -222,6 +233,8 @@ class Asker:
         Raises:
             RuntimeError: The loop takes no work, or it is the caller's own.
         """
+        from concurrent.futures import CancelledError
+
         if loop.is_this_thread:
             raise RuntimeError("an async guard must not call itself through its bridge")
         future = loop.submit(inquiry.run_async)

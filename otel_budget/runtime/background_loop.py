@@ -6,13 +6,16 @@ parent's own wake-up (both share an epoll instance), so the child drops it witho
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_budget.forks import renew_in_child
+
+# Imported where it is used: only an async guard needs a loop.
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
 
 Result = TypeVar("Result")
 
@@ -46,6 +49,8 @@ class BackgroundLoop:
         Raises:
             RuntimeError: The loop has been closed, or a thread can no longer be started.
         """
+        import asyncio
+
         with self._lock:
             if self._closed:
                 raise RuntimeError("its bridge has been closed")
@@ -59,6 +64,8 @@ class BackgroundLoop:
                 raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
         if self._loop is None or self._thread is None or not self._thread.is_alive():
             loop = asyncio.new_event_loop()
             thread = threading.Thread(
@@ -96,6 +103,8 @@ class BackgroundLoop:
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    import asyncio
+
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()

@@ -14,10 +14,10 @@ from opentelemetry.trace import (
 )
 
 from otel_budget import semconv
-from otel_budget.sanitize import text
+from otel_budget.sanitize import shielded, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.sessions import SessionRoot, has_host_span
-from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
+from otel_budget.telemetry.settings import Destination, GuardSettings
 from otel_budget.telemetry.traced_call import tracing_was_set_up
 
 #: As how many of a session's spans a body counts: a model call is rarely one span alone.
@@ -61,7 +61,7 @@ class JoinedBody(SessionRoot):
             self._before = _without_bodies_over(self._before)
             if get_current() is self._attached():
                 attach(self._before)
-        except SHIELDED as error:
+        except shielded() as error:
             self._hub.report_failure(semconv.COMPONENT_SPAN, error)
 
 
@@ -109,7 +109,7 @@ def join_body(settings: GuardSettings, session_id: str) -> JoinedBody | None:
         if root is None or not root.get_span_context().is_valid:
             return None
         return JoinedBody(root.get_span_context(), current, hub)
-    except SHIELDED as error:
+    except shielded() as error:
         hub.report_failure(semconv.COMPONENT_SPAN, error)
         return None
 

@@ -15,6 +15,7 @@ from otel_budget.forks import renew_in_child
 from otel_budget.log_once import log_once
 from otel_budget.sdk.delivery import Losses, SignalPipeline
 from otel_budget.sdk.exporters import SIGNALS, Protocol, Signal, exporters
+from otel_budget.sdk.later_setup import watch
 from otel_budget.sdk.providers import is_free, pipeline_of, resource_of
 from otel_budget.sdk.sampling import sampler_from_environment
 from otel_budget.telemetry.hubs import poll_levels
@@ -183,7 +184,7 @@ def configure(
 
     Raises:
         ValueError: An exporter, protocol, endpoint or sampler cannot be used.
-        ModuleNotFoundError: The extra ``otlp`` is not installed.
+        ModuleNotFoundError: The extra ``otlp``, or for gRPC ``grpc``, is not installed.
     """
     with _state.lock:
         if _state.telemetry is not None:
@@ -222,4 +223,5 @@ def configure(
             ],
             shutdown_timeout,
         )
+        watch()
         return _state.telemetry

@@ -13,6 +13,12 @@ Protocol = Literal["http/protobuf", "grpc"]
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 INSTALL: Final = "install it with: pip install 'otel-budget[otlp]'"
 _ENTRY_POINTS: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+#: Why an exporter is missing, and what brings it, by entry point.
+_MISSING: Final = {
+    "otlp_proto_http": f"The exporter of OTLP by HTTP is not installed; {INSTALL}",
+    "otlp_proto_grpc": "The exporter of OTLP by gRPC is not installed; install it with: pip "
+    "install 'otel-budget[grpc]', or use http/protobuf (port 4318)",
+}
 
 
 def exporters(
@@ -49,8 +55,8 @@ def _exporter(
             options = {"endpoint": endpoint.rstrip("/") + path}
     found = entry_points(group=f"opentelemetry_{signal}_exporter", name=entry_point)
     if not found:
-        if entry_point in _ENTRY_POINTS.values():
-            raise ModuleNotFoundError(f"The OTLP exporter is not installed; {INSTALL}.")
+        if entry_point in _MISSING:
+            raise ModuleNotFoundError(f"{_MISSING[entry_point]}.")
         raise ValueError(
             f"{variable} is {name!r}, but no exporter of that name is installed: use otlp, "
             "console or none."

@@ -10,6 +10,7 @@ from typing import Any
 from otel_budget.sdk.delivery import Delivery, SignalPipeline
 from otel_budget.sdk.exporters import INSTALL, Signal, first
 from otel_budget.sdk.hits import is_hit
+from otel_budget.telemetry.hub import is_proxy
 
 try:
     from opentelemetry import _logs, metrics, trace
@@ -140,15 +141,13 @@ class _LogProcessor(BatchLogRecordProcessor):
 
 def is_free(signal: Signal) -> bool:
     """Whether no provider of `signal` has been set up."""
-    # Where none was set, the API returns a proxy, of a class that is public for traces only.
-    provider: object
-    if signal == "traces":
-        provider = trace.get_tracer_provider()
-    elif signal == "metrics":
-        provider = metrics.get_meter_provider()
-    else:
-        provider = _logs.get_logger_provider()
-    return "Proxy" in type(provider).__name__
+    return is_proxy(
+        {
+            "traces": trace.get_tracer_provider,
+            "metrics": metrics.get_meter_provider,
+            "logs": _logs.get_logger_provider,
+        }[signal]()
+    )
 
 
 def pipeline_of(

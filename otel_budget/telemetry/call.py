@@ -21,11 +21,11 @@ from otel_budget import semconv
 from otel_budget.contract.interpretation import Outcome
 from otel_budget.contract.session_info import UNKNOWN
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import error_type
+from otel_budget.sanitize import error_type, shielded
 from otel_budget.telemetry.deadline import Deadline, current_deadline
 from otel_budget.telemetry.metrics.series import NO_LABELS
 from otel_budget.telemetry.metrics.tallies import Addition
-from otel_budget.telemetry.settings import SHIELDED, GuardSettings, Identity
+from otel_budget.telemetry.settings import GuardSettings, Identity
 from otel_budget.telemetry.traced_call import TracedCall
 
 #: The outermost instrumented call in progress; calls nested in it are not counted again.
@@ -98,7 +98,7 @@ class Call(TracedCall):
                 self._outer = _outermost.set(self)
             self.identify()
             self.start_span()
-        except SHIELDED as error:
+        except shielded() as error:
             self.hub.report_failure(semconv.COMPONENT_SPAN, error)
         except BaseException:  # raised by a signal handler; there will be no __exit__
             self.in_progress = False
@@ -133,11 +133,11 @@ class Call(TracedCall):
                 _outermost.reset(self._outer)
             if self._attached is not None:
                 detach(self._attached)
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         try:
             self.close(seconds, error)
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
             if self.is_recording:  # a span that never ends is never exported
                 self.end_span({}, error)
@@ -154,7 +154,7 @@ class Call(TracedCall):
         try:
             if not inspect.isawaitable(self.answer):
                 return False
-        except SHIELDED:  # its class may raise
+        except shielded():  # its class may raise
             return False
         log_once(
             logging.WARNING,

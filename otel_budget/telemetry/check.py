@@ -15,11 +15,12 @@ from otel_budget.contract.dialects import read_decision
 from otel_budget.contract.hit_details import HitDetails
 from otel_budget.contract.interpretation import ALLOWED, Outcome, interpret, outcome_of, utilization
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import MESSAGE_LENGTH, count, error_type, text
+from otel_budget.sanitize import MESSAGE_LENGTH, count, error_type, shielded, text
 from otel_budget.telemetry.call import Call
 from otel_budget.telemetry.metrics.levels import details_of
+from otel_budget.telemetry.metrics.price_list import price_list
 from otel_budget.telemetry.metrics.tallies import Addition
-from otel_budget.telemetry.settings import SHIELDED, Identity
+from otel_budget.telemetry.settings import Identity
 
 _ALLOWED: Final = {semconv.DECISION: semconv.ALLOW}
 _FAILED: Final = Outcome(semconv.ERROR)
@@ -110,7 +111,7 @@ class CheckCall(Call):
                 why = f"{name} of a decision of {self.settings.guard_name} cannot be read"
                 self.hub.report_failure(semconv.COMPONENT_DECISION, why=why)
             return details_of(hit, self.settings.levels, self.info)
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_DECISION, failure)
             return _NO_DETAILS
 
@@ -164,7 +165,7 @@ class CheckCall(Call):
         try:
             if self.settings.log_events:
                 self._emit(hit, event, totals)
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_LOG_EVENT, failure)
 
     def _emit(self, hit: Hit, event: dict[str, Any], totals: dict[str, Any]) -> None:
@@ -219,6 +220,8 @@ class LlmCheck(CheckCall):
 
     def add_proceeding(self, additions: list[Addition], identity: Identity) -> None:
         """Add the estimated prompt tokens: comparable with the input tokens if calls succeed."""
+        if self.settings.prices is price_list:
+            price_list.begin(self.hub.count_waiting)
         if self._estimate:
             model, provider = identity.model, identity.provider
             cell = identity.cell(semconv.METRIC_ESTIMATED_TOKENS, model, provider)

@@ -23,6 +23,7 @@ from otel_budget.forks import RenewedLock, renew_in_child
 from otel_budget.log_once import log_once
 from otel_budget.telemetry.metrics.levels import Levels
 from otel_budget.telemetry.metrics.polling import POLL_INTERVAL, LastAnswer, Poller
+from otel_budget.telemetry.metrics.price_list import price_list
 from otel_budget.telemetry.metrics.series import NO_LABELS, NO_SPAN
 from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.offers import Offers
@@ -32,6 +33,8 @@ from otel_budget.telemetry.sessions import Sessions
 MAX_DURATIONS: Final = 8_192
 #: Waiting durations after which to look again for somebody who can take them.
 _LOOK_EVERY: Final = 64
+#: Seconds that a collection waits for the price list.
+_READING_TIMEOUT: Final = 5.0
 #: Kinds of failures that are logged.
 _MAX_LOGGED: Final = 64
 
@@ -68,6 +71,8 @@ class Hub:
         self.poller = Poller(self._report_poll_failure)
         self.levels = Levels(self.tallies, self.poller)
         self.durations: deque[tuple[float, dict[str, str], Context]] = deque()
+        #: Counts the records that came before the price list was read.
+        self.waiting: deque[Callable[[], object]] = deque()
 
     # -- the call path ---------------------------------------------------------------------
     def enqueue(self, seconds: float, attributes: dict[str, str], context: Context) -> None:
@@ -93,6 +98,14 @@ class Hub:
             if half_full and not self._wake.is_set() and self.has_meter_provider():
                 self._wake_thread()
         elif self._has_taker:
+            self.report_failure(semconv.COMPONENT_QUEUE)
+
+    def count_later(self, count: Callable[[], object]) -> None:
+        """Call `count` once the price list is read."""
+        if len(self.waiting) < MAX_DURATIONS:
+            self.waiting.append(count)
+            price_list.begin(self.count_waiting)
+        else:
             self.report_failure(semconv.COMPONENT_QUEUE)
 
     def has_meter_provider(self) -> bool:
@@ -128,6 +141,18 @@ class Hub:
         except Exception:  # there is nowhere left to report this
             return
 
+    # -- what waits for prices ----------------------------------------------------------------
+    def count_waiting(self) -> None:
+        """Count the records that waited for the price list, if it is read in time."""
+        if self.waiting and price_list.read(_READING_TIMEOUT):
+            while self.waiting:
+                try:
+                    self.waiting.popleft()()
+                except IndexError:  # another thread was faster
+                    return
+                except Exception as error:  # the others must still be counted
+                    self.report_failure(semconv.COMPONENT_METRICS, error)
+
     # -- durations -------------------------------------------------------------------------
     def record_into(self, histogram: Histogram) -> None:
         """Record durations in `histogram` from now on; until this is called, they wait."""
@@ -135,6 +160,7 @@ class Hub:
 
     def drain(self) -> None:
         """Record the waiting durations in the histogram, each with its own context."""
+        self.count_waiting()
         durations, histogram = self.durations, self._histogram
         if histogram is None or not self.has_meter_provider():
             return
@@ -221,10 +247,11 @@ def _run(hub_ref: weakref.ref[Hub], wake: threading.Event) -> None:
         del hub
 
 
-def is_proxy(provider: MeterProvider) -> bool:
+def is_proxy(provider: object) -> bool:
     """Whether `provider` is the API's stand-in for a global provider that is not yet set."""
-    # The class is private in the API, so it is recognised by its name.
-    return type(provider).__name__ == "_ProxyMeterProvider"
+    # Some of the classes are private in the API. Logfire's own proxies are set up.
+    kind = type(provider)
+    return "Proxy" in kind.__name__ and kind.__module__.startswith("opentelemetry.")
 
 
 def _before_fork() -> None:

@@ -16,16 +16,17 @@ from opentelemetry.trace import NoOpTracer, Tracer, TracerProvider
 
 from otel_budget import semconv
 from otel_budget.contract.guards import is_async
-from otel_budget.contract.prices import PriceSource, price_source
+from otel_budget.contract.prices import PriceSource
 from otel_budget.contract.session_info import SessionInfoSource, check_source
 from otel_budget.log_once import log_once
 from otel_budget.sanitize import name as clean_name
-from otel_budget.sanitize import text
+from otel_budget.sanitize import shielded, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.hubs import hub_for
 from otel_budget.telemetry.metrics.polling import LastAnswer
+from otel_budget.telemetry.metrics.price_list import late_price_source
 from otel_budget.telemetry.sessions import namespace_of
-from otel_budget.telemetry.settings import SHIELDED, Destination, GuardSettings
+from otel_budget.telemetry.settings import Destination, GuardSettings
 from otel_budget.telemetry.wrapper import AsyncInstrumentedGuard, InstrumentedGuard
 from otel_budget.version import __version__
 
@@ -73,7 +74,8 @@ def instrument(
             function from session id to `SessionInfo` or None, called on every call. See also
             `call_info`.
         prices: A `PriceSource`; ``"auto"`` uses genai-prices if it is installed; None prices
-            nothing.
+            nothing. genai-prices is imported by a thread once a model call is allowed; a record
+            that comes before it is there has no cost on its span, but in the metrics.
         metric_labels: Which of ``tenant``, ``agent``, ``principal`` become metric labels.
         max_label_sets: How many distinct label sets this process keeps; further ones are counted
             under ``_other_``. The largest value given to any guard applies to all.
@@ -112,7 +114,7 @@ def instrument(
         # Not type(): if the guard is instrumented already, __class__ is that of the guard inside.
         guard_name=clean_name(name) or text(guard.__class__.__name__),
         session_info=session_info,
-        prices=price_source(prices),
+        prices=late_price_source(prices),
         metric_labels=labels,
         span_events=event_target != "logs",
         log_events=event_target != "span",
@@ -145,7 +147,7 @@ _OPTIONS: Final = frozenset(inspect.signature(instrument).parameters) - {"guard"
 def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:
     try:
         return trace.get_tracer(semconv.SCOPE_NAME, __version__, provider)
-    except SHIELDED as error:
+    except shielded() as error:
         hub.report_failure(semconv.COMPONENT_SPAN, error)
         return NoOpTracer()
 
@@ -153,7 +155,7 @@ def _tracer(provider: TracerProvider | None, hub: Hub) -> Tracer:
 def _logger(provider: LoggerProvider | None, hub: Hub) -> Logger:
     try:
         return get_logger(semconv.SCOPE_NAME, __version__, provider)
-    except SHIELDED as error:
+    except shielded() as error:
         hub.report_failure(semconv.COMPONENT_LOG_EVENT, error)
         return NoOpLogger(semconv.SCOPE_NAME)
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from opentelemetry._logs import Logger
 from opentelemetry.trace import Tracer
 
-from otel_budget import sanitize, semconv
+from otel_budget import semconv
 from otel_budget.contract.prices import PriceSource
 from otel_budget.contract.session_info import (
     UNKNOWN,
@@ -22,15 +22,12 @@ from otel_budget.contract.session_info import (
     with_call_info,
 )
 from otel_budget.metric import Metric
-from otel_budget.sanitize import name, text
+from otel_budget.sanitize import name, shielded, text
 from otel_budget.telemetry.hub import Hub
 from otel_budget.telemetry.metrics.polling import LastAnswer
 from otel_budget.telemetry.metrics.series import Cell, Labels
 from otel_budget.telemetry.metrics.tallies import Tallies
 from otel_budget.telemetry.sessions import Namespace
-
-#: The exceptions that the shield around the telemetry catches.
-SHIELDED: Final = sanitize.SHIELDED
 
 #: Distinct SessionInfos whose identities are kept.
 _REMEMBERED: Final = 1_024
@@ -211,6 +208,11 @@ class GuardSettings:
         """Where telemetry goes now."""
         return override or self._destination
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether a test captures the telemetry."""
+        return override is not None
+
     def info_of(self, session_id: Any, hub: Hub) -> SessionInfo:
         """The `SessionInfo` of `session_id`; if its source raises, only `call_info` counts."""
         try:
@@ -220,7 +222,7 @@ class GuardSettings:
         except WrongSessionInfo as error:
             hub.report_failure(semconv.COMPONENT_SESSION_INFO, error, str(error))
             return with_call_info(UNKNOWN)
-        except SHIELDED as error:
+        except shielded() as error:
             hub.report_failure(semconv.COMPONENT_SESSION_INFO, error)
             return with_call_info(UNKNOWN)
 
@@ -231,7 +233,7 @@ class GuardSettings:
             return last
         try:
             identity = self._identities.get(info)
-        except SHIELDED:  # a field is not hashable
+        except shielded():  # a field is not hashable
             return self._identity_of(info, tallies)
         if identity is None or identity.tallies is not tallies:
             if len(self._identities) >= _REMEMBERED:

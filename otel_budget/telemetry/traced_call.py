@@ -13,11 +13,10 @@ from opentelemetry.context import Context, attach
 from opentelemetry.trace import Span, Status, StatusCode, get_current_span, set_span_in_context
 
 from otel_budget import semconv
-from otel_budget.sanitize import MESSAGE_LENGTH, error_type, text
+from otel_budget.sanitize import MESSAGE_LENGTH, error_type, shielded, text
 from otel_budget.telemetry.identified_call import IdentifiedCall
 from otel_budget.telemetry.offers import MAX_OFFERS
 from otel_budget.telemetry.sessions import has_host_span
-from otel_budget.telemetry.settings import SHIELDED
 
 #: Maximum characters of a recorded stack trace.
 _STACK_LENGTH: Final = 16_384
@@ -91,7 +90,7 @@ class TracedCall(IdentifiedCall):
         """Whether a span was started that records attributes."""
         try:
             return self.span is not None and self.span.is_recording()
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
             return False
 
@@ -113,16 +112,16 @@ class TracedCall(IdentifiedCall):
             return
         try:
             span.set_attributes(attributes)
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         if event is not None or error is not None:
             try:
                 self._describe(span, error, event)
-            except SHIELDED as failure:
+            except shielded() as failure:
                 self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
         try:
             span.end()
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
     def draw_span(
@@ -153,7 +152,7 @@ class TracedCall(IdentifiedCall):
                 return
             if self._began and self.is_traced:
                 self._draw(self._start_attributes() | attributes, seconds, error, event)
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_SPAN, failure)
 
     def _draw(

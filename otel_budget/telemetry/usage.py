@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 from otel_budget import semconv
 from otel_budget.contract.interpretation import Measurement, Price, measure, price
 from otel_budget.contract.session_info import call_cost
 from otel_budget.log_once import log_once
-from otel_budget.sanitize import error_type
+from otel_budget.sanitize import error_type, shielded
 from otel_budget.telemetry.call import Call
+from otel_budget.telemetry.metrics.price_list import NotYetRead, price_list
 from otel_budget.telemetry.metrics.tallies import Addition
-from otel_budget.telemetry.settings import SHIELDED, Identity
+from otel_budget.telemetry.settings import Identity
 
 _UNREAD: Final = Measurement(malformed=True)
+#: The cost of a record that comes before the price list is read.
+_WAITS: Final = Price(None)
 
 
 class UsageRecord(Call):
@@ -58,12 +62,11 @@ class UsageRecord(Call):
         if self.answer is not None:
             self.warned_about_awaitable()
         if self.is_counted:
-            cells = identity.record_cells(cost.source, cost.reason, malformed=measurement.malformed)
-            additions: list[Addition] = [
-                (cells.calls, 1),
-                (cells.cost, 1 if cost.usd is None else cost.usd),
-                *zip(cells.tokens, measurement[:4], strict=False),
-            ]
+            additions: list[Addition] = []
+            if cost is _WAITS:
+                self.hub.count_later(partial(self._count_priced, identity, measurement))
+            else:
+                additions = _additions(identity, measurement, cost)
             duration = identity.duration_attributes(self.point, decision)
             self.count(additions, identity, duration, seconds, error)
             if cost.reason == semconv.NO_PRICES or not identity.names_tenant_and_model:
@@ -81,15 +84,29 @@ class UsageRecord(Call):
             model, provider = identity.model, identity.provider
             calls = identity.cell(semconv.METRIC_CALLS_WITHOUT_USAGE, model, provider, reason)
             identity.tallies.add([(calls, 1)])
-        except SHIELDED as failure:
+        except shielded() as failure:
             self.hub.report_failure(semconv.COMPONENT_METRICS, failure)
 
+    def _count_priced(self, identity: Identity, measurement: Measurement) -> None:
+        """Count a record whose price was not known when it was made, once prices are there."""
+        cost = self._price(identity, measurement)
+        identity.tallies.add(_additions(identity, measurement, cost))
+        self.hub.sessions.spend(self.session_key, cost.usd or 0.0, 0)
+
     def _price(self, identity: Identity, measurement: Measurement) -> Price:
+        settings = self.settings
         try:
+            if settings.prices is price_list:
+                if settings.is_captured:  # a test sees every cost, and holds up nobody
+                    price_list.read()
+                if price_list.is_read:
+                    settings.prices = price_list.source
             known = identity.attributes.get
             model, provider = known(semconv.MODEL), known(semconv.PROVIDER)
-            return price(measurement, self.settings.prices, model, provider, call_cost())
-        except SHIELDED as error:
+            return price(measurement, settings.prices, model, provider, call_cost())
+        except NotYetRead:
+            return _WAITS
+        except shielded() as error:
             self.hub.report_failure(semconv.COMPONENT_PRICES, error)
             return Price(None, semconv.PRICE_ERROR)
 
@@ -107,6 +124,15 @@ class UsageRecord(Call):
             "model=…, provider=…) to instrument(); for prices install 'otel-budget[prices]' or "
             "pass prices=FlatRates(…).",
         )
+
+
+def _additions(identity: Identity, measurement: Measurement, cost: Price) -> list[Addition]:
+    cells = identity.record_cells(cost.source, cost.reason, malformed=measurement.malformed)
+    return [
+        (cells.calls, 1),
+        (cells.cost, 1 if cost.usd is None else cost.usd),
+        *zip(cells.tokens, measurement[:4], strict=False),
+    ]
 
 
 def _attributes(
@@ -131,6 +157,8 @@ def _attributes(
         attributes[semconv.COST_SOURCE] = cost.source
     if totals is not None:
         attributes[semconv.SESSION_COST], attributes[semconv.SESSION_TOKENS] = totals
+        if cost is _WAITS:
+            del attributes[semconv.SESSION_COST]
     if error is not None:
         attributes[semconv.ERROR_TYPE] = error_type(error)
     return attributes

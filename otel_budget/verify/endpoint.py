@@ -192,7 +192,8 @@ def _wrong_place(where: str, listener: str, secure: bool, protocol: str) -> tupl
             )
         case "http" if protocol == "grpc":
             return (
-                f"{where} is an HTTP receiver, and the exporter speaks gRPC",
+                f"{where} is an HTTP receiver, and the exporter speaks gRPC, which is the default "
+                "under opentelemetry-instrument",
                 f"use the gRPC port (usually 4317) in {_VARIABLE}, or set "
                 "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
             )

@@ -10,6 +10,8 @@ from typing import Any
 
 from opentelemetry import _logs, metrics, trace
 
+from otel_budget.telemetry.hub import is_proxy
+
 Exporting = dict[str, list[dict[str, Any]]]
 
 
@@ -23,7 +25,7 @@ def providers() -> dict[str, Any]:
     return {
         signal: provider
         for signal, provider in by_signal.items()
-        if "Proxy" not in (name := type(provider).__name__) and "NoOp" not in name
+        if not is_proxy(provider) and "NoOp" not in type(provider).__name__
     }
 
 

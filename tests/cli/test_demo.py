@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import re
 import socket
 import subprocess
 import sys
@@ -248,12 +249,31 @@ def test_without_the_extra_it_says_how_to_install_it() -> None:
 
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("demo", "replay", "verify", "files"):
+    for name in ("demo", "replay", "verify", "spend", "files"):
         result = in_process(capsys, name, "--help")
         assert result.code == 0
+        assert not re.search(r"<(bool|str|float|list)", result.out), result.out
         assert f"Example: otel-budget {name}" in result.out
     assert in_process(capsys).out == in_process(capsys, "--help").out
     assert in_process(capsys, "--version").out.startswith("otel-budget ")
+    assert in_process(capsys, "-V").out == in_process(capsys, "--version").out
+
+
+def test_it_runs_as_a_module_and_completes_in_a_shell() -> None:
+    completing = {
+        "_OTEL_BUDGET_COMPLETE": "complete_bash",
+        "COMP_WORDS": "otel-budget replay --win",
+        "COMP_CWORD": "2",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "otel_budget"],
+        env={**os.environ, **completing},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("--window\n", "")
 
 
 def test_usage_errors_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -431,6 +431,80 @@ def test_without_the_extra_one_sentence_says_how_to_install_it() -> None:
     )
 
 
+def test_a_set_up_after_configure_is_one_line_that_says_what_to_do() -> None:
+    result = run(
+        """
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.trace import TracerProvider
+        sdk.configure()
+        trace.set_tracer_provider(TracerProvider())
+        metrics.set_meter_provider(MeterProvider())
+        """,
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_LOGS_EXPORTER="none",
+    )
+    assert [line for line in result.stderr.splitlines() if "Overriding" not in line] == []
+    result = run(
+        """
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.trace import TracerProvider
+        sdk.configure(shutdown_timeout=0.1)
+        trace.set_tracer_provider(TracerProvider())
+        metrics.set_meter_provider(MeterProvider())
+        os._exit(0)
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+    )
+    (line,) = [line for line in result.stderr.splitlines() if "Overriding" not in line]
+    assert line == (
+        "The program set up OpenTelemetry after otel_budget.sdk.configure(): its telemetry and the "
+        "guards' now go separate ways. Leave configure() out, or call it last."
+    )
+
+
+def test_without_the_sdk_the_test_helper_says_how_to_install_it() -> None:
+    code = """
+        import sys
+        sys.modules["opentelemetry.sdk"] = None
+        try:
+            import otel_budget.testing
+        except ModuleNotFoundError as error:
+            print(error, file=sys.stderr)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert result.stderr == (
+        "otel_budget.testing needs the OpenTelemetry SDK, which is not installed; install it with: "
+        "pip install 'otel-budget[sdk]'.\n"
+    )
+
+
+@pytest.mark.parametrize(("protocol", "extra"), [("http/protobuf", "otlp"), ("grpc", "grpc")])
+def test_without_its_exporter_one_sentence_names_the_extra_of_a_protocol(
+    protocol: str, extra: str
+) -> None:
+    result = run(
+        """
+        from otel_budget.sdk import exporters
+        exporters.entry_points = lambda **wanted: ()  # as if nothing were installed
+        try:
+            sdk.configure()
+        except ModuleNotFoundError as error:
+            print(error)
+        """,
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+    )
+    assert f"pip install 'otel-budget[{extra}]'" in result.stdout
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
+
+
 FORK = """
     import threading, warnings
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -25,8 +25,8 @@ from otel_budget.cli.replay.report import as_json as json_of
 from otel_budget.cli.replay.report import notes, opening, totals
 from otel_budget.cli.report import report_of
 from otel_budget.cli.terminal import CommandError, counted, followed, say
-from otel_budget.guards.calendar import Window
-from otel_budget.guards.limit import Per
+from otel_budget.guards.calendar import WINDOWS, Window
+from otel_budget.guards.limit import PERS, Per
 from otel_budget.telemetry.instrument import instrument
 
 #: Rows after which ``--otlp`` flushes: fewer than fill a batch queue.
@@ -37,18 +37,30 @@ def replay(
     file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines.")],
     *,
     limit_usd: Annotated[
-        float | None, typer.Option("--limit-usd", help="Cap in USD.", show_default=False)
+        float | None,
+        typer.Option("--limit-usd", metavar="USD", help="Cap in USD.", show_default=False),
     ] = None,
     limit_tokens: Annotated[
         float | None,
-        typer.Option("--limit-tokens", help="Cap in tokens, e.g. 1e6.", show_default=False),
+        typer.Option(
+            "--limit-tokens", metavar="TOKENS", help="Cap in tokens, e.g. 1e6.", show_default=False
+        ),
     ] = None,
-    per: Annotated[Per, typer.Option(help="Who shares a budget.")] = "tenant",
-    window: Annotated[Window, typer.Option(help="When it resets, by the UTC calendar.")] = "day",
-    soft: Annotated[float, typer.Option(help="Soft limit, as a share of the cap.")] = 0.8,
+    per: Annotated[
+        Per, typer.Option(metavar="|".join(PERS), help="Who shares a budget.")
+    ] = "tenant",
+    window: Annotated[
+        Window,
+        typer.Option(metavar="|".join(WINDOWS), help="When it resets, by the UTC calendar."),
+    ] = "day",
+    soft: Annotated[
+        float, typer.Option(metavar="SHARE", help="Soft limit, as a share of the cap.")
+    ] = 0.8,
     deny_tool: Annotated[
         list[str] | None,
-        typer.Option("--deny-tool", help="Refuse this tool (or pattern); may be repeated."),
+        typer.Option(
+            "--deny-tool", metavar="NAME", help="Refuse this tool (or pattern); may be repeated."
+        ),
     ] = None,
     guard: Annotated[
         str | None,
@@ -58,9 +70,12 @@ def replay(
             help="Your own guard; if FACTORY takes clock, it gets the log's clock (epoch seconds).",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model of rows without one.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Model of rows without one.")
+    ] = None,
     provider: Annotated[
-        str | None, typer.Option(help="Provider of rows without one, e.g. openai.")
+        str | None,
+        typer.Option(metavar="NAME", help="Provider of rows without one, e.g. openai."),
     ] = None,
     column: Annotated[
         list[str] | None,

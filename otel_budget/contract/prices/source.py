@@ -10,11 +10,13 @@ import importlib.util
 import inspect
 import logging
 from functools import cache
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 from otel_budget.contract.prices.billable import BillableCall
-from otel_budget.contract.prices.genai import INSTALL, GenAIPrices, installed_version
 from otel_budget.log_once import log_once
+
+if TYPE_CHECKING:
+    from otel_budget.contract.prices.genai import GenAIPrices
 
 
 @runtime_checkable
@@ -42,6 +44,8 @@ def _installed_prices() -> GenAIPrices | None:
     try:
         if importlib.util.find_spec("genai_prices") is None:
             return None
+        from otel_budget.contract.prices.genai import GenAIPrices
+
         prices = GenAIPrices()
         # A version that looks up or multiplies in another way fails here, and not on every call.
         prices.cost_usd(_ONE_CALL)
@@ -56,6 +60,8 @@ _ONE_CALL: Final = BillableCall("gpt-4o", "openai", 1, 1, 1, 1)
 
 def _unusable(error: Exception) -> str:
     """What to log of an installed genai-prices that cannot be used."""
+    from otel_budget.contract.prices.genai import INSTALL, installed_version
+
     reason = str(error)
     if not isinstance(error, ImportError):  # these name the version and what to do
         version = installed_version() or "of an unknown version"
