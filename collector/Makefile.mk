@@ -1,6 +1,6 @@
 .PHONY: backends otelcol-sources stack faults
 
-## make backends  build the real Collector, Prometheus, Jaeger, Alertmanager, pint and rulesim (Go 1.26; ~15 min the first time)
+## make backends  build the real Collector, Prometheus, Jaeger, Alertmanager, and what checks rules and chart (Go 1.26; ~15 min the first time)
 backends:
 	@$(PYTHON) -m collector.backends
 

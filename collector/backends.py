@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector import schemas
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "collector" / "programs"
 BIN = ROOT / ".backends" / "bin"
@@ -70,7 +72,12 @@ PROGRAMS = (
     Program("pint", "pint", "github.com/cloudflare/pint/cmd/pint"),
     # Nor this: it evaluates them over simulated months.
     Program("rulesim", "rulesim", ".", _PROMETHEUS_TAGS),
+    # Nor these: they render and check the chart.
+    Program("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
+    Program("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
 )
+#: What kubeconform checks by; made anew whenever it is built.
+SCHEMAS = BIN.parent / "schemas"
 
 
 class BackendError(Exception):
@@ -92,6 +99,8 @@ def fingerprint(program: Program) -> str:
     digest = hashlib.sha256(repr((program.package, _flags(program))).encode())
     for file in sorted((SOURCES / program.folder).iterdir()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    if program.name == "kubeconform":
+        digest.update(Path(schemas.__file__).read_bytes())
     return digest.hexdigest()
 
 
@@ -171,6 +180,11 @@ def build(program: Program) -> None:
         process.wait()
         partial.unlink(missing_ok=True)
         raise
+    if program.name == "kubeconform":
+        try:
+            schemas.write(SCHEMAS, SOURCES / program.folder, _environment())
+        except ValueError as error:
+            raise BackendError(f"The schemas could not be made:\n{error}") from error
     partial.replace(program.path)
     program.stamp.write_text(wanted)
     size = program.path.stat().st_size / 1e6

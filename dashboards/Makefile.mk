@@ -1,5 +1,5 @@
 .PHONY: dashboards dashboards-web pictures
-## make dashboards  write the dashboards and the Prometheus rules from dashboards/builder
+## make dashboards  write the dashboards, the Prometheus rules and the chart's files from dashboards/builder
 dashboards: $(VENV)/.installed
 	@$(BIN)/python -m dashboards.builder
 

@@ -17,7 +17,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.builder",
-        description="Write the Grafana and Perses dashboards and the Prometheus rules.",
+        description="Write the Grafana and Perses dashboards, the Prometheus rules and what the "
+        "chart carries.",
         epilog="example: python -m dashboards.builder --no-suffixes --out /tmp/for-mimir",
     )
     parser.add_argument("--out", type=Path, default=output.ROOT, help="directory to write to")

@@ -9,6 +9,7 @@ from typing import Final
 
 from dashboards.builder import grafana, perses
 from dashboards.builder.boards import burndown, drilldown, health, overview, shared_panels, spend
+from dashboards.builder.chart import chart_files
 from dashboards.builder.model import Dashboard
 from dashboards.builder.queries import Names
 from dashboards.builder.rules import rule_groups, rules_yaml
@@ -45,6 +46,14 @@ def files(
         anchored: True writes the variant for a Prometheus that stores start times.
     """
     names = Names(suffixes, anchored)
+
+    def render(numbers: Thresholds) -> dict[str, str]:
+        return _rules_and_dashboards(numbers, names)
+
+    return render(thresholds) | chart_files.files(thresholds, render)
+
+
+def _rules_and_dashboards(thresholds: Thresholds, names: Names) -> dict[str, str]:
     written = {}
     for group in rule_groups.groups(thresholds, names):
         text = rules_yaml.render(group, thresholds.runbook_base)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from collector import backends
+from collector import backends, schemas
 from collector.backends import Program
 
 MAIN = 'package main\n\nfunc main() { println("built") }\n'
@@ -78,6 +79,20 @@ def test_a_module_without_a_committed_sum_is_refused(
     )
     assert backends.main(["one"]) == 1
     assert "missing go.sum entry" in capsys.readouterr().err
+
+
+@needs_go
+@pytest.mark.parametrize(
+    ("sums", "reason"), [("", "is missing in schemas.sum"), ("M5xLCM", "checksum mismatch")]
+)
+@pytest.mark.backend("kubeconform")
+def test_schemas_come_from_the_pinned_modules_alone(tmp_path: Path, sums: str, reason: str) -> None:
+    for file in (backends.SOURCES / "kubeconform").iterdir():
+        shutil.copy(file, tmp_path)
+    pinned = tmp_path / "schemas.sum"
+    pinned.write_text(sums and pinned.read_text().replace("M5xLCL", sums))
+    with pytest.raises(ValueError, match=reason):
+        schemas.write(tmp_path / "schemas", tmp_path, {**os.environ, "GOSUMDB": "off"})
 
 
 def test_without_go_one_sentence_says_what_to_install(

@@ -174,9 +174,9 @@ def _months(thresholds: Thresholds) -> list[Alert]:
             f"and {CONSUMED_HELD} / {LIMIT} > {t.month_days_used}",
             severity=WARNING,
             summary=f"{WHO}: {THE_BUDGET} has been spent at {_PACE_TEXT} for three days",
-            description="At this pace the budget is used up more than a day before its window "
-            "ends. Raise the limit, slow the agents down, or tell the tenant when its calls will "
-            "stop.",
+            description="At this pace the budget is used up more than "
+            f"{_hours(t.month_days_early_seconds)} before its window ends. Raise the limit, slow "
+            "the agents down, or tell the tenant when its calls will stop.",
             for_="1h",
             keep_firing_for="1d",
             because="the three days already smooth the pace, and there are days left.",

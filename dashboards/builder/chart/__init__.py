@@ -1,0 +1,1 @@
+"""What the Helm chart in `collector/kubernetes` carries of everything else."""
