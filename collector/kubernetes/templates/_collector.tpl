@@ -207,7 +207,7 @@ spec:
 - {name: OTELCOL_SAMPLING_PERCENT, value: {{ $own.samplingPercent | quote }}}
 - {name: OTELCOL_AUDIT_FILE, value: /var/lib/otelcol/audit/threshold-hits.jsonl}
 - {name: JAEGER_OTLP, value: {{ $values.traces.endpoint | quote }}}
-- {name: PROMETHEUS_URL, value: {{ $values.metrics.url | quote }}}
+- {name: PROMETHEUS_URL, value: {{ trimSuffix "/" $values.metrics.url | quote }}}
 {{- with $values.logs.url }}
 - {name: LOGS_OTLP_URL, value: {{ quote . }}}
 {{- end }}
