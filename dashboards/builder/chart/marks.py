@@ -54,6 +54,11 @@ class _Mark(float):
     meaning: str
 
     def __format__(self, format_spec: str) -> str:
+        if format_spec not in _FORMATS:
+            raise ValueError(
+                f"{self.meaning} is written as {format_spec!r}, which templates/_marks.tpl of the "
+                "chart cannot: teach it, or write the threshold otherwise."
+            )
         return self.marks.number(self.meaning + _FORMATS[format_spec])
 
     def __truediv__(self, other: Any) -> _Mark:
