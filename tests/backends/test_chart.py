@@ -21,6 +21,7 @@ from collector.stack import FOLDER, Stack, free_addresses, passwords
 from collector.stack.services import Service
 from otel_budget import semconv
 from otel_budget.cli.files import write
+from otel_budget.verify import collector
 from support import chart, probes
 from support.applications import Application, Scripted, deny
 
@@ -52,6 +53,7 @@ REMOTE = {
 SETS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "defaults": ((), {}),
     "agent": (("agent.enabled=true",), {}),
+    "no traces": (("traces.endpoint=",), {}),
     "operators": (chart.OPERATORS, {"perses": {"operator": True, "instanceSelector": {"a": "b"}}}),
     "remote": ((), REMOTE),
     "thresholds": (
@@ -306,6 +308,17 @@ def test_an_agent_passes_a_denial_on_with_the_token(directory: Path) -> None:
             refuse(agent, authorization="Bearer secret")
             assert probes.eventually(lambda: denials(stack)) == 1
             assert probes.eventually(lambda: probes.total(stack.prometheus, DENIED)) == 1
+
+
+@pytest.mark.backend
+def test_without_a_place_for_traces_none_wait_for_one(directory: Path) -> None:
+    values = {"traces": {"endpoint": ""}}
+    with ChartStack(directory, values, programs=("prometheus", "otelcol")) as stack:
+        refuse(stack)
+        assert probes.eventually(lambda: probes.total(stack.prometheus, DENIED)) == 1
+        told = collector.metrics(stack.collector_metrics)
+        assert told.values
+        assert told.waiting("traces") == []
 
 
 def test_the_gateways_files_are_those_of_the_collector() -> None:

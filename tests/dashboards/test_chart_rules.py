@@ -110,14 +110,19 @@ def test_every_threshold_that_is_a_value_stands_in_a_rule_or_a_dashboard() -> No
     assert absent == []
 
 
-def test_a_threshold_changes_the_rules_number_and_its_text() -> None:
+def test_a_value_changes_the_rules_number_and_its_text() -> None:
     found = alerts(
         "thresholds.burn_fast.gone_seconds=7200",
         "thresholds.burn_fast.share=0.07",
         "thresholds.ledger.refused_below=0.55",
         "thresholds.absent.after=20m",
         "thresholds.month_days.early_seconds=172800",
+        "alerts.jobs.prometheus=main-prometheus",
+        "alerts.jobs.jaeger=tempo",
     )
+    down = 'up{job=~"main-prometheus|otelcol|alertmanager"} == 0'
+    assert found["LLMBudgetMonitoringDown"]["expr"] == down
+    assert found["LLMBudgetJaegerDown"]["expr"] == 'up{job="tempo"} == 0'
     fast = found["LLMBudgetBurnFast"]
     assert "< 7200" in fast["expr"]
     assert "> 0.07" in fast["expr"]
@@ -213,7 +218,10 @@ def test_a_wrong_value_gives_one_clear_sentence() -> None:
         "gateway.overlays={scrape}": "at '/gateway/overlays/0': value must be one of 'redaction',",
         "gateway.overlays={redaction}": "name the Secret with its salt in redaction.existingSecret",
         "gateway.overlays={tail-sampling}": "set agent.enabled, so that all spans of a trace",
+        "traces.endpoint=http://jaeger:4317": "write host:port, without http://",
+        "alerts.runbookBase=our wiki": "at '/alerts/runbookBase': ",
         "thresholds.emptying.share=null": "thresholds.emptying.share has no value",
+        "alerts.jobs.jaeger=null": "alerts.jobs.jaeger has no value",
         "networkPolicy.applications=null": "networkPolicy.applications names nobody",
         "alerts.tenantLabels.acme.team=a": "has team: give it a value in alerts.labels",
     }.items():

@@ -1,6 +1,16 @@
 {{/* The chart's own part of the Collector's configuration: (list root "gateway"). */}}
 {{- define "otel-budget.release" -}}
 {{- $values := (index . 0).Values -}}
+{{- if and (eq (index . 1) "gateway") (not $values.traces.endpoint) -}}
+processors:
+  filter/no_traces:
+    error_mode: propagate
+    trace_conditions: [IsString(span.name)]
+service:
+  pipelines:
+    traces:
+      processors: [memory_limiter, filter/no_traces]
+{{ end -}}
 exporters:
 {{- if eq (index . 1) "gateway" }}
   otlp_grpc/jaeger:
@@ -206,8 +216,10 @@ spec:
 - {name: OTELCOL_QUEUE_FSYNC, value: {{ $own.queue.fsync | quote }}}
 - {name: OTELCOL_SAMPLING_PERCENT, value: {{ $own.samplingPercent | quote }}}
 - {name: OTELCOL_AUDIT_FILE, value: /var/lib/otelcol/audit/threshold-hits.jsonl}
-- {name: JAEGER_OTLP, value: {{ $values.traces.endpoint | quote }}}
-- {name: PROMETHEUS_URL, value: {{ $values.metrics.url | quote }}}
+{{- with $values.traces.endpoint }}
+- {name: JAEGER_OTLP, value: {{ quote . }}}
+{{- end }}
+- {name: PROMETHEUS_URL, value: {{ trimSuffix "/" $values.metrics.url | quote }}}
 {{- with $values.logs.url }}
 - {name: LOGS_OTLP_URL, value: {{ quote . }}}
 {{- end }}

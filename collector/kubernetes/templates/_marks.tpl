@@ -12,9 +12,13 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- range $program, $job := $values.alerts.jobs }}
+{{- $text = $text | replace (printf "<<jobs.%s>>" $program) $job }}
+{{- end }}
 {{- $left := regexFind "<<[a-z_]+[.][a-z_]+" $text | trimPrefix "<<" }}
-{{- if $left }}{{ fail (printf "thresholds.%s has no value: give it one, or leave it out for the default." $left) }}{{ end }}
+{{- if hasPrefix "jobs." $left }}{{ $left = printf "alerts.%s" $left }}{{ else if $left }}{{ $left = printf "thresholds.%s" $left }}{{ end }}
+{{- if $left }}{{ fail (printf "%s has no value: give it one, or leave it out for the default." $left) }}{{ end }}
 {{- $text
   | replace "<<runbookBase>>" (trimSuffix "/" $values.alerts.runbookBase)
-  | replace "<<jaegerUrl>>" $values.jaegerUrl }}
+  | replace "<<jaegerUrl>>" (trimSuffix "/" $values.jaegerUrl) }}
 {{- end }}

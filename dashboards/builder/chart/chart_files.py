@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from dashboards.builder.chart import marks
-from dashboards.builder.scope import JAEGER_DEFAULT
 from dashboards.builder.thresholds import DEFAULT_FILE, Thresholds
 from otel_budget.version import __version__
 
@@ -45,7 +44,7 @@ def files(thresholds: Thresholds, render: Callable[[Thresholds], dict[str, str]]
     """
     stand_ins = marks.Marks()
     written = {
-        renamed: stand_ins.fill(text).replace(JAEGER_DEFAULT, marks.JAEGER_URL)
+        renamed: stand_ins.fill(text)
         for path, text in render(stand_ins.thresholds(thresholds)).items()
         for folder, there in _RENDERED.items()
         if (renamed := path.replace(folder, there)) != path

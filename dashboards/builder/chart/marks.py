@@ -13,12 +13,20 @@ import tomllib
 from dataclasses import replace
 from typing import Any, Final
 
+from dashboards.builder.rules.pipeline_alerts import JAEGER_JOB, NEEDED_JOBS
+from dashboards.builder.scope import JAEGER_DEFAULT
 from dashboards.builder.thresholds import DEFAULT_FILE, Thresholds
 
 #: What the chart puts in besides thresholds.
 RUNBOOK_BASE: Final = "<<runbookBase>>"
 EXPECTED_SERVICE: Final = "<<expectedService>>"
-JAEGER_URL: Final = "<<jaegerUrl>>"
+#: Jobs have other names under other charts; the Collectors' is given by this one's PodMonitor.
+_JOBS: Final = {job: f"<<jobs.{job}>>" for job in (*NEEDED_JOBS, JAEGER_JOB) if job != "otelcol"}
+_OTHERS: Final = {
+    JAEGER_DEFAULT: "<<jaegerUrl>>",
+    f'job=~"{"|".join(NEEDED_JOBS)}"': f'job=~"{"|".join(_JOBS.get(j, j) for j in NEEDED_JOBS)}"',
+    f'job="{JAEGER_JOB}"': f'job="{_JOBS[JAEGER_JOB]}"',
+}
 #: Not values of the chart: panels count a guard's answers by the buckets next to its times, the
 #: list of shares makes as many queries, and the cache's prices are the panels' estimate alone.
 FIXED: Final = frozenset(
@@ -46,6 +54,11 @@ class _Mark(float):
     meaning: str
 
     def __format__(self, format_spec: str) -> str:
+        if format_spec not in _FORMATS:
+            raise ValueError(
+                f"{self.meaning} is written as {format_spec!r}, which templates/_marks.tpl of the "
+                "chart cannot: teach it, or write the threshold otherwise."
+            )
         return self.marks.number(self.meaning + _FORMATS[format_spec])
 
     def __truediv__(self, other: Any) -> _Mark:
@@ -89,12 +102,14 @@ class Marks:
         return self._meanings.index(meaning)
 
     def fill(self, text: str) -> str:
-        """The text with marks instead of stand-ins."""
+        """The text with marks instead of stand-ins, and of what else is a value."""
 
         def mark(found: re.Match[str]) -> str:
             index = int(found[1]) - _BASE if found[1] else (int(found[2]) - _DAYS) // _WEEK
             return f"<<{self._meanings[index]}>>"
 
+        for other, its_mark in _OTHERS.items():
+            text = text.replace(other, its_mark)
         return re.sub(r"\b(77\d{7})(?:\.0)?\b|\b(77\d{3})d\b", mark, text)
 
 
