@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         "prometheus": stack.prometheus,
                         "jaeger": stack.jaeger,
                         "audit_file": str(stack.audit_file),
+                        "otlp_http": stack.otlp_http,
+                        "otlp_grpc": stack.otlp_grpc,
                     }
                 )
             )

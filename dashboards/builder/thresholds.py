@@ -79,13 +79,22 @@ class Thresholds:
 
 
 def load(path: Path = DEFAULT_FILE) -> Thresholds:
-    """Read the thresholds.
+    """Read the thresholds. Raises what `read` raises."""
+    return read(path.read_text(encoding="utf-8"), path)
+
+
+def read(text: str, path: object) -> Thresholds:
+    """The thresholds of a text.
+
+    Args:
+        text: The text.
+        path: Where it is from, for error messages.
 
     Raises:
         ValueError: naming the entry that is missing, unknown or of the wrong type.
     """
     flat: dict[str, Any] = {}
-    for key, value in tomllib.loads(path.read_text(encoding="utf-8")).items():
+    for key, value in tomllib.loads(text).items():
         if isinstance(value, Mapping):
             flat |= {f"{key}_{name}": entry for name, entry in value.items()}
         else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
@@ -23,11 +25,18 @@ LOCAL: Final = {
     "prometheus": "http://127.0.0.1:9090",
     "jaeger": "http://127.0.0.1:16686",
 }
+#: Where that stack takes OTLP, by protocol.
+_LOCAL_OTLP: Final = {
+    "otlp_http": "http://127.0.0.1:4318",
+    "otlp_grpc": "http://127.0.0.1:4317",
+}
+_ENDPOINT: Final = re.compile(r"OTEL_EXPORTER_OTLP_(\w+_)?ENDPOINT")
 _MARKS: Final = {
     "passed": ("ok     ", typer.colors.GREEN),
     "failed": ("FAILED ", typer.colors.RED),
     "skipped": ("skipped", typer.colors.YELLOW),
 }
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _SETUP: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -91,6 +100,8 @@ def verify(
         if url is not None:
             check_url(option, url)
     here = LOCAL | local_stack.addresses() if local else {}
+    if local and setup is None:
+        _send_here(_LOCAL_OTLP | here)
     addresses = {option: url or here.get(option) for option, url in given.items()}
     if audit_file is None and "audit_file" in here:
         audit_file = Path(here["audit_file"])
@@ -121,6 +132,31 @@ def verify(
         )
     if failed:
         raise typer.Exit(1)
+
+
+def _send_here(here: Mapping[str, str]) -> None:
+    """Send the canary to the stack of this machine, unless the variables do so already.
+
+    Raises:
+        CommandError: They send it elsewhere, so that two pipelines would be in one answer.
+    """
+    ports = {urlsplit(here[name]).port for name in _LOCAL_OTLP}
+    named = {name: url for name, url in os.environ.items() if _ENDPOINT.fullmatch(name) and url}
+    for name, url in named.items():
+        try:
+            parts = urlsplit(url if "://" in url else f"//{url}")
+            is_here = parts.hostname in _LOOPBACK and parts.port in ports
+        except ValueError:
+            is_here = False
+        if not is_here:
+            raise CommandError(
+                f"--local checks the stack of this machine, but {name} sends to "
+                f"{url.rpartition('@')[2]}: unset it, or leave out --local and name the parts of "
+                "that pipeline."
+            )
+    if not named:
+        by_grpc = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = here["otlp_grpc" if by_grpc else "otlp_http"]
 
 
 def _show(hop: Hop) -> None:

@@ -59,6 +59,39 @@ def test_a_bad_option_is_one_sentence(options: list[str], sentence: str) -> None
     assert result.stderr == f"otel-budget: {sentence}\n"
 
 
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otlp.example.com"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/v1/traces"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:port"),
+    ],
+)
+def test_local_does_not_mix_the_stack_here_with_a_pipeline_elsewhere(
+    variable: str, url: str
+) -> None:
+    result = verify("--local", **{variable: url})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"otel-budget: --local checks the stack of this machine, but {variable} sends to {url}: "
+        "unset it, or leave out --local and name the parts of that pipeline.\n"
+    )
+
+
+def test_local_sends_to_the_stack_that_runs_here(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with receiver() as here:
+        told = dict.fromkeys((*verify_command.LOCAL, "otlp_grpc"), nobody)
+        file = tmp_path / "otel-budget" / "stack.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps({"process": os.getpid(), **told, "otlp_http": here.url}))
+        result = verify("--local", "--json", "--timeout", "0", XDG_STATE_HOME=str(tmp_path))
+        hops = {hop["name"]: hop for hop in json.loads(result.stdout)["hops"]}
+        assert hops["traces sent"]["status"] == "passed", hops["traces sent"]
+        assert here.spans()
+
+
 def test_local_is_where_the_shipped_stack_listens() -> None:
     parts = {name: urlsplit(url) for name, url in verify_command.LOCAL.items()}
     assert {name: part.port for name, part in parts.items()} == {

@@ -12,8 +12,8 @@ from dashboards.builder import queries
 from dashboards.builder.rules.alert_model import Alert, Group, Record
 
 _HEADER = """\
-# Written by `make dashboards` from dashboards/builder and dashboards/thresholds.toml.
-# In the repository change those, not this file.
+# Written from dashboards/thresholds.toml: change that, then run `make dashboards` in the
+# repository, or `otel-budget files` where that wrote this.
 """
 
 
