@@ -100,3 +100,4 @@ include tests/Makefile.mk
 include collector/Makefile.mk
 include dashboards/Makefile.mk
 include examples/Makefile.mk
+include docs/Makefile.mk

@@ -14,14 +14,19 @@ from otel_budget.metric import Metric
 
 SCOPE_NAME: Final = "otel_budget"
 
+# What a name means is said in the `#:` comment beside it, and printed in docs/reference/.
 # -- spans ---------------------------------------------------------------------------------
+#: Around the guard's answer to: may this session call the model?
 SPAN_CHECK_BEFORE_LLM: Final = "budget.check_before_llm"
+#: Around the guard's record of a successful model call.
 SPAN_RECORD_AFTER_LLM: Final = "budget.record_after_llm"
+#: Around the guard's answer to: may this session call this tool?
 SPAN_CHECK_BEFORE_TOOL: Final = "budget.check_before_tool"
+#: Root of a session's decisions that have no span of the host around them; ended at once.
 SPAN_SESSION: Final = "budget.session"
 
 # -- events --------------------------------------------------------------------------------
-#: On the check's span; the tag of the runtime's own event.
+#: On the check's span, for each soft limit and denial; named as the runtime's own event.
 SPAN_EVENT_THRESHOLD_HIT: Final = "budget_threshold_hit"
 #: The same as a log event, which is kept when the span is sampled out.
 LOG_EVENT_THRESHOLD_HIT: Final = "budget.threshold_hit"
@@ -29,59 +34,66 @@ LOG_EVENT_THRESHOLD_HIT: Final = "budget.threshold_hit"
 SPAN_EVENT_EXCEPTION: Final = "exception"
 
 # -- attributes of spans and events --------------------------------------------------------
-SESSION_ID: Final = "session.id"
+SESSION_ID: Final = "session.id"  #: The session, as the runtime calls it.
 #: Of a log event alone, each its own: records with the same one are copies, says OpenTelemetry.
 LOG_RECORD_UID: Final = "log.record.uid"
+#: What failed: the class of the guard's exception, `malformed` or `malformed_usage`.
 ERROR_TYPE: Final = "error.type"
-EXCEPTION_TYPE: Final = "exception.type"
-EXCEPTION_MESSAGE: Final = "exception.message"
-EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+EXCEPTION_TYPE: Final = "exception.type"  #: The class of the guard's exception.
+EXCEPTION_MESSAGE: Final = "exception.message"  #: Its text, capped.
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"  #: Its stack trace, capped.
 
-DECISION_POINT: Final = "budget.decision_point"
+DECISION_POINT: Final = "budget.decision_point"  #: What was asked: `llm`, `tool` or `usage`.
+#: What became of the check, or of a record that failed.
 DECISION: Final = "budget.decision"
-ANSWER: Final = "budget.answer"
-RESOURCE: Final = "budget.resource"
-KIND: Final = "budget.kind"
-CONSUMED: Final = "budget.consumed"
-LIMIT: Final = "budget.limit"
-UTILIZATION: Final = "budget.utilization"
-RESERVED: Final = "budget.reserved"
-WINDOW: Final = "budget.window"
-RESETS_IN: Final = "budget.resets_in"
-CAUSE: Final = "budget.cause"
+ANSWER: Final = "budget.answer"  #: What a late answer said: `allow`, `soft_limit` or `deny`.
+RESOURCE: Final = "budget.resource"  #: The budget that was hit, as the guard names it.
+KIND: Final = "budget.kind"  #: `soft` (the call proceeded) or `hard` (it was refused).
+CONSUMED: Final = "budget.consumed"  #: How much of the budget is used, in its own unit.
+LIMIT: Final = "budget.limit"  #: Its limit, or the threshold that was crossed; same unit.
+UTILIZATION: Final = "budget.utilization"  #: Consumed over limit.
+RESERVED: Final = "budget.reserved"  #: How much is held for calls in progress; same unit.
+WINDOW: Final = "budget.window"  #: The budget's window.
+RESETS_IN: Final = "budget.resets_in"  #: Seconds until the window resets.
+CAUSE: Final = "budget.cause"  #: Why the call was refused.
+#: Whose these numbers are: the `decision`'s own, or those of the `level` behind it.
 NUMBERS_FROM: Final = "budget.numbers_from"
-LEVEL_AGE: Final = "budget.level.age"
-MESSAGE: Final = "budget.message"
+LEVEL_AGE: Final = "budget.level.age"  #: Seconds since that level was polled.
+MESSAGE: Final = "budget.message"  #: The soft limit's message or the denial's reason, capped.
+#: The runtime's estimate of the prompt's size, in tokens.
 ESTIMATED_PROMPT_TOKENS: Final = "budget.estimated_prompt_tokens"
-TOOL_NAME: Final = "budget.tool.name"
-USAGE_INPUT_TOKENS: Final = "budget.usage.input_tokens"
-USAGE_OUTPUT_TOKENS: Final = "budget.usage.output_tokens"
+TOOL_NAME: Final = "budget.tool.name"  #: The tool. The model chose the name: it can be any text.
+USAGE_INPUT_TOKENS: Final = "budget.usage.input_tokens"  #: Tokens sent, without those cached.
+USAGE_OUTPUT_TOKENS: Final = "budget.usage.output_tokens"  #: Tokens generated.
+#: Tokens read from the provider's prompt cache.
 USAGE_CACHE_READ_TOKENS: Final = "budget.usage.cache_read_tokens"
+#: Tokens written to it.
 USAGE_CACHE_WRITE_TOKENS: Final = "budget.usage.cache_write_tokens"
-USAGE_TOTAL_TOKENS: Final = "budget.usage.total_tokens"
-COST: Final = "budget.cost"
-#: Who told the cost: one of `COST_SOURCES`.
-COST_SOURCE: Final = "budget.cost.source"
-SESSION_COST: Final = "budget.session.cost"
-SESSION_TOKENS: Final = "budget.session.tokens"
-MODEL: Final = "budget.model"
-PROVIDER: Final = "budget.provider"
-TENANT: Final = "budget.tenant"
-PRINCIPAL: Final = "budget.principal"
-AGENT: Final = "budget.agent"
-CORRELATION_ID: Final = "budget.correlation_id"
-GUARD_NAME: Final = "budget.guard.name"
+USAGE_TOTAL_TOKENS: Final = "budget.usage.total_tokens"  #: The total that the provider reported.
+COST: Final = "budget.cost"  #: What the call cost, in USD; absent where its price is unknown.
+COST_SOURCE: Final = "budget.cost.source"  #: Who told the cost.
+SESSION_COST: Final = "budget.session.cost"  #: The session's cost so far in this process, in USD.
+SESSION_TOKENS: Final = "budget.session.tokens"  #: Its tokens so far.
+MODEL: Final = "budget.model"  #: The model that the call is for.
+PROVIDER: Final = "budget.provider"  #: The provider that serves the model.
+TENANT: Final = "budget.tenant"  #: Who pays.
+PRINCIPAL: Final = "budget.principal"  #: The user, or whoever else the call is made for.
+AGENT: Final = "budget.agent"  #: The agent that makes the call.
+CORRELATION_ID: Final = "budget.correlation_id"  #: The host's own id of the work in hand.
+GUARD_NAME: Final = "budget.guard.name"  #: The guard, by `instrument(name=…)` or its class.
 
 # -- attributes of metrics only ------------------------------------------------------------
-TOKEN_TYPE: Final = "budget.token.type"
-REASON: Final = "budget.reason"
-UNIT: Final = "budget.unit"
+TOKEN_TYPE: Final = "budget.token.type"  #: One of four disjoint types.
+REASON: Final = "budget.reason"  #: Why a call has no price, or no usage.
+UNIT: Final = "budget.unit"  #: The budget's unit: `USD`, `tokens`, or the guard's own.
+#: Who told it: `guard` (`budget_levels`), or else the last `soft_limit`.
 SOURCE: Final = "budget.source"
-SHARED: Final = "budget.shared"
-COMPONENT: Final = "budget.component"
+SHARED: Final = "budget.shared"  #: Whether other processes tell of the same budget, if known.
+COMPONENT: Final = "budget.component"  #: Which part of the telemetry failed.
+#: What overflowed: `labels`, `series`, or the name of an attribute.
 LABEL: Final = "budget.label"
-METRIC_MODEL: Final = "gen_ai.request.model"
-METRIC_PROVIDER: Final = "gen_ai.provider.name"
+METRIC_MODEL: Final = "gen_ai.request.model"  #: The model, on metrics.
+METRIC_PROVIDER: Final = "gen_ai.provider.name"  #: The provider, on metrics.
 
 # -- values --------------------------------------------------------------------------------
 POINT_LLM: Final = "llm"

@@ -34,6 +34,6 @@ fi
 
 echo "The core's tests on $("$environment/bin/python" --version)${lowest:+ with the lowest versions: \
 $(paste -sd' ' "$environment/constraints.txt")}"
-# Not the core: real programs, dashboards, examples; and the type checkers, which run once.
+# Not the core: real programs, dashboards, examples, documentation; and the type checkers, which run once.
 "$environment/bin/python" -m pytest --ignore=tests/backends --ignore=tests/dashboards \
-  --ignore=tests/examples --ignore=tests/test_typing.py
+  --ignore=tests/examples --ignore=tests/documentation --ignore=tests/test_typing.py

@@ -34,11 +34,11 @@ Guard = TypeVar("Guard")
 Events = Literal["span", "logs", "both"]
 Spans = Literal["all", "hits"]
 
-#: The environment variable read where `instrument` is given no ``events``.
+#: Where hits are written if `instrument` is given no ``events``: ``span``, ``logs`` or ``both``.
 EVENTS_VARIABLE: Final = "OTEL_PYTHON_BUDGET_EVENTS"
-#: If set to ``false``, no messages and no texts of exceptions are written.
+#: ``false``: no messages, reasons or texts of exceptions are written.
 MESSAGES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_MESSAGES"
-#: If set to ``true``, the stack traces of a guard's exceptions are recorded.
+#: ``true``: the stack traces of a guard's exceptions are recorded, too.
 STACKTRACES_VARIABLE: Final = "OTEL_PYTHON_BUDGET_STACKTRACES"
 
 _EVENTS: Final = ("span", "logs", "both")

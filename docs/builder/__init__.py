@@ -1,0 +1,1 @@
+"""Writes `docs/reference/` from the telemetry's names and from telemetry that is emitted."""
