@@ -114,10 +114,15 @@ def test_another_address_of_the_runbooks_alone_takes_no_builder(
 ) -> None:
     monkeypatch.setitem(sys.modules, "dashboards.builder.output", None)
     write(tmp_path, runbook_base=BASE)
-    rules = [yaml.safe_load(file.read_text()) for file in tmp_path.rglob("llm-budget-*.yml")]
+    rules = [
+        yaml.safe_load(file.read_text())
+        for file in (tmp_path / "collector/prometheus").rglob("llm-*.yml")
+    ]
     urls = [rule["annotations"]["runbook_url"] for rule in _alerts(rules)]
     assert len(urls) > 30
     assert all(url.startswith(f"{BASE}/LLMBudget") for url in urls)
+    values = yaml.safe_load((tmp_path / "collector/kubernetes/values.yaml").read_text())
+    assert values["alerts"]["runbookBase"] == BASE
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,10 @@ def test_every_link_and_path_that_is_written_leads_somewhere(tmp_path: Path) -> 
             ):
                 continue
             lost.append(f"{page.relative_to(tmp_path)}: {path}")
-    rules = [yaml.safe_load(file.read_text()) for file in tmp_path.rglob("llm-budget-*.yml")]
+    rules = [
+        yaml.safe_load(file.read_text())
+        for file in (tmp_path / "collector/prometheus").rglob("llm-*.yml")
+    ]
     for alert in _alerts(rules):
         target = tmp_path / alert["annotations"]["runbook_url"]
         if not target.is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, Final
 
@@ -45,14 +45,19 @@ def rendered(files: Mapping[str, bytes], thresholds: str, source: object) -> dic
     given = _parsed(thresholds, source)
     if given == shipped:
         return wanted
-    base = given.get(_BASE)
-    if isinstance(base, str) and {**given, _BASE: shipped[_BASE]} == shipped:
-        old, new = (f"runbook_url: {each}/".encode() for each in (shipped[_BASE], base))
-        return {
-            name: content.replace(old, new) if name.endswith(".yml") else content
-            for name, content in wanted.items()
-        }
-    return wanted | {name: text.encode() for name, text in _built(thresholds, source).items()}
+    base: Any = given.get(_BASE)
+    if not isinstance(base, str) or {**given, _BASE: shipped[_BASE]} != shipped:
+        wanted |= {name: text.encode() for name, text in _built(thresholds, source).items()}
+    return wanted | dict(_linked(wanted, shipped[_BASE], base))
+
+
+def _linked(files: Mapping[str, bytes], old: str, new: str) -> Iterator[tuple[str, bytes]]:
+    """What says where the runbooks are, with another address: the rules, and the chart's values."""
+    for ending, field, end in ((".yml", "runbook_url", "/"), ("values.yaml", "runbookBase", " ")):
+        before, after = (f"{field}: {base}{end}".encode() for base in (old, new))
+        for name, content in files.items():
+            if name.endswith(ending):
+                yield name, content.replace(before, after)
 
 
 def _parsed(thresholds: str, source: object) -> dict[str, Any]:
