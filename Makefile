@@ -18,9 +18,20 @@ $(VENV)/.installed: pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+# Without the development tools, unless they are there.
+DEMO_VENV := $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
+
+.venv-demo/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "otel-budget needs Python 3.11 or newer; choose it with: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing otel-budget with its command into .venv-demo (some 40 MB, once) ..."
+	@test -x .venv-demo/bin/python || $(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cli]'
+	@touch $@
+
 ## make demo      run the demo: a real call log through a budget guard, no server needed
-demo: $(VENV)/.installed
-	@$(BIN)/otel-budget demo
+demo: $(DEMO_VENV)/.installed
+	@$(DEMO_VENV)/bin/otel-budget demo
 
 # Two at a time, because most tests wait; a module stays together, since its tests share programs.
 TEST_PROCESSES ?= 2
@@ -44,6 +55,18 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks
 
+RELEASE_VENV := .venv-release
+
+$(RELEASE_VENV)/.installed: pyproject.toml
+	@test -x $(RELEASE_VENV)/bin/python || $(PYTHON) -m venv $(RELEASE_VENV)
+	@$(RELEASE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[release]'
+	@touch $@
+
+## make release   build the distributions and try each in a clean environment; uploads nothing
+.PHONY: release
+release: $(RELEASE_VENV)/.installed
+	@.ci/release $(RELEASE_VENV)/bin/python
+
 # Its own environment: nothing else needs the tool whose operators it takes.
 MUTANTS_VENV := .venv-mutants
 MUTANTS_BIN := $(MUTANTS_VENV)/bin
@@ -63,6 +86,11 @@ $(MUTANTS_VENV)/.installed: pyproject.toml
 mutants: $(MUTANTS_VENV)/.installed
 	@nice $(MUTANTS_BIN)/python -m mutants --mutants $(MUTANTS) --seed $(SEED) \
 	  --processes $(PROCESSES) --only '$(ONLY)'
+
+## make bench-footprint  what each extra installs, and what an import takes (some 3 minutes)
+.PHONY: bench-footprint
+bench-footprint:
+	@$(PYTHON) -m benchmarks.footprint
 
 # Its own environment: the packages bring clients and frameworks. One that cannot be installed is
 # named, and tried again the next time.

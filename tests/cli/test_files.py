@@ -276,6 +276,11 @@ def test_a_wheel_in_a_fresh_environment_ships_the_same_files(tmp_path: Path) -> 
         timeout=110,
     )
     (wheel,) = tmp_path.glob("*.whl")
+    editable = (
+        f"from hatchling.build import build_editable as build; build({str(tmp_path / 'e')!r})"
+    )
+    (tmp_path / "e").mkdir()
+    subprocess.run([sys.executable, "-c", editable], check=True, cwd=ROOT, timeout=60)
     fresh = tmp_path / "venv"
     venv.create(fresh, symlinks=True)
     paths = {"base": str(fresh), "platbase": str(fresh)}
@@ -296,6 +301,10 @@ def test_a_wheel_in_a_fresh_environment_ships_the_same_files(tmp_path: Path) -> 
     assert sorted(json.loads(result.stdout)["written"]) == sorted(shipped())
     assert contents(tmp_path / "out") == shipped()
     assert (site / "otel_budget" / "py.typed").exists()
+    (metadata,) = site.glob("otel_budget-*.dist-info/METADATA")
+    page = metadata.read_text()  # a package index shows it where no path leads anywhere
+    assert not re.search(r"\]\((?!https?:|#)", page)
+    assert "(`collector/README.md`)" in page
     own = tmp_path / "out" / "dashboards" / "thresholds.toml"
     own.write_text(own.read_text().replace("told = [0.5, 0.8, 0.95, 1.0]", "told = [0.75]"))
     result = subprocess.run(
