@@ -27,6 +27,7 @@ include_patterns = [
     "examples/README.md",
     "otel_budget/*/README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
 ]
 exclude_patterns = ["**/node_modules", "build"]
 # Pygments' PromQL knows no colons in names; a test parses those blocks.
