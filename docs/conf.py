@@ -22,7 +22,7 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/**",
     "collector/README.md",
-    "collector/kubernetes/README.md",
+    "collector/kubernetes/*.md",
     "dashboards/README.md",
     "examples/README.md",
     "otel_budget/*/README.md",

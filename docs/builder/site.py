@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import logging
 import posixpath
 from contextlib import suppress
 from pathlib import Path
@@ -101,8 +102,14 @@ def _show_dark_pictures(app: Any, doctree: Any) -> None:
             image.parent.insert(image.parent.index(image) + 1, dark)
 
 
+def _is_no_empty_pattern(record: logging.LogRecord) -> bool:
+    """A pattern of a toctree may wait for its pages; a page that none takes in is a warning."""
+    return "glob pattern" not in str(record.msg)
+
+
 def setup(app: Any) -> None:
     """Connect to Sphinx's events."""
+    logging.getLogger("sphinx.sphinx.directives.other").addFilter(_is_no_empty_pattern)
     app.connect("missing-reference", _resolve)
     app.connect("doctree-read", _link_folders)
     app.connect("doctree-read", _show_dark_pictures, priority=400)  # before images are collected
