@@ -22,11 +22,12 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/**",
     "collector/README.md",
-    "collector/kubernetes/README.md",
+    "collector/kubernetes/*.md",
     "dashboards/README.md",
     "examples/README.md",
     "otel_budget/*/README.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
 ]
 exclude_patterns = ["**/node_modules", "build"]
 # Pygments' PromQL knows no colons in names; a test parses those blocks.

@@ -1,6 +1,6 @@
 // Opens dashboards in Chromium and checks their queries and the answers:
 //
-//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?, "follow"?, "narrow"?}]}'
+//   node check.mjs '{"address": ..., "pictures": ..., "open": [{"name", "file", "choose"?, "follow"?, "narrow"?, "dark"?}]}'
 //
 // Prints one JSON object per opened dashboard: {name, chosen, problems: [...], asked: n, opened, seen}. A panel
 // that never asked, an error, an empty answer and an unfilled variable are problems, each named.
@@ -114,12 +114,12 @@ const browser = await puppeteer.launch({
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"],
 });
 try {
-  for (const { name, file, choose: choice, start = "1h", follow, narrow } of open) {
+  for (const { name, file, choose: choice, start = "1h", follow, narrow, dark } of open) {
     const dashboard = JSON.parse(readFileSync(file, "utf8"));
     const page = await browser.newPage();
     const width = narrow ? NARROW : WIDTH;
     await page.setViewport({ width, height: narrow ? 9000 : 4000 });
-    const scheme = { name: "prefers-color-scheme", value: narrow ? "dark" : "light" };
+    const scheme = { name: "prefers-color-scheme", value: narrow || dark ? "dark" : "light" };
     await page.emulateMediaFeatures([scheme]);
     let seen = [];
     let before = [];
@@ -168,7 +168,7 @@ try {
     } catch (error) {
       problems.push(String(error));
     }
-    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}${narrow ? "-narrow" : ""}.png`, width).catch((error) => problems.push(String(error)));
+    if (pictures) await picture(page, `${pictures}/${name}${choice ? "-" + choice.value.replace(/\W/g, "_") : ""}${narrow ? "-narrow" : ""}${dark ? "-dark" : ""}.png`, width).catch((error) => problems.push(String(error)));
     const opened = page.url();
     const seenQueries = follow ? seen.map(({ query }) => query) : [];
     console.log(JSON.stringify({ name, chosen: choice?.value ?? "All", asked, problems, opened, seen: seenQueries }));

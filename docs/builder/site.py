@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import logging
 import posixpath
 from contextlib import suppress
 from pathlib import Path
@@ -87,7 +88,28 @@ def _link_folders(app: Any, doctree: Any) -> None:
             node.replace_self(node.children)
 
 
+def _show_dark_pictures(app: Any, doctree: Any) -> None:
+    """Beside a picture that has a twin `…-dark.png`, put that, for readers who want it dark."""
+    for image in list(doctree.findall(lambda node: getattr(node, "tagname", "") == "image")):
+        path = Path(image["uri"])
+        twin = path.with_name(f"{path.stem}-dark{path.suffix}")
+        here = Path(app.srcdir) / Path(app.env.docname).parent
+        if (here / twin).is_file():
+            dark = image.deepcopy()
+            dark["uri"] = twin.as_posix()
+            dark["classes"].append("only-dark")
+            image["classes"].append("only-light")
+            image.parent.insert(image.parent.index(image) + 1, dark)
+
+
+def _is_no_empty_pattern(record: logging.LogRecord) -> bool:
+    """A pattern of a toctree may wait for its pages; a page that none takes in is a warning."""
+    return "glob pattern" not in str(record.msg)
+
+
 def setup(app: Any) -> None:
     """Connect to Sphinx's events."""
+    logging.getLogger("sphinx.sphinx.directives.other").addFilter(_is_no_empty_pattern)
     app.connect("missing-reference", _resolve)
     app.connect("doctree-read", _link_folders)
+    app.connect("doctree-read", _show_dark_pictures, priority=400)  # before images are collected

@@ -32,6 +32,7 @@ if __name__ == "__main__":
         history.send(stack.otlp_http)
         wait_for_the_minute()
         views = [view(name, start="6h") for name in NAMES]
+        views += [view(name, start="6h") | {"dark": True} for name in NAMES]
         with serving(stack.prometheus) as address:
             views.append(view("overview", start="6h") | {"narrow": True})
             found = check(address, views, chromium=needs_browser(), pictures=target)

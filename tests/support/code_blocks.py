@@ -154,7 +154,7 @@ def _targets() -> set[str]:
 
 def _problem_of_extras(arguments: str) -> str | None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = re.findall(r"otel-budget\[([a-z,_]+)\]|\.\[([a-z,_]+)\]", arguments)
+    named = re.findall(r"otel-budget\[([a-z,_-]+)\]|\.\[([a-z,_-]+)\]", arguments)
     for extra in ",".join("".join(pair) for pair in named).split(","):
         if extra and extra not in project["optional-dependencies"]:
             return f"there is no extra {extra}"
