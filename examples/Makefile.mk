@@ -11,9 +11,9 @@ $(EXAMPLES_VENV)/.installed: pyproject.toml
 	@$(EXAMPLES_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
 	@touch $@
 
-## make examples  install what the examples need, in a separate environment
+## make examples  install what examples and integrations need, in a separate environment
 examples: $(EXAMPLES_VENV)/.installed
 
-## make test-examples  run each example against the real library, without a network
+## make test-examples  run examples and integrations against the real libraries, without a network
 test-examples: $(EXAMPLES_VENV)/.installed
-	@$(EXAMPLES_BIN)/python -m pytest tests/examples
+	@$(EXAMPLES_BIN)/python -m pytest tests/examples tests/integrations
