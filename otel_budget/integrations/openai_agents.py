@@ -91,12 +91,13 @@ class BudgetModel(Model):
         self, system_instructions: str | None, input: Any, *args: Any, **options: Any
     ) -> AsyncIterator[TResponseStreamEvent]:
         """`get_response`, streamed: recorded once the stream has been read to its end."""
-        call = await self._call(system_instructions, input).__aenter__()
         # Not detached: the generator makes its request, and the model's span, when it is read.
-        events = self._allowed(call).stream_response(system_instructions, input, *args, **options)
-        async with AsyncGatedStream(events, call, _read) as stream:
-            async for event in stream:
-                yield event
+        async with self._call(system_instructions, input) as call:
+            model = self._allowed(call)
+            events = model.stream_response(system_instructions, input, *args, **options)
+            async with AsyncGatedStream(events, call, _read) as stream:  # ends the call, too
+                async for event in stream:
+                    yield event
 
     def _call(self, instructions: str | None, content: Any) -> LlmCall:
         name, provider = _served(self._model)

@@ -18,6 +18,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from litellm.router import Router
 from openai import AsyncOpenAI, OpenAI
 from pydantic import SecretStr
 from pydantic_ai import Agent
@@ -219,13 +220,13 @@ def _async_anthropic(call: Call) -> AsyncAnthropic:
 
 def anthropic_messages(call: Call) -> str:
     with _anthropic(call) as client:
-        return client.messages.create(**call.message).content[0].text
+        return str(client.messages.create(**call.message).content[0].text)
 
 
 async def anthropic_messages_async(call: Call) -> str:
     async with _async_anthropic(call) as client:
         answer = await client.beta.messages.create(**call.message)
-        return answer.content[0].text  # type: ignore[union-attr]
+        return str(answer.content[0].text)
 
 
 def anthropic_stream(call: Call) -> str:
@@ -285,7 +286,7 @@ async def litellm_stream_async(call: Call) -> str:
 async def litellm_router(call: Call) -> str:
     _, request = _litellm(call)
     shared = {name: request[name] for name in ("api_base", "api_key", "max_retries")}
-    router = litellm.Router(
+    router = Router(
         model_list=[
             {"model_name": alias, "litellm_params": {"model": f"openai/{model}", **shared}}
             for alias, model in (("fast", MODEL), ("small", CHEAPER))

@@ -18,7 +18,7 @@ from otel_budget.integrations.openai import gated
 from support.backend import Backend
 from support.guards import SyncScript
 from support.model_server import ANSWER, PROMPT, ModelServer
-from support.session_traces import KNOWN
+from support.session_traces import KNOWN, SessionTraces, nothing_is_current
 
 REQUEST: Any = {"model": "gpt-5", "messages": [{"role": "user", "content": "Hello"}]}
 SOFT = {"decision": "soft", "resource": "r", "consumed": 4.0, "limit": 5.0}
@@ -143,6 +143,18 @@ def test_a_stream_that_is_left_after_its_usage_is_recorded(
             if event.type == "response.completed":
                 break
     assert backend.value("budget.calls") == 1
+
+
+def test_a_stream_leaves_nothing_current(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = SessionTraces(monkeypatch)
+    client = OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    opened = gated(client, traces.gate(), "s1").chat.completions.create(**REQUEST, stream=True)
+    assert nothing_is_current()
+    list(opened)
+    assert traces.sessions("budget.record_after_llm") == ["s1"]
+    traces.backend.shutdown()
 
 
 def test_whose_a_stream_is_holds_wherever_it_is_read(server: ModelServer, backend: Backend) -> None:
