@@ -1,4 +1,4 @@
-.PHONY: examples test-examples
+.PHONY: examples test-examples lint-integrations
 
 # A separate environment: LiteLLM pins an older openai than the newest agents need.
 EXAMPLES_VENV := .venv-examples
@@ -11,9 +11,14 @@ $(EXAMPLES_VENV)/.installed: pyproject.toml
 	@$(EXAMPLES_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
 	@touch $@
 
-## make examples  install what the examples need, in a separate environment
+## make examples  install what examples and integrations need, in a separate environment
 examples: $(EXAMPLES_VENV)/.installed
 
-## make test-examples  run each example against the real library, without a network
+## make test-examples  run examples and integrations against the real libraries, without a network
 test-examples: $(EXAMPLES_VENV)/.installed
-	@$(EXAMPLES_BIN)/python -m pytest tests/examples
+	@$(EXAMPLES_BIN)/python -m pytest tests/examples tests/integrations
+
+## make lint-integrations  mypy (strict) of the integrations, with the types of their libraries
+lint-integrations: $(EXAMPLES_VENV)/.installed
+	@$(EXAMPLES_BIN)/python -m mypy --config-file= --strict --python-version 3.11 \
+	  --follow-imports=silent otel_budget/integrations

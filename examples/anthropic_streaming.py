@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 import httpx2
 from anthropic import AsyncAnthropic
 
-from otel_budget import (
-    BudgetExhausted,
-    BudgetGate,
-    FlatRates,
-    SessionInfo,
-    TokenUsage,
-    instrument,
-)
+from otel_budget import BudgetExhausted, BudgetGate, FlatRates, SessionInfo, instrument
 from otel_budget.guards import AsyncWindowGuard, Limit
+from otel_budget.integrations.anthropic import gated
 
 MODEL = "claude-sonnet-5"
 INFO = SessionInfo(tenant="acme", agent="writer", provider="anthropic")
@@ -34,29 +26,26 @@ def make_gate() -> BudgetGate:
     return BudgetGate(instrument(guard, session_info=INFO, prices=PRICES), on_hit=print)
 
 
-async def stream(
-    gate: BudgetGate, client: AsyncAnthropic, session: str, question: str
-) -> AsyncGenerator[str, None]:
-    async with gate.llm_call(session, len(question) // 4, model=MODEL) as call:
-        async with client.messages.stream(
-            model=MODEL, max_tokens=200, messages=[{"role": "user", "content": question}]
-        ) as events:
-            async for text in events.text_stream:
-                yield text
-            message = await events.get_final_message()
-        call.usage(TokenUsage.from_anthropic(message.usage))
+async def read(client: AsyncAnthropic, question: str, *, leaves_early: bool = False) -> str:
+    texts = []
+    async with client.messages.stream(
+        model=MODEL, max_tokens=200, messages=[{"role": "user", "content": question}]
+    ) as events:
+        async for text in events.text_stream:
+            texts.append(text)
+            if leaves_early:
+                return f"abandoned after {text!r}"
+    return "".join(texts)
 
 
 async def main() -> list[str]:
-    gate, answers = make_gate(), []
+    answers = []
     async with make_client() as client:
-        # A reader that may stop early closes the generator, so that the call ends at once.
-        async with aclosing(stream(gate, client, "session-1", "Hello")) as parts:
-            answers.append(f"abandoned after {await anext(parts)!r}")
+        budgeted = gated(client, make_gate(), "session-1", provider="anthropic")
+        answers.append(await read(budgeted, "Hello", leaves_early=True))
         for _ in range(3):
             try:
-                parts = stream(gate, client, "session-1", "Hello")
-                answers.append("".join([part async for part in parts]))
+                answers.append(await read(budgeted, "Hello"))
             except BudgetExhausted as refusal:
                 answers.append(f"refused: {refusal}")
     print("\n".join(answers))

@@ -1,28 +1,16 @@
-"""The OpenAI Agents SDK: its run hooks ask and record, a tool guardrail refuses single tools.
+"""The OpenAI Agents SDK: `BudgetModelProvider` for a run's models, a guardrail for its tools.
 
-`on_llm_start` may raise, which ends the run with `BudgetExhausted`. A refused tool does not end it:
-the refusal is reported to the model, as in a3s-code.
+A refused model call ends the run with `BudgetExhausted`. A refused tool does not end it: the
+refusal is reported to the model, as in a3s-code. Without ``session_id``, the session would be the
+``group_id`` of the run.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
-from agents import (
-    Agent,
-    ModelResponse,
-    RunConfig,
-    RunContextWrapper,
-    RunHooks,
-    Runner,
-    ToolGuardrailFunctionOutput,
-    ToolInputGuardrailData,
-    Usage,
-    function_tool,
-    tool_input_guardrail,
-)
+from agents import Agent, ModelProvider, ModelResponse, RunConfig, Runner, Usage, function_tool
 from agents.models.interface import Model
 from openai.types.responses import (
     ResponseFunctionToolCall,
@@ -30,67 +18,12 @@ from openai.types.responses import (
     ResponseOutputText,
 )
 
-from otel_budget import (
-    BudgetExhausted,
-    BudgetGate,
-    FlatRates,
-    SessionInfo,
-    TokenUsage,
-    instrument,
-)
+from otel_budget import BudgetExhausted, BudgetGate, FlatRates, SessionInfo, instrument
 from otel_budget.guards import AsyncWindowGuard, Limit
+from otel_budget.integrations.openai_agents import BudgetModelProvider, tool_guardrail
 
 INFO = SessionInfo(tenant="acme", agent="support", model="gpt-4o", provider="openai")
 PRICES = FlatRates(2.5, 10)
-
-
-@dataclass
-class Session:
-    """The run's context: the gate to ask, and the session's id."""
-
-    gate: BudgetGate
-    id: str
-
-
-class BudgetHooks(RunHooks[Session]):
-    async def on_llm_start(
-        self,
-        context: RunContextWrapper[Session],
-        agent: Agent[Session],
-        system_prompt: str | None,
-        input_items: list[Any],
-    ) -> None:
-        session = context.context
-        estimate = (len(system_prompt or "") + len(str(input_items))) // 4
-        await session.gate.check_llm(session.id, estimate)
-
-    async def on_llm_end(
-        self, context: RunContextWrapper[Session], agent: Agent[Session], response: ModelResponse
-    ) -> None:
-        session = context.context
-        await session.gate.record_llm(session.id, TokenUsage.from_openai(response.usage))
-
-
-@tool_input_guardrail
-async def within_budget(data: ToolInputGuardrailData) -> ToolGuardrailFunctionOutput:
-    session: Session = data.context.context
-    try:
-        await session.gate.check_tool(session.id, data.context.tool_name)
-    except BudgetExhausted as refusal:
-        return ToolGuardrailFunctionOutput.reject_content(str(refusal))
-    return ToolGuardrailFunctionOutput.allow()
-
-
-@function_tool(tool_input_guardrails=[within_budget])
-def search(query: str) -> str:
-    """Search the web."""
-    return f"results for {query}"
-
-
-@function_tool(tool_input_guardrails=[within_budget])
-def shell(command: str) -> str:
-    """Run a command."""
-    raise AssertionError("refused, so never reached")
 
 
 def make_gate() -> BudgetGate:
@@ -98,23 +31,44 @@ def make_gate() -> BudgetGate:
     return BudgetGate(instrument(guard, session_info=INFO, prices=PRICES), on_hit=print)
 
 
+def make_agent(gate: BudgetGate) -> Agent[None]:
+    within_budget = tool_guardrail(gate, session_id="session-1")
+
+    @function_tool(tool_input_guardrails=[within_budget])
+    def search(query: str) -> str:
+        """Search the web."""
+        return f"results for {query}"
+
+    @function_tool(tool_input_guardrails=[within_budget])
+    def shell(command: str) -> str:
+        """Run a command."""
+        raise AssertionError("refused, so never reached")
+
+    return Agent(name="support", model="gpt-4o", tools=[search, shell])
+
+
 async def main() -> list[str]:
     gate, answers = make_gate(), []
-    agent = Agent[Session](name="support", model=ScriptedModel(), tools=[search, shell])
+    agent = make_agent(gate)
+    # Without the second argument, the models are OpenAI's own.
+    models = BudgetModelProvider(gate, ScriptedModels(), session_id="session-1")
     for question in ("search", "shell", "chat", "chat"):
         try:
             result = await Runner.run(
                 agent,
                 question,
-                context=Session(gate, "session-1"),
-                hooks=BudgetHooks(),
-                run_config=RunConfig(tracing_disabled=True),
+                run_config=RunConfig(model_provider=models, tracing_disabled=True),
             )
             answers.append(str(result.final_output))
         except BudgetExhausted as refusal:
             answers.append(f"refused: {refusal}")
         print(answers[-1])
     return answers
+
+
+class ScriptedModels(ModelProvider):
+    def get_model(self, model_name: str | None) -> Model:
+        return ScriptedModel()
 
 
 class ScriptedModel(Model):

@@ -4,8 +4,9 @@ One line around your guard:
 
     guard = instrument(guard, session_info=SessionInfo(tenant="acme", model="claude-sonnet-4-5"))
 
-The public names are those below and those of `otel_budget.guards`, `otel_budget.sdk` and
-`otel_budget.testing`. Everything else is private and may change in any release.
+The public names are those below and those of `otel_budget.guards`, `otel_budget.sdk`,
+`otel_budget.testing` and the modules of `otel_budget.integrations`. Everything else is private and
+may change in any release.
 """
 
 from typing import TYPE_CHECKING

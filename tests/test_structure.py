@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,8 +159,6 @@ def test_only_two_wings_import_the_sdk() -> None:
 
 def test_the_core_imports_only_opentelemetrys_api_and_pydantic() -> None:
     """Covers all that can be imported without an extra; what one brings is imported on use."""
-    import sys
-
     for path in FILES:
         if RANK[_row(_module(path))] >= RANK["sdk"] and _row(_module(path)) not in CORE:
             continue
@@ -170,6 +169,24 @@ def test_the_core_imports_only_opentelemetrys_api_and_pydantic() -> None:
         allowed = {"genai_prices"} if priced else {"redis"} if client else set()
         assert extra <= allowed, path
         assert not [n for n in _outside(path) if n.startswith("opentelemetry.exporter")], path
+
+
+def test_only_integrations_import_integrations_and_only_their_own_library() -> None:
+    libraries = {
+        "langchain": {"langchain", "langchain_core", "langgraph"},
+        "openai_agents": {"agents"},
+    }
+    for path in FILES:
+        module = _module(path)
+        ours = [name for name in _imports(path) if _row(name) == "integrations"]
+        if _row(module) != "integrations":
+            assert not ours, module
+            continue
+        assert all(name.startswith("integrations.common") for name in ours), module
+        outside = {name.split(".")[0] for name in _outside(path)}
+        outside -= {"otel_budget", "pydantic", *sys.stdlib_module_names}
+        name = module.rpartition(".")[2]
+        assert outside <= libraries.get(name, {name}), module
 
 
 def test_importing_the_package_imports_no_extra() -> None:
@@ -183,6 +200,7 @@ def test_importing_the_package_imports_no_extra() -> None:
         heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "genai_prices", "redis",
                  "typer", "rich", "yaml", "httpx", "requests", "grpc", "otel_budget.sdk",
                  "otel_budget.testing", "otel_budget.cli", "otel_budget.verify",
+                 "otel_budget.integrations", "openai", "anthropic",
                  "otel_budget.sdk.exporters")
         loaded = [name for name in sys.modules if name.startswith(heavy)]
         assert not loaded, loaded

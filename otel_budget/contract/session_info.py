@@ -91,6 +91,25 @@ def call_info(
             _call.reset(token)
 
 
+HeldCallInfo = _CallInfo | None
+
+
+def held_call_info() -> HeldCallInfo:
+    """What the enclosing `call_info` states, to be restored by `restored_call_info`."""
+    return _call.get()
+
+
+@contextmanager
+def restored_call_info(held: HeldCallInfo) -> Iterator[None]:
+    """Let what was held somewhere else hold in this block, and nothing but that."""
+    token = _call.set(held)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # as in `call_info`
+            _call.reset(token)
+
+
 def call_cost() -> float | None:
     """The ``cost_usd`` of the enclosing `call_info`, in USD and unchecked; None if not given."""
     call = _call.get()

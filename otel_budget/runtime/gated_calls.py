@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final, Protocol, Self
 
 from otel_budget import semconv
 from otel_budget.contract import Proceeds, SoftLimit, TokenUsage
 from otel_budget.contract.dialects import Malformed, read_usage
-from otel_budget.contract.session_info import call_info
+from otel_budget.contract.session_info import (
+    HeldCallInfo,
+    call_info,
+    held_call_info,
+    restored_call_info,
+)
 from otel_budget.contract.usage_reading import output_alone
 from otel_budget.log_once import log_once
 from otel_budget.runtime.joining import JoinedBody
@@ -65,8 +71,9 @@ class _GatedCall:
             return self._proceed(await self._gate._check(self._question))
 
     def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
-        if self._body is not None:
-            self._body.leave()
+        if not self._open:  # abandoned
+            return
+        self.detach()
         usage = self._end(error)
         if usage is not None:
             with self._info():
@@ -76,8 +83,9 @@ class _GatedCall:
                 self._gate.release_llm_sync(self._session_id)
 
     async def __aexit__(self, kind: object, error: BaseException | None, stack: object) -> None:
-        if self._body is not None:
-            self._body.leave()
+        if not self._open:  # abandoned
+            return
+        self.detach()
         usage = self._end(error)
         if usage is not None:
             with self._info():
@@ -88,6 +96,16 @@ class _GatedCall:
                     await self._gate.release_llm(self._session_id)
                 else:  # a coroutine that is closed may not wait, one that is cancelled should not
                     self._gate._release_soon(self._session_id)
+
+    def detach(self) -> None:
+        """Leave the session's trace before the call ends, for a stream that somebody else reads.
+
+        What becomes current then is what was before the call. The call itself goes on: end it with
+        ``__exit__`` or ``__aexit__``, in any thread or task.
+        """
+        if self._body is not None:
+            self._body.leave()
+            self._body = None
 
     def _begin(self) -> None:
         if self._entered:
@@ -139,6 +157,7 @@ class LlmCall(_GatedCall):
         self._provider = provider
         self._cost_usd: float | None = None
         self._usage: TokenUsage | None = None
+        self._around: HeldCallInfo = None
 
     def usage(
         self,
@@ -177,9 +196,36 @@ class LlmCall(_GatedCall):
         limit = self.soft_limit
         return limit is None or limit.resource != semconv.GUARD_UNAVAILABLE
 
+    def _begin(self) -> None:
+        super()._begin()
+        self._around = held_call_info()
+
+    def abandon(self) -> None:
+        """End the call as one whose stream nobody reads any more, from code that must not wait.
+
+        Nothing is done if the call has not begun or is over.
+        """
+        if self._open:
+            self.detach()
+            self._end(GeneratorExit())
+            if self._may_be_reserved:
+                with self._info():
+                    self._gate._release_soon(self._session_id)
+
     def _info(self) -> AbstractContextManager[None]:
+        # A stream may end where another call_info holds than where it began.
+        if held_call_info() is not self._around:
+            return self._info_as_it_was()
         if self._model is None and self._provider is None and self._cost_usd is None:
             return _NO_INFO
+        return self._own_info()
+
+    @contextmanager
+    def _info_as_it_was(self) -> Iterator[None]:
+        with restored_call_info(self._around), self._own_info():
+            yield
+
+    def _own_info(self) -> AbstractContextManager[None]:
         return call_info(model=self._model, provider=self._provider, cost_usd=self._cost_usd)
 
     def _end(self, error: BaseException | None) -> TokenUsage | None:

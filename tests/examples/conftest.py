@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from environment import missing_libraries
+from support.example_libraries import missing_libraries
 
 
 @pytest.fixture(autouse=True)

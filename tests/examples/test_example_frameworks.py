@@ -109,9 +109,8 @@ async def test_litellm_that_fails_records_nothing(telemetry: CapturedTelemetry) 
     module = example("litellm_gate")
     request = {"model": module.MODEL, "messages": [{"role": "user", "content": "Hello"}]}
     with pytest.raises(litellm.RateLimitError):
-        await module.complete(
-            module.make_gate(), "s", **request, mock_response="litellm.RateLimitError"
-        )
+        llm = module.gated(litellm, module.make_gate(), "s")
+        await module.complete(llm, **request, mock_response="litellm.RateLimitError")
     assert decisions(telemetry, "llm") == {"allow": 1}
     assert telemetry.value("budget.calls") == 0
 
@@ -157,7 +156,7 @@ async def test_pydantic_ai_streamed(telemetry: CapturedTelemetry) -> None:
     agent = Agent(
         FunctionModel(stream_function=streamed),
         deps_type=str,
-        capabilities=[module.budget_hooks(module.make_gate())],
+        capabilities=[module.budget(module.make_gate())],
     )
     async with agent.run_stream("chat", deps="session-1") as result:
         assert await result.get_output() == "Hello there."

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_budget import libraries
 from otel_budget.contract.prices.billable import BillableCall, MissingRate
 from otel_budget.contract.prices.model_names import readings
 from otel_budget.contract.prices.providers import price_name
@@ -71,7 +70,7 @@ class GenAIPrices:
 
     def __init__(self) -> None:
         version = installed_version()
-        if version is not None and _is_too_old(version):
+        if version is not None and libraries.is_older(version, _OLDEST):
             raise ImportError(
                 f"GenAIPrices needs genai-prices {_OLDEST} or newer, and {version} is installed: "
                 f"{INSTALL}"
@@ -177,15 +176,4 @@ def _variants(product: _Product, processing: str, now: datetime) -> list[PriceVa
 
 def installed_version() -> str | None:
     """The version of genai-prices that is installed, or None if it is not known."""
-    try:
-        return importlib.metadata.version("genai-prices") or None
-    except Exception:  # not installed, or what is there has no readable metadata
-        return None
-
-
-def _is_too_old(version: str) -> bool:
-    """Whether `version` is older than what is used here; one without numbers is not."""
-    numbers, oldest = (
-        [int(number) for number in re.findall(r"\d+", text)[:3]] for text in (version, _OLDEST)
-    )
-    return bool(numbers) and numbers < oldest
+    return libraries.installed_version("genai-prices")

@@ -1,0 +1,1 @@
+"""What several integrations need: estimates, gated methods of clients, gated streams."""
