@@ -132,7 +132,7 @@ def _configuration_variables() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(("OTELCOL_", "JAEGER_", "LOGS_")) and name not in DEFAULT_PORTS
+        if name.startswith(("OTELCOL_", "JAEGER_", "LOGS_", "STORE_")) and name not in DEFAULT_PORTS
     }
 
 
