@@ -95,6 +95,21 @@ class RedisCluster:
         with redis.RedisCluster.from_url(f"redis://127.0.0.1:{running}") as client:
             return int(client.get_node_from_key(key).port)
 
+    def slots_of(self, port: int) -> frozenset[int]:
+        """The slots whose master a node is."""
+        with _client(port) as node:
+            ranges = node.execute_command("CLUSTER SLOTS")
+        return frozenset(
+            slot
+            for first, last, master, *_ in ranges
+            if int(master[1]) == port
+            for slot in range(first, last + 1)
+        )
+
+    def wait_moved(self, key: str, port: int) -> None:
+        """Wait until another node than that one is the master that has a key."""
+        self._until(lambda: self.port_of(key) != port)
+
     def signal(self, port: int, number: signal.Signals) -> None:
         """Send a node a signal; a killed one has gone when this returns."""
         self._nodes[port].send_signal(number)

@@ -20,9 +20,14 @@ from support.missing import skip_or_fail
 from support.ports import free_port
 
 
+def program_missing() -> list[str]:
+    """Redis, if it is not installed."""
+    return [] if shutil.which("redis-server") else ["redis-server"]
+
+
 def needed() -> None:
     """Skip, or fail in CI, where there is no Redis."""
-    if shutil.which("redis-server") is None:
+    if program_missing():
         skip_or_fail("redis-server is not installed; run examples/setup.sh")
 
 

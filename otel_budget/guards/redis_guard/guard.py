@@ -142,7 +142,8 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
     """An async guard that enforces one or more `Limit`; apart from ``await``, a `RedisGuard`.
 
     It may share its counts with one. A check that is cancelled gives its reservation back, and a
-    record that is cancelled is counted all the same.
+    record that is cancelled is counted all the same. Each event loop has connections of its own:
+    await `aclose` before a loop ends, or Python warns of what it leaves open.
     """
 
     def _prepare(self) -> None:
