@@ -17,3 +17,8 @@ RULES ?=
 .PHONY: test-alerts
 test-alerts: $(VENV)/.installed backends
 	@SEEDS="$(SEEDS)" RULES="$(RULES)" $(BIN)/python -m pytest -s tests/dashboards/alerts_over_a_month.py
+
+## make fleet     eight processes, a Redis Cluster, Collectors and a distributed store, one of each killed in turn (~2 min)
+.PHONY: fleet
+fleet: $(VENV)/.installed backends
+	@PYTHONPATH=tests $(BIN)/python -m support.fleet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -46,7 +47,7 @@ def test_every_limit_of_a_call_is_in_one_slot(cluster: RedisCluster) -> None:
 
 def test_a_failover_loses_no_record_that_the_replica_had_heard(cluster: RedisCluster) -> None:
     """Both guards go on by themselves once the replica has taken over."""
-    master = cluster.master_of("{failover}")
+    master = cluster.port_of("{failover}")
     drivers = [driver_of(cluster, kind, "failover") for kind in KINDS]
     acknowledged: list[float] = []
     failures: list[float] = []
@@ -64,7 +65,7 @@ def test_a_failover_loses_no_record_that_the_replica_had_heard(cluster: RedisClu
 
     record_for(1.0)
     killed = time.monotonic()
-    master.kill()
+    cluster.signal(master, signal.SIGKILL)
     for _ in range(20):
         record_for(1.0)
         if failures and acknowledged[-1] > failures[-1] + 1.0:

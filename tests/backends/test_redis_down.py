@@ -116,7 +116,7 @@ async def test_a_cancelled_check_gives_its_reservation_back(
             await check
         await asyncio.sleep(0.05)
         own_redis_server.signal(signal.SIGCONT)
-        await asyncio.gather(*guard._releases)
+        await asyncio.gather(*guard._unfinished)
     level = (await asyncio.to_thread(guard.budget_levels))[0]
     assert (level.reserved, level.consumed) == (1, 0)
     assert await guard.check_before_llm("s", 99) == Allow()
@@ -136,6 +136,75 @@ def test_a_reserve_that_arrives_after_its_cancellation_reserves_nothing(
         assert driver.level().reserved == 50
         guard._wait(guard._releasing("s", "other"))
         assert driver.level().reserved == 0
+
+
+@pytest.mark.parametrize("when_down", ["closed", "open"])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_of_two_slots_one_does_not_answer(
+    redis_server: RedisServer, when_down: str, lost: int
+) -> None:
+    spent = lost == 2  # the limit of `all`, so that what the first has reserved is let go
+    limits = Limit(100, "tokens"), Limit(50 if spent else 100, "tokens", "all")
+    options: dict[str, Any] = {"shard": "tenant", "when_down": when_down}
+    with Driver(RedisGuard, redis_server, *limits, **options) as driver:
+        driver.record(50)
+        steps, guard = list[str](), driver.guard
+        send = guard._send
+
+        def losing(request: Any) -> Any:
+            """Redis did it, and the reply is lost."""
+            reply = send(request)
+            steps.append(request.arguments[0])
+            if len(steps) - 1 == lost:
+                raise redis.TimeoutError("lost")
+            return reply
+
+        guard._send = losing
+        if spent:
+            answer = driver.check("s", 10)
+            assert isinstance(answer, Deny)
+            assert answer.resource == "total_tokens"
+            assert "held for up to 60 s" in answer.reason
+        elif when_down == "open":
+            assert isinstance(driver.check("s", 10), SoftLimit)
+        else:
+            with pytest.raises(redis.TimeoutError):
+                driver.check("s", 10)
+        proceeds = not spent and when_down == "open"
+        assert steps == ["reserve", "reserve"] + ["release"] * (not proceeds)
+        guard._send = send
+        held = {level.resource for level in guard.budget_levels() if level.reserved}
+        # Redis had reserved before the reply was lost; a call that proceeds needs the other, too.
+        assert held == ({"total_tokens"} if not spent else set()) | (
+            {"llm_tokens"} if proceeds else set()
+        )
+        # A record that fails in one slot counts in the other.
+        steps.clear()
+        lost = 0
+        guard._send = losing
+        with pytest.raises(redis.TimeoutError):
+            driver.record(10)
+        assert steps == ["settle", "settle"]
+        guard._send = send
+        assert {level.consumed for level in guard.budget_levels()} == {60}
+
+
+async def test_a_record_that_is_cancelled_is_counted_in_both_slots(
+    redis_server: RedisServer,
+) -> None:
+    limits = Limit(100, "tokens"), Limit(100, "tokens", "all")
+    driver = Driver(AsyncRedisGuard, redis_server, *limits, shard="tenant")
+    guard = driver.guard
+    await guard.check_before_llm("s", 10)
+    record = asyncio.ensure_future(guard.record_after_llm("s", usage_of(10)))
+    await asyncio.sleep(0)
+    record.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await record
+    await guard.aclose()
+    levels = await asyncio.to_thread(guard.budget_levels)
+    assert [(level.consumed, level.reserved) for level in levels] == [(10, 0), (10, 0)]
+    guard._close()
 
 
 def test_killing_redis_loses_no_record_that_it_acknowledged(own_redis_server: RedisServer) -> None:

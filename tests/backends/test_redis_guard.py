@@ -18,11 +18,16 @@ DAY = 86_400.0
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def make(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Make]:
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(params=[None, "tenant"], ids=["one slot", "sharded"])
+def make(request: pytest.FixtureRequest, kind: Any, redis_server: RedisServer) -> Iterator[Make]:
     made: list[Driver] = []
 
     def build(*limits: Limit, **options: Any) -> Driver:
-        made.append(Driver(request.param, redis_server, *limits, **options))
+        made.append(Driver(kind, redis_server, *limits, shard=request.param, **options))
         return made[-1]
 
     yield build
@@ -328,6 +333,7 @@ def test_an_async_guard_serves_one_event_loop_after_the_other(redis_server: Redi
     ("limits", "options", "sentence"),
     [
         ((), {"when_down": "maybe"}, "'closed' or 'open'"),
+        ((), {"shard": "principal"}, "shard must be 'tenant' or None"),
         ((), {"prefix": "a}b"}, "a name without braces"),
         ((), {"timeout": 0.0}, "timeout must be seconds above zero"),
         ((), {"forget_after": float("nan")}, "forget_after must be"),

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from otel_budget import Deny, for_a3s, instrument
+from otel_budget import BudgetLevel, Deny, for_a3s, instrument
 from otel_budget.guards import Limit, RedisGuard, Reservation
+from support.redis_cluster import RedisCluster
 from support.redis_guards import KINDS, Driver, usage_of
 from support.redis_racers import TOKENS, Account, Race, compete, racer
-from support.redis_server import RedisServer
+from support.redis_server import RedisServer, needed
 
 PROCESSES, ROUNDS = 8, 10
+#: Of the tenants in the cluster's first round.
+TAGS = (':"race-0"', ':"race-0b"')
 
 
 def dollars(driver: Driver, tenant: str) -> dict[str, int]:
@@ -26,12 +29,8 @@ def dollars(driver: Driver, tenant: str) -> dict[str, int]:
     return {name: int(value) for name, value in driver.stored()[key].items()}
 
 
-@pytest.mark.timeout(300)
-def test_eight_processes_share_the_last_dollar_to_the_cent(redis_server: RedisServer) -> None:
-    run, spent_before = Race(redis_server.url, 10.0, ROUNDS), 9_000_000
-    for number in range(ROUNDS):
-        with racer(RedisGuard, run, number) as driver:
-            driver.record(spent_before, "before")
+def held(run: Race) -> dict[int, list[Account]]:
+    """Hold a race; by round, what each process did."""
     context = multiprocessing.get_context("spawn")
     barrier, out = context.Barrier(PROCESSES), context.Queue()
     racers = [
@@ -42,7 +41,7 @@ def test_eight_processes_share_the_last_dollar_to_the_cent(redis_server: RedisSe
         one.start()
     accounts: dict[int, list[Account]] = defaultdict(list)
     try:
-        for _ in range(PROCESSES * ROUNDS):
+        for _ in range(PROCESSES * run.rounds):
             number, account = out.get(timeout=120)
             accounts[number].append(account)
     finally:
@@ -50,6 +49,16 @@ def test_eight_processes_share_the_last_dollar_to_the_cent(redis_server: RedisSe
             one.join(30)
             one.kill()
 
+    return accounts
+
+
+@pytest.mark.timeout(300)
+def test_eight_processes_share_the_last_dollar_to_the_cent(redis_server: RedisServer) -> None:
+    run, spent_before = Race(redis_server.url, 10.0, ROUNDS), 9_000_000
+    for number in range(ROUNDS):
+        with racer(RedisGuard, run, number) as driver:
+            driver.record(spent_before, "before")
+    accounts = held(run)
     for number in range(ROUNDS):
         ours, redis_says = accounts[number], dollars(driver, f"race-{number}")
         tokens = spent_before + sum(account.tokens for account in ours)
@@ -65,8 +74,36 @@ def test_eight_processes_share_the_last_dollar_to_the_cent(redis_server: RedisSe
             tokens - spent_before
         )
         assert sum(account.telemetry_decisions for account in ours) == sum(
-            account.allowed + account.denied for account in ours
+            account.allowed + len(account.denied) for account in ours
         )
+
+
+@pytest.mark.timeout(300)
+def test_two_tenants_on_two_masters_of_a_cluster_pass_neither_limit() -> None:
+    """Half a limit of `all` is missing to the two tenants: the last calls are let go again."""
+    needed()
+    rounds = 2
+    with RedisCluster() as cluster:
+        run = Race(cluster.urls, 1.0, rounds, "tenant")
+        accounts = held(run)
+        for number in range(rounds):
+            ours, told = accounts[number], dict[str | None, BudgetLevel]()
+            for team in (0, 1):
+                with racer(RedisGuard, run, number, team) as driver:
+                    driver.record(0)  # levels are of the budgets that a process served
+                    levels = driver.guard.budget_levels()
+                    told |= {one.tenant: one for one in levels if one.unit == "USD"}
+            used = {tenant: round(one.consumed * 1e9) for tenant, one in told.items()}
+            together, tokens = used.pop(None), sum(account.tokens for account in ours)
+            assert together == sum(used.values()) == tokens * 1000, "exact"
+            assert {one.reserved for one in told.values()} == {0}
+            beyond = PROCESSES * (TOKENS // 2) * 1000 if number % 2 else 0
+            assert max(used.values()) <= 10**9 + beyond
+            assert together <= 1.5 * 10**9 + beyond
+            refused = [resource for account in ours for resource in account.denied]
+            assert f"all-{number}" in refused
+        ports = {cluster.port_of(f"{{race{tag}}}") for tag in ("", *TAGS)}
+    assert len(ports) > 1, "the limits are on several masters"
 
 
 @pytest.mark.parametrize("kind", KINDS)

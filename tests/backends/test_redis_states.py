@@ -12,20 +12,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
-from otel_budget import SessionInfo
+from otel_budget import Deny, SessionInfo
 from otel_budget.guards import Limit, RedisGuard, Reservation
 from otel_budget.guards.calendar import period_at
 from otel_budget.guards.redis_guard import steps
-from support.redis_guards import NOON, PRICES, Clock
+from support.redis_guards import NOON, PRICES, Clock, usage_of
 from support.redis_server import RedisServer
 
 LIFE = 120.0
 LIMITS = (
     Limit(100, "tokens", "tenant", "hour"),
     Limit(150, "tokens", "session", "ever"),
-    Limit(250e-6, "USD", "all", "day"),
+    Limit(130e-6, "USD", "all", "day"),
 )
 SESSIONS = ("a-1", "a-2", "b-1")
+SESSION, CALL = st.sampled_from(SESSIONS), st.integers(0, 5)
 #: Few, so that many are equal.
 AMOUNTS = st.sampled_from([0, 10, 25, 40, 70])
 _prefixes = itertools.count()
@@ -40,22 +41,32 @@ class Hold:
     number: int
 
 
+class Slot:
+    """What one slot holds of the limits that are in it."""
+
+    def __init__(self, *indexes: int) -> None:
+        self.indexes = indexes
+        self.holds: dict[str, Hold] = {}
+        self.ended: dict[str, float] = {}
+
+
+def key_of(limit: Limit, session: str) -> str:
+    return {"tenant": session[0], "session": session, "all": ""}[limit.per]
+
+
 @dataclass
 class Model:
     """What the script should make of it. Amounts are tokens: in USD a token is a millionth."""
 
+    slots: list[Slot]
     now: float = NOON
-    holds: dict[str, Hold] = field(default_factory=dict)
-    ended: dict[str, float] = field(default_factory=dict)
     #: By limit and account: (start, used) of the last two windows in use, the latest last.
     windows: dict[tuple[int, str], list[tuple[float, int]]] = field(default_factory=dict)
     number: int = 0
 
-    def key(self, limit: Limit, session: str) -> str:
-        return {"tenant": session[0], "session": session, "all": ""}[limit.per]
-
     def expire(self) -> None:
-        self.holds = {i: hold for i, hold in self.holds.items() if hold.expires > self.now}
+        for slot in self.slots:
+            slot.holds = {i: hold for i, hold in slot.holds.items() if hold.expires > self.now}
 
     def used(self, index: int, key: str) -> int:
         window = self._window(index, key)
@@ -70,21 +81,42 @@ class Model:
                     return window
         return None
 
-    def reserved(self, index: int, key: str) -> int:
-        limit = LIMITS[index]
-        return sum(h.tokens for h in self.holds.values() if self.key(limit, h.session) == key)
+    def holds(self, index: int, key: str) -> list[Hold]:
+        [slot] = [slot for slot in self.slots if index in slot.indexes]
+        return [h for h in slot.holds.values() if key_of(LIMITS[index], h.session) == key]
 
-    def fits(self, session: str, tokens: int) -> bool:
-        for index, limit in enumerate(LIMITS):
-            key, cap = self.key(limit, session), limit.cap * (1e6 if limit.unit == "USD" else 1)
+    def reserved(self, index: int, key: str) -> int:
+        return sum(hold.tokens for hold in self.holds(index, key))
+
+    def fits(self, slot: Slot, session: str, tokens: int) -> bool:
+        for index in slot.indexes:
+            limit = LIMITS[index]
+            key, cap = key_of(limit, session), limit.cap * (1e6 if limit.unit == "USD" else 1)
             used = self.used(index, key)
             if used >= cap or used + self.reserved(index, key) + tokens > round(cap):
                 return False
         return True
 
+    def _touch(self, slot: Slot, session: str) -> None:
+        slot.ended = {i: at for i, at in slot.ended.items() if i[:3] != session or at > self.now}
+
+    def reserve(self, number: int, session: str, call: str, tokens: int) -> bool:
+        """One step of it; whether the call may go on to the next."""
+        slot = self.slots[number]
+        self._touch(slot, session)
+        if call in slot.holds:
+            return True
+        if call not in slot.ended and self.fits(slot, session, tokens):
+            self.number += 1
+            slot.holds[call] = Hold(session, tokens, self.now + LIFE, self.now, self.number)
+            return True
+        for before in self.slots[:number]:
+            self._cancel(before, session, call)
+        return False
+
     def charge(self, session: str, tokens: int) -> None:
         for index, limit in enumerate(LIMITS):
-            key = self.key(limit, session)
+            key = key_of(limit, session)
             window = self._window(index, key)
             kept = self.windows.setdefault((index, key), [])
             start = period_at(limit.window, self.now).start
@@ -95,73 +127,111 @@ class Model:
             del kept[:-2]
 
     def end_best(self, session: str, used: int) -> None:
-        own = {i: hold for i, hold in self.holds.items() if hold.session == session}
-        covering = {i: hold for i, hold in own.items() if hold.tokens >= used}
-        among = covering or own
-        if among:
-            del self.holds[min(among, key=lambda i: (among[i].tokens, -among[i].number))]
+        """Of those that are reserved in all slots, if there are any; the same in each."""
+        ended = ""
+        for slot in reversed(self.slots):
+            self._touch(slot, session)
+            own = {i: hold for i, hold in slot.holds.items() if hold.session == session}
+            covering = {i: hold for i, hold in own.items() if hold.tokens >= used}
+            among = covering or own
+            if among and not ended:
+                ended = min(among, key=lambda i: (among[i].tokens, -among[i].number))
+            slot.holds.pop(ended, None)
+
+    def release(self, session: str) -> None:
+        ended = ""
+        for slot in reversed(self.slots):
+            if ended:
+                self._cancel(slot, session, ended)
+                continue
+            self._touch(slot, session)
+            own = {i: hold for i, hold in slot.holds.items() if hold.session == session}
+            ended = min(own, key=lambda i: (own[i].tokens, -own[i].number), default="")
+            slot.holds.pop(ended, None)
+
+    def cancel(self, session: str, call: str) -> None:
+        for slot in reversed(self.slots):
+            self._cancel(slot, session, call)
+
+    def _cancel(self, slot: Slot, session: str, call: str) -> None:
+        self._touch(slot, session)
+        if slot.holds.pop(call, None) is None:
+            slot.ended[call] = self.now + LIFE
 
 
 class Machine(RuleBasedStateMachine):
     server: RedisServer
+    shard: Any
 
     @initialize()
     def begin(self) -> None:
-        self.model, self.clock = Model(), Clock()
+        slots = [Slot(0, 1), Slot(2)] if self.shard else [Slot(0, 1, 2)]
+        self.model, self.clock = Model(slots), Clock()
         self.guard = RedisGuard(
             *LIMITS, url=self.server.url, prices=PRICES, clock=self.clock, timeout=10.0,
             reservation=Reservation(0, LIFE), prefix=f"states-{next(_prefixes)}",
-            session_info=lambda session: SessionInfo(tenant=session[0]),
+            session_info=lambda session: SessionInfo(tenant=session[0]), shard=self.shard,
         )  # fmt: skip
+        #: Checks whose first step is done.
+        self.under_way: list[tuple[Any, Any, str, str, int, bool]] = []
 
-    def ask(self, name: steps.Name, session: str, call: str = "", tokens: int = 0) -> int:
-        charge = self.guard._expected(tokens, 0, SessionInfo())
-        step = self.guard._step(name, session, SessionInfo(tenant=session[0]), call, charge)
-        status, _, _ = self.guard._wait(self.guard._ask(step))
-        assert isinstance(status, int)
-        if name != "look":
-            self.model.ended = {
-                i: at
-                for i, at in self.model.ended.items()
-                if i[:3] != session or at > self.model.now
-            }
-        return status
-
-    @rule(session=st.sampled_from(SESSIONS), number=st.integers(0, 5), tokens=AMOUNTS)
+    @rule(session=SESSION, number=CALL, tokens=AMOUNTS)
     def reserve(self, session: str, number: int, tokens: int) -> None:
         """One of few ids: often one that is held, was settled, has expired or was cancelled."""
-        call, model = f"{session}-{number}", self.model
-        held = model.holds.get(call)
-        status = self.ask("reserve", session, call, held.tokens if held else tokens)
-        if held:
-            assert status == steps.OK
-        elif call in model.ended:
-            assert status == steps.ENDED
-        elif model.fits(session, tokens):
-            assert status == steps.OK
-            model.number += 1
-            model.holds[call] = Hold(session, tokens, model.now + LIFE, model.now, model.number)
-        else:
-            assert status == steps.REFUSED
+        self.begin_check(session, number, tokens)
+        self.go_on()
 
-    @rule(session=st.sampled_from(SESSIONS), tokens=AMOUNTS, times=st.integers(1, 2))
+    @rule(session=SESSION, number=CALL, tokens=AMOUNTS)
+    def begin_check(self, session: str, number: int, tokens: int) -> None:
+        call, model = f"{session}-{number}", self.model
+        for slot in model.slots:
+            if call in slot.holds:
+                tokens = slot.holds[call].tokens
+        fresh = not any(call in slot.holds or call in slot.ended for slot in model.slots)
+        asking = self.guard._checking(call, session, tokens)
+        reply = self.guard._send(next(asking))
+        goes_on = model.reserve(0, session, call, tokens)
+        assert (reply[0] == steps.OK) is goes_on
+        self.under_way.append((asking, reply, session, call, tokens, fresh))
+
+    @rule()
+    def go_on(self) -> None:
+        """Finish the check that was begun last."""
+        if not self.under_way:
+            return
+        asking, reply, session, call, tokens, fresh = self.under_way.pop()
+        fresh = fresh and not any(call in slot.ended for slot in self.model.slots)
+        answer = self.guard._wait(_resumed(asking, reply))
+        fits = reply[0] == steps.OK and all(
+            self.model.reserve(number, session, call, tokens)
+            for number in range(1, len(self.model.slots))
+        )
+        if fresh:
+            assert isinstance(answer, Deny) is not fits
+
+    @rule()
+    def die(self) -> None:
+        """The process ends after the first step of a check."""
+        if self.under_way:
+            self.under_way.pop()[0].close()
+
+    @rule(session=SESSION, tokens=AMOUNTS, times=st.integers(1, 2))
     def settle(self, session: str, tokens: int, times: int) -> None:
         for _ in range(times):
-            assert self.ask("settle", session, tokens=tokens) == steps.OK
+            self.guard.record_after_llm(session, usage_of(tokens))
             self.model.charge(session, tokens)
             self.model.end_best(session, tokens)
 
-    @rule(session=st.sampled_from(SESSIONS))
+    @rule(session=SESSION)
     def release(self, session: str) -> None:
-        self.ask("release", session)
-        self.model.end_best(session, 0)
+        self.guard.release_llm(session)
+        self.model.release(session)
 
-    @rule(session=st.sampled_from(SESSIONS), number=st.integers(0, 5))
+    @rule(session=SESSION, number=CALL)
     def cancel(self, session: str, number: int) -> None:
         call = f"{session}-{number}"
-        self.ask("release", session, call)
-        self.model.holds.pop(call, None)
-        self.model.ended[call] = self.model.now + LIFE
+        self.guard._wait(self.guard._releasing(session, call))
+        self.model.cancel(session, call)
 
     @rule(
         seconds=st.sampled_from(
@@ -177,17 +247,15 @@ class Machine(RuleBasedStateMachine):
         model = self.model
         model.expire()
         for session in SESSIONS:
-            step = self.guard._step("look", session, SessionInfo(tenant=session[0]))
-            _, _, found = self.guard._wait(self.guard._ask(step))
+            info = SessionInfo(tenant=session[0])
+            looks = self.guard._steps("look", session, info)
+            found = [one for step in looks for one in self.guard._wait(self.guard._ask(step)).found]
             for index, one in enumerate(found):
-                key, scale = model.key(LIMITS[index], session), one.account.terms.scale
+                key, scale = key_of(LIMITS[index], session), one.account.terms.scale
                 unit = scale // 10**6 if LIMITS[index].unit == "USD" else 1
                 assert one.used == model.used(index, key) * unit
                 assert one.reserved == model.reserved(index, key) * unit
-                own = [
-                    h for h in model.holds.values() if model.key(LIMITS[index], h.session) == key
-                ]
-                oldest = min((h.made for h in own), default=None)
+                oldest = min((hold.made for hold in model.holds(index, key)), default=None)
                 age = None if oldest is None else max(0.0, model.now - oldest)
                 assert one.oldest == age
 
@@ -196,13 +264,29 @@ class Machine(RuleBasedStateMachine):
             self.guard.close()
 
 
+def _resumed(asking: Any, reply: Any) -> Any:
+    """A generator that goes on where a step was sent, with its reply."""
+    try:
+        request = asking.send(reply)
+    except StopIteration as done:
+        return done.value
+    while True:
+        try:
+            request = asking.send((yield request))
+        except StopIteration as done:
+            return done.value
+
+
 @pytest.mark.timeout(300)
-def test_whatever_the_order_the_counts_are_those_of_the_model(redis_server: RedisServer) -> None:
-    machine: Any = type("Machine", (Machine,), {"server": redis_server})
+@pytest.mark.parametrize("shard", [None, "tenant"])
+def test_whatever_the_order_the_counts_are_those_of_the_model(
+    redis_server: RedisServer, shard: str | None
+) -> None:
+    machine: Any = type("Machine", (Machine,), {"server": redis_server, "shard": shard})
     run_machine(
         machine,
         settings=settings(
-            max_examples=60,
+            max_examples=50,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -126,9 +126,28 @@ def soft(message: str = "nearly") -> dict[str, Any]:
 
 
 class LoadApp:
-    """`load_app.py` as a process, with further variables, which keeps its books in a file."""
+    """`load_app.py` as a process, with further variables, which keeps its books in a file.
 
-    def __init__(self, endpoint: str, service: str, books: Path, **variables: str) -> None:
+    Args:
+        endpoint: The Collector's, for HTTP.
+        service: The first argument of the program: its name.
+        books: The second: where it keeps its books.
+        more: Further arguments.
+        program: Another one than ``load_app.py``.
+        waits: Whether to wait until it is ready; if not, call `wait_started`.
+        variables: Further variables of its environment.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        service: str,
+        books: Path,
+        *more: str,
+        program: str = "load_app.py",
+        waits: bool = True,
+        **variables: str,
+    ) -> None:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -141,27 +160,32 @@ class LoadApp:
         self._books = books
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("OTEL_")}
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("load_app.py")), service, str(books)],
+            [sys.executable, str(Path(__file__).with_name(program)), service, str(books), *more],
             env={**inherited, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        if waits:
+            self.wait_started()
+
+    def wait_started(self) -> None:
+        """Wait until it has imported all and is ready."""
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "started\n"
 
     def mark(self, phase: str) -> None:
         """Time calls under this name from now on."""
-        self._send(f"mark {phase}")
+        self.send(f"mark {phase}")
 
     def set_clock(self, ahead: int) -> None:
         """Set its clock so many seconds ahead of the true one; it needs `another_time`."""
-        self._send(f"clock {ahead}")
+        self.send(f"clock {ahead}")
 
     def finish(self) -> dict[str, Any]:
         """Stop the load, let the application shut down, and return its books."""
-        self._send("finish")
+        self.send("finish")
         return self._ended()
 
     def terminate(self) -> dict[str, Any]:
@@ -174,18 +198,23 @@ class LoadApp:
         self.process.kill()
         return self._ended()
 
-    def _send(self, line: str) -> None:
+    def send(self, line: str) -> None:
+        """Write a line to its standard input."""
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
     def _ended(self) -> dict[str, Any]:
+        self.wait_ended()
+        books: dict[str, Any] = json.loads(self._books.read_text())
+        return books
+
+    def wait_ended(self) -> None:
+        """Wait until it has ended by itself; after 40 seconds it is killed, and this raises."""
         try:
             self.process.communicate(timeout=40)
         finally:
             self.close()
-        books: dict[str, Any] = json.loads(self._books.read_text())
-        return books
 
     def close(self) -> None:
         """Make sure that the process is gone."""

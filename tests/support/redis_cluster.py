@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import tempfile
 import time
@@ -22,6 +23,8 @@ class RedisCluster:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="otel-budget-cluster-")
         self._nodes: dict[int, subprocess.Popen[bytes]] = {}
+        #: By a node's port, where it speaks with the others.
+        self._buses: dict[int, int] = {}
         self.urls: list[str] = []
 
     def __enter__(self) -> Self:
@@ -46,13 +49,15 @@ class RedisCluster:
 
     def _start(self, port: int) -> subprocess.Popen[bytes]:
         directory = Path(self._folder.name, str(port))
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
+        self._buses.setdefault(port, free_port())
         options = {
             "port": port, "bind": "127.0.0.1", "dir": directory, "save": "", "appendonly": "yes",
-            "cluster-enabled": "yes", "cluster-port": free_port(), "cluster-node-timeout": 1500,
+            "cluster-enabled": "yes", "cluster-port": self._buses[port],
+            "cluster-node-timeout": 1500, "repl-diskless-sync-delay": 0,
         }  # fmt: skip
         words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-        with Path(directory, "log").open("wb") as log:
+        with Path(directory, "log").open("ab") as log:
             return subprocess.Popen(["redis-server", *words], stdout=log, stderr=log)
 
     def _answers(self, port: int) -> bool:
@@ -82,12 +87,39 @@ class RedisCluster:
             assert time.monotonic() < deadline, "the cluster did not come up"
             time.sleep(0.2)
 
-    def master_of(self, key: str) -> subprocess.Popen[bytes]:
-        """The master that has a key."""
+    def port_of(self, key: str) -> int:
+        """The port of the master that has a key."""
         import redis
 
-        with redis.RedisCluster.from_url(self.urls[0]) as client:
-            return self._nodes[int(client.get_node_from_key(key).port)]
+        running = next(port for port, node in self._nodes.items() if node.poll() is None)
+        with redis.RedisCluster.from_url(f"redis://127.0.0.1:{running}") as client:
+            return int(client.get_node_from_key(key).port)
+
+    def slots_of(self, port: int) -> frozenset[int]:
+        """The slots whose master a node is."""
+        with _client(port) as node:
+            ranges = node.execute_command("CLUSTER SLOTS")
+        return frozenset(
+            slot
+            for first, last, master, *_ in ranges
+            if int(master[1]) == port
+            for slot in range(first, last + 1)
+        )
+
+    def wait_moved(self, key: str, port: int) -> None:
+        """Wait until another node than that one is the master that has a key."""
+        self._until(lambda: self.port_of(key) != port)
+
+    def signal(self, port: int, number: signal.Signals) -> None:
+        """Send a node a signal; a killed one has gone when this returns."""
+        self._nodes[port].send_signal(number)
+        if number == signal.SIGKILL:
+            self._nodes[port].wait(10)
+
+    def restart(self, port: int) -> None:
+        """Start a node that was killed, with its data: it follows whoever is master now."""
+        self._nodes[port] = self._start(port)
+        self._until(lambda: self._answers(port) and self._follows(port))
 
     def __exit__(self, *_: object) -> None:
         for node in self._nodes.values():

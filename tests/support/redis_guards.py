@@ -74,7 +74,7 @@ class Driver:
     def stored(self) -> dict[str, Any]:
         """What is in Redis: each key of this guard and its value."""
         with redis.Redis.from_url(self.url, decode_responses=True) as client:
-            names: Any = client.keys(f"{{{self.prefix}}}:*")
+            names: Any = client.keys(f"{{{self.prefix}[:}}]*")
             return {name: _value(client, name) for name in sorted(names)}
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ class _SyncWaits(RedisCounts):
 
     _client: Any = None
 
-    def _wait(self, asking: Generator[Request, Sequence[int], Any]) -> Any:
+    def _wait(self, asking: Generator[Request, Sequence[Any], Any]) -> Any:
         try:
             request = next(asking)
             while True:
@@ -68,7 +68,7 @@ class RedisGuard(_SyncWaits, SyncBudgetGuard):
     ``WindowGuard(…)``. Give all processes the same limits and reservation. All limits of a call are
     checked and reserved in one script, which nothing interrupts, and a record settles them in
     another. Windows begin and end by the clock of Redis. All keys of a guard are in one slot of a
-    Redis Cluster.
+    Redis Cluster, unless `shard` says otherwise.
 
     With a `reservation`, a limit is passed by no more than
 
@@ -98,6 +98,11 @@ class RedisGuard(_SyncWaits, SyncBudgetGuard):
             ``guard_unavailable``. Records raise either way.
         timeout: Seconds that connecting to Redis may take, and each of its answers.
         prefix: What all keys begin with; guards of one prefix share their counts.
+        shard: ``tenant`` keeps a tenant's limits and those of its users, agents and sessions in a
+            slot of its own, and limits of ``all`` in another. With both kinds of limits a call
+            takes two scripts, and a third if ``all`` is refused: what the tenant's limits have
+            reserved is released. A session is counted in each tenant apart. All guards of one
+            prefix must have the same; a change begins the tenants' budgets at zero.
         forget_after: Seconds without a call after which a budget that never resets begins again at
             zero.
         clock: Seconds since the epoch, for tests: Redis is told this time instead of its own.
@@ -136,19 +141,22 @@ class RedisGuard(_SyncWaits, SyncBudgetGuard):
 class AsyncRedisGuard(_SyncWaits, BudgetGuard):
     """An async guard that enforces one or more `Limit`; apart from ``await``, a `RedisGuard`.
 
-    It may share its counts with one. A check that is cancelled gives its reservation back.
+    It may share its counts with one. A check that is cancelled gives its reservation back, and a
+    record that is cancelled is counted all the same. Each event loop has connections of its own:
+    await `aclose` before a loop ends, or Python warns of what it leaves open.
     """
 
     def _prepare(self) -> None:
         #: A connection belongs to the event loop that made it.
         self._of_loop: dict[asyncio.AbstractEventLoop, Any] = {}
-        self._releases: set[asyncio.Task[Any]] = set()
+        #: What goes on when its caller has gone.
+        self._unfinished: set[asyncio.Task[Any]] = set()
 
     async def aclose(self) -> None:
-        """Close the connections to Redis, after what cancelled checks give back."""
+        """Close the connections to Redis, after what goes on for callers that were cancelled."""
         loop = asyncio.get_running_loop()
-        releases = [task for task in self._releases if task.get_loop() is loop]
-        await asyncio.gather(*releases, return_exceptions=True)
+        unfinished = [task for task in self._unfinished if task.get_loop() is loop]
+        await asyncio.gather(*unfinished, return_exceptions=True)
         client = self._of_loop.pop(loop, None)
         if client is not None:
             await client.aclose()
@@ -164,15 +172,13 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
                 self._checking(call_id, session_id, estimated_prompt_tokens)
             )
         except asyncio.CancelledError:
-            release = asyncio.ensure_future(self._await(self._releasing(session_id, call_id)))
-            self._releases.add(release)
-            release.add_done_callback(self._released)
+            self._going_on(self._releasing(session_id, call_id))
             raise
         return decision
 
     async def record_after_llm(self, session_id: str, usage: TokenUsage) -> None:
         """Count a successful call; the usage may also be in the dict dialect."""
-        await self._await(self._recording(session_id, usage))
+        await asyncio.shield(self._going_on(self._recording(session_id, usage)))
 
     async def release_llm(self, session_id: str) -> None:
         """End the reservation of a call that used nothing, as far as is known."""
@@ -182,7 +188,7 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
         """Refuse the tool if it is in `deny_tools`."""
         return self._decide_tool(tool_name)
 
-    async def _await(self, asking: Generator[Request, Sequence[int], Any]) -> Any:
+    async def _await(self, asking: Generator[Request, Sequence[Any], Any]) -> Any:
         try:
             request = next(asking)
             while True:
@@ -205,7 +211,13 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
         run = getattr(client, request.method)
         return await run(request.script, len(request.keys), *request.keys, *request.arguments)
 
-    def _released(self, task: asyncio.Task[Any]) -> None:
-        self._releases.discard(task)
+    def _going_on(self, asking: Generator[Request, Sequence[Any], Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(self._await(asking))
+        self._unfinished.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._unfinished.discard(task)
         if not task.cancelled():
-            task.exception()  # it expires all the same
+            task.exception()  # its caller, if there is one, is told; a reservation expires

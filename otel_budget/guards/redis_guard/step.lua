@@ -1,5 +1,6 @@
 -- One atomic step on all budgets of a call: `reserve` before it, `settle` after it, `release` if it
--- ended without a record, `look` to tell what they hold.
+-- ended without a record, `look` to tell what they hold. The budgets of a call may be in two slots of
+-- a cluster: then it is a step in each.
 --
 -- KEYS  1 the session's calls in progress (hash: id -> number:usd:tokens:expires)
 --       then for each budget: counts (hash), its reservations by expiry and by when they were made
@@ -11,7 +12,8 @@
 --       then for each budget: its unit, its cap, and the four edges in ms of the windows before,
 --       at and after the time as the caller knows it
 -- Returns a status and the time in ms; then for each budget the window (1 to 3), used, reserved for
--- other calls, uncounted calls, age of the oldest reservation in ms (-1: there is none)
+-- other calls, uncounted calls, age of the oldest reservation in ms (-1: there is none); then the id
+-- of the call that was ended ('': none)
 --
 -- Whole numbers only: sums do not depend on the order of adding. Lua's numbers are exact to 2^53.
 local OK, REFUSED, TOO_MANY, OTHER_TIME, ENDED = 0, 1, 2, 3, 4
@@ -119,7 +121,10 @@ local function is_held(member)
   return false
 end
 
+local ended = ''
+
 local function end_call(call, member)
+  ended = call
   redis.call('HDEL', mine, call)
   for _, budget in ipairs(budgets) do end_in(budget, member) end
 end
@@ -147,6 +152,11 @@ local function end_best(used)
   for _, candidate in ipairs(candidates) do
     if is_held(candidate.member) then return end_call(candidate.call, candidate.member) end
   end
+end
+
+local function end_own()
+  local own = calls[id] and member_of(id, calls[id])
+  if own then end_call(id, own) end
 end
 
 -- -- the step -------------------------------------------------------------------------------
@@ -181,15 +191,16 @@ if step == 'reserve' then
   end
 elseif step == 'settle' then
   for _, budget in ipairs(budgets) do charge(budget) end
-  end_best(amount[by])
+  if id == '' then end_best(amount[by]) else end_own() end
 elseif step == 'release' and id == '' then
   end_best(0)
 elseif step == 'release' then
-  local own = calls[id] and member_of(id, calls[id])
-  if own then end_call(id, own) end
-  -- Its reserve may arrive after this, by another connection: then it must reserve nothing.
-  redis.call('HSET', mine, id, string.format('ended:%.0f', now + lifetime))
-  latest_expiry = math.max(latest_expiry, now + lifetime)
+  end_own()
+  if ended == '' then
+    -- Its reserve may arrive after this, by another connection: then it must reserve nothing.
+    redis.call('HSET', mine, id, string.format('ended:%.0f', now + lifetime))
+    latest_expiry = math.max(latest_expiry, now + lifetime)
+  end
 end
 
 local reply = { status, now }
@@ -211,4 +222,5 @@ for _, budget in ipairs(budgets) do
   end
 end
 if step ~= 'look' then redis.call('PEXPIRE', mine, math.max(1, latest_expiry - now)) end
+reply[#reply + 1] = ended
 return reply

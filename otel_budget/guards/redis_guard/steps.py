@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha1, sha256
 from importlib.resources import files
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from otel_budget.guards.answers import Terms
 from otel_budget.guards.calendar import EVER, Period, Window, period_at
@@ -34,12 +34,13 @@ class Account(NamedTuple):
     """One account of one limit.
 
     Attributes:
-        name: What its keys in Redis begin with.
+        slot: The hash tag of its keys in Redis.
+        name: What these begin with.
         owner: Whom its level names.
     """
 
     terms: Terms
-    key: Key
+    slot: str
     name: str
     owner: Owner
 
@@ -61,8 +62,22 @@ class Found(NamedTuple):
     oldest: float | None
 
 
+class Reply(NamedTuple):
+    """What the script did.
+
+    Attributes:
+        now: The time of Redis, in seconds since the epoch.
+        ended: The id of the call whose reservation it ended; empty if it ended none.
+    """
+
+    status: int
+    now: float
+    found: list[Found]
+    ended: str
+
+
 class Step(NamedTuple):
-    """What the script is to do.
+    """What the script is to do, in one slot.
 
     Attributes:
         session: The key of the session's calls in progress.
@@ -113,8 +128,11 @@ class Step(NamedTuple):
             arguments += [one.terms.limit.unit.lower(), one.terms.cap, *edges]
         return arguments
 
-    def found(self, reply: Sequence[int], now: float) -> list[Found]:
-        """What a reply says of the accounts; `now` as in the arguments."""
+    def read(self, reply: Sequence[Any], now: float) -> Reply:
+        """What a reply says; `now` as in the arguments."""
+        status, at = reply[0], reply[1] / 1000
+        if status == OTHER_TIME:
+            return Reply(status, at, [], "")
         found = []
         for index, account in enumerate(self.accounts):
             start = 2 + index * _VALUES
@@ -122,7 +140,7 @@ class Step(NamedTuple):
             period = _windows_at(account.terms.limit.window, now)[window - 1]
             age = oldest / 1000 if oldest >= 0 else None
             found.append(Found(account, period, used, reserved, uncounted, age))
-        return found
+        return Reply(status, at, found, str(reply[-1], "ascii"))
 
 
 def amount(charge: Charge, unit: Unit) -> int:
@@ -130,14 +148,24 @@ def amount(charge: Charge, unit: Unit) -> int:
     return min(charge.whole(unit, SCALE[unit]), MOST)
 
 
-def account_name(prefix: str, limit: Limit, key: Key) -> str:
-    """What an account's keys begin with: all keys of one guard are in one slot of a cluster."""
-    return f"{{{prefix}}}:{limit.per}:{limit.unit}:{limit.window}:{_name(limit.name)}:{_name(key)}"
+def slot_of_all(prefix: str) -> str:
+    """The hash tag, which decides on the slot of a cluster, of all that no tenant has apart."""
+    return f"{{{prefix}}}"
 
 
-def session_key(prefix: str, session_id: str) -> str:
+def slot_of_tenant(prefix: str, tenant: str | None) -> str:
+    """The hash tag of the limits of a tenant and of its users, agents and sessions."""
+    return f"{{{prefix}:{_name(tenant)}}}"
+
+
+def account_name(slot: str, limit: Limit, key: Key) -> str:
+    """What an account's keys begin with."""
+    return f"{slot}:{limit.per}:{limit.unit}:{limit.window}:{_name(limit.name)}:{_name(key)}"
+
+
+def session_key(slot: str, session: str | tuple[str | None, str]) -> str:
     """The key of a session's calls in progress."""
-    return f"{{{prefix}}}:calls:{_name(session_id)}"
+    return f"{slot}:calls:{_name(session)}"
 
 
 def _name(key: object) -> str:
