@@ -103,6 +103,8 @@ def _first(raw: Any, paths: Paths) -> Any:
 
 
 def _largest(raw: Any, paths: Paths) -> Any:
+    if not paths:
+        return None
     return max((count for path in paths if (count := number(raw, path)) is not None), default=None)
 
 
@@ -137,7 +139,7 @@ def _unknown_keys(raw: Any) -> str:
     names = [
         key[:48]
         for key in keys(raw)
-        if "token" in key.lower() and key not in KNOWN_KEYS and (number(raw, key) or 0) > 0
+        if key not in KNOWN_KEYS and "token" in key.lower() and (number(raw, key) or 0) > 0
     ]
     return ", ".join(sorted(names)[:8])
 
