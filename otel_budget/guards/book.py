@@ -65,7 +65,7 @@ class Book(Terms):
     def __init__(self, limit: Limit, max_keys: int, windows: KeptWindows | None = None) -> None:
         super().__init__(limit, SCALE[limit.unit])
         self._max_keys = max(1, max_keys)
-        self._windows = windows or KeptWindows(limit.window)
+        self._windows = KeptWindows(limit.window) if windows is None else windows
         #: Of accounts, not of windows: a reservation weighs on whatever window is current.
         self._reserved: dict[Key, _Reserved] = {}
 

@@ -162,6 +162,11 @@ class TriedGuard(WindowGuard):
         )
         self._books = tuple(_book(tried, zone) for tried in limits)
 
+    @property
+    def books(self) -> tuple[Book, ...]:
+        """What each limit has counted, in the order of the limits."""
+        return self._books
+
 
 def _book(tried: TriedLimit, zone: tzinfo) -> Book:
     span = span_of(tried.window)

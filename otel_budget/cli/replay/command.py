@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -13,17 +13,20 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from otel_budget.cli.otlp import Otlp
-from otel_budget.cli.play import LogClock, play
+from otel_budget.cli.otlp import Otlp, sending
+from otel_budget.cli.play import Answer, LogClock, Told, play
 from otel_budget.cli.replay import options, report
 from otel_budget.cli.replay.budget import TriedGuard, guard_from, limits_of
 from otel_budget.cli.replay.export import as_json as json_of
 from otel_budget.cli.replay.export import write_csv
 from otel_budget.cli.replay.ledger import Ledger
 from otel_budget.cli.replay.log.call import LoggedCall
-from otel_budget.cli.replay.log.reading import Reading, ReadingOptions, read_logs
+from otel_budget.cli.replay.log.reading import ReadingOptions, read_logs
 from otel_budget.cli.replay.log.sources import sources_of
+from otel_budget.cli.replay.plot import Chart, Drawn, Peaks, drawn_in_text
 from otel_budget.cli.replay.rates import prices_of
+from otel_budget.cli.replay.recommend import Recommender
+from otel_budget.cli.replay.svg import svg_of
 from otel_budget.cli.terminal import CommandError, counted, followed, progress, say
 from otel_budget.contract import BudgetLevel
 from otel_budget.contract.guards import is_async
@@ -61,6 +64,8 @@ def replay(
     strict: options.Strict = False,
     by: options.By = None,
     timezone: options.Timezone = "UTC",
+    recommend: options.Recommend = False,
+    plot: options.Plot = None,
     as_json: options.AsJson = False,
     as_csv: options.AsCsv = False,
     quiet: options.Quiet = False,
@@ -85,6 +90,7 @@ def replay(
     )
     if guard is not None and (limits or deny_tool):
         raise CommandError("--guard brings its own limits: omit --limit* and --deny-tool.")
+    plots = options.checked_plots(plot, has_limits=bool(limits), alone=as_json or as_csv)
     prices = prices_of(rate or ())
     how = ReadingOptions(
         mapped=options.mapped_columns(column),
@@ -104,30 +110,53 @@ def replay(
             f"{sources[0].name} has no models, so no call has a price: add --model (and "
             "--provider), or use a limit in tokens."
         )
-    clock = LogClock((reading.calls.span() or (time.time(),))[0])
-    tried: Any = (
-        guard_from(guard, clock)
-        if guard is not None
-        else TriedGuard(limits, deny_tools=deny_tool or (), prices=prices, zone=zone, clock=clock)
-    )
+    span = reading.calls.span()
+    clock = LogClock(span[0] if span else time.time())
+
+    def tried_guard() -> TriedGuard:
+        return TriedGuard(limits, deny_tools=deny_tool or (), prices=prices, zone=zone, clock=clock)
+
+    tried: Any = tried_guard() if guard is None else guard_from(guard, clock)
     try:
         is_async(tried)
     except TypeError as error:
         raise CommandError(f"what --guard made is not a guard: {error}.") from None
     ledger = Ledger(tuple(dict.fromkeys((*_USUAL, *tables))), prices, zone, log_cost)
-    stem = Path(sources[0].name).stem
+    recommender = Recommender(
+        reading.calls.calls, clock, prices=prices, zone=zone, log_cost=log_cost
+    )
+    peaks = Peaks(tried, clock) if plots else None
+    told = [ledger, *([recommender] if recommend else ()), *([peaks] if peaks else ())]
+
+    def replayed(guard: Any, told: Sequence[Told], flush: Callable[[], None] | None = None) -> None:
+        calls = followed(reading.calls, "Calls", reading.kept, shown=not quiet)
+        play(guard, _flushed(calls, flush), clock, "log", _all_of(told), log_cost=log_cost)
+
     with ExitStack() as stack:
-        flush: Callable[[], None] | None = None
-        if otlp is not None:
-            tried, flush = _sent(stack, otlp, tried, prices, clock)
-        played = _played(reading, flush, shown=not quiet)
-        play(tried, played, clock, stem, ledger, log_cost=log_cost)
+        if otlp is None:
+            replayed(tried, told)
+        else:
+            observed, flush = _sent(stack, otlp, tried, prices, clock)
+            replayed(observed, told, flush)
     levels = _levels(tried)
+    charts = []
+    if peaks:
+        again = tried_guard()
+        clock.now = span[0] if span else clock.now
+        drawn = Drawn(again, clock, peaks.chosen(), span or (clock.now, clock.now))
+        replayed(again, [drawn])
+        charts = drawn.charts(limits, peaks.accounts(), zone)
+        _write(plots, charts)
+    found = list(recommender.recommended()) if recommend else []
     if as_csv:
         write_csv(sys.stdout, tables[0], ledger.groups[tables[0]])
         return
     if as_json:
-        json.dump(json_of(sources, reading, ledger, limits, levels), sys.stdout, indent=2)
+        json.dump(
+            json_of(sources, reading, ledger, limits, levels, recommended=found),
+            sys.stdout,
+            indent=2,
+        )
         print()
         return
     console = Console()
@@ -137,6 +166,10 @@ def replay(
         say(console, report.limits_table(limits, ledger))
     for combination in tables or _usual_tables(ledger):
         say(console, report.table_of(combination, ledger.groups[combination], levels))
+    if found:
+        say(console, recommender.table(found))
+    for chart in charts if "-" in plots else ():
+        say(console, drawn_in_text(chart))
     for line in (*report.shared_levels(levels), *report.notes(reading, ledger, levels, zone)):
         console.print(line)
     if otlp is not None:
@@ -154,10 +187,9 @@ def _usual_tables(ledger: Ledger) -> list[tuple[str, ...]]:
 def _sent(
     stack: ExitStack, url: str, guard: Any, prices: Any, clock: LogClock
 ) -> tuple[Any, Callable[[], None]]:
-    """The guard with telemetry of its own, and what flushes it."""
+    """The guard with telemetry of its own, and what sends it."""
     from opentelemetry import _logs, trace
 
-    from otel_budget.cli.otlp import sending
     from otel_budget.cli.past_times import PastLoggerProvider, PastTracerProvider
     from otel_budget.telemetry.instrument import instrument
 
@@ -171,14 +203,31 @@ def _sent(
     return observed, flush
 
 
-def _played(
-    reading: Reading, flush: Callable[[], None] | None, *, shown: bool
-) -> Iterator[LoggedCall]:
-    calls = followed(reading.calls, "Calls", reading.kept, shown=shown)
+def _flushed(calls: Iterable[LoggedCall], flush: Callable[[], None] | None) -> Iterator[LoggedCall]:
     for number, call in enumerate(calls, 1):
         yield call
         if flush is not None and number % _BATCH == 0:
             flush()
+
+
+def _all_of(told: Sequence[Told]) -> Told:
+    if len(told) == 1:
+        return told[0]
+
+    def tell(call: LoggedCall, answer: Answer, is_tool: bool) -> None:
+        for each in told:
+            each(call, answer, is_tool)
+
+    return tell
+
+
+def _write(plots: Sequence[str], charts: Sequence[Chart]) -> None:
+    for plot in plots:
+        if plot != "-":
+            try:
+                Path(plot).write_text(svg_of(charts), encoding="utf-8")
+            except OSError as error:
+                raise CommandError(f"--plot {plot} cannot be written ({error.strerror}).") from None
 
 
 def _levels(guard: Any) -> list[BudgetLevel]:

@@ -12,6 +12,7 @@ from otel_budget.cli.replay.budget import TriedLimit
 from otel_budget.cli.replay.ledger import Group, Key, Ledger
 from otel_budget.cli.replay.log.reading import Reading
 from otel_budget.cli.replay.log.sources import Source
+from otel_budget.cli.replay.recommend import SHARES, Recommended
 from otel_budget.cli.replay.report import ordered
 from otel_budget.contract import BudgetLevel
 
@@ -22,6 +23,8 @@ def as_json(
     ledger: Ledger,
     limits: Sequence[TriedLimit],
     levels: Sequence[BudgetLevel],
+    *,
+    recommended: Sequence[Recommended] = (),
 ) -> dict[str, Any]:
     """The whole report. What is not known is null."""
     whole, compared = ledger.whole, ledger.compared
@@ -77,6 +80,14 @@ def as_json(
                 "soft_hits": ledger.soft_by[tried.limit.name],
             }
             for tried in limits
+        ],
+        "recommended_limits": [
+            {"unit": each.unit, "per": each.who, "window": each.window}
+            | {
+                f"one_in_{share}" if share else "refuses_nothing": cap
+                for share, cap in zip(SHARES, each.caps, strict=True)
+            }
+            for each in recommended
         ],
         "tenants": tenants,
         "groups": [

@@ -138,6 +138,23 @@ Timezone = Annotated[
         rich_help_panel=_REPORT,
     ),
 ]
+Recommend = Annotated[
+    bool,
+    typer.Option(
+        "--recommend",
+        help="The smallest limits by tenant and user, hour to month, that would have refused "
+        "nothing, one call in 1,000, one in 100.",
+        rich_help_panel=_REPORT,
+    ),
+]
+Plot = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE.svg|-",
+        help="Draw use against limit over time, with the refusals, into a file, or with - here.",
+        rich_help_panel=_REPORT,
+    ),
+]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Print the report as JSON.", rich_help_panel=_REPORT),
@@ -185,6 +202,27 @@ def mapped_columns(columns: Iterable[str] | None) -> dict[str, str]:
             )
         mapped[wanted] = name
     return mapped
+
+
+def checked_plots(plots: Sequence[str] | None, *, has_limits: bool, alone: bool) -> list[str]:
+    """Where ``--plot`` draws.
+
+    Args:
+        plots: As given.
+        has_limits: Whether there are limits to draw.
+        alone: Whether standard output is taken.
+
+    Raises:
+        CommandError: There is nothing to draw, or a place is none.
+    """
+    for plot in plots or ():
+        if not has_limits:
+            raise CommandError("--plot draws use against a limit: add one, such as --limit 5usd.")
+        if plot == "-" and alone:
+            raise CommandError("--plot - draws here, where --json or --csv prints: name a file.")
+        if plot != "-" and not plot.lower().endswith(".svg"):
+            raise CommandError(f"--plot {plot} is neither FILE.svg nor -, for the terminal.")
+    return list(plots or ())
 
 
 def decimal_mark(decimal: str | None) -> Literal[".", ","] | None:

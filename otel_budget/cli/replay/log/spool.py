@@ -34,7 +34,8 @@ class Spool:
 
     Attributes:
         reordered: Whether calls came out of the order of their times.
-        untimed: Calls without a time.
+        untimed: Rows without a time.
+        calls: For how many calls the rows stand, repeated ones included.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class Spool:
         )
         self._waiting: list[tuple[Any, ...]] = []
         self.reordered = False
-        self.untimed = 0
+        self.untimed = self.calls = 0
         self._last = float("-inf")
 
     def add(self, call: LoggedCall) -> None:
@@ -56,6 +57,7 @@ class Spool:
         else:
             self.reordered |= call.at < self._last
             self._last = call.at
+        self.calls += call.calls
         usage = call.usage
         key = None
         if call.key is not None:
