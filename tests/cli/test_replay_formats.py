@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -364,6 +365,26 @@ def test_a_repeated_id_is_set_aside_only_if_the_call_is_the_same(
     # Whoever names the column says that it tells calls apart: the largest of each stands.
     result = report(path, "--column", "id=request_id")
     assert (result["rows_read"], result["tokens"]["input"]) == (4, 8)
+
+
+def test_a_row_that_sums_up_calls_counts_them(report: Report, replay: Any, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("day,requests,Prompt Tokens,Completion Tokens\n1,12,5,5\n2,0,5,5\n3,9,5,5\n")
+    result = report(path)
+    assert (result["recorded_calls"], result["rows_set_aside"]) == (21, {"holds no call": 1})
+    assert "A row of it stands for many calls" in replay(path).out
+    path.write_text("requests,input_tokens,output_tokens\nhello,5,5\n")  # what was asked for
+    assert report(path)["recorded_calls"] == 1
+
+
+def test_of_several_files_a_line_says_which(replay: Any, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("input_tokens,output_tokens\n1,1\nx,1\n")
+    (tmp_path / "c.json").write_text('[{"input_tokens": 1, "output_tokens": "x"}]')
+    text = replay(tmp_path, "--limit", "0tokens/all/day").out.replace("\n", "")
+    assert "a.csv, line 3: its prompt tokens 'x' are not a whole number" in text
+    assert "c.json, item 1: its completion tokens 'x'" in text
+    assert re.search(r"First refusal of calls without a tenant, line 2 of .*a\.csv", text)
 
 
 def test_a_crashing_pipe_leaves_no_traceback() -> None:

@@ -170,7 +170,10 @@ def replay(
         say(console, recommender.table(found))
     for chart in charts if "-" in plots else ():
         say(console, drawn_in_text(chart))
-    for line in (*report.shared_levels(levels), *report.notes(reading, ledger, levels, zone)):
+    for line in (
+        *report.shared_levels(levels),
+        *report.notes(sources, reading, ledger, levels, zone),
+    ):
         console.print(line)
     if otlp is not None:
         console.print(Text(_SENT.format(url=otlp), "dim"))

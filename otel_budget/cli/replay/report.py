@@ -205,7 +205,11 @@ def _cost(group: Group) -> str:
 
 
 def notes(
-    reading: Reading, ledger: Ledger, levels: Sequence[BudgetLevel], zone: tzinfo
+    sources: Sequence[Source],
+    reading: Reading,
+    ledger: Ledger,
+    levels: Sequence[BudgetLevel],
+    zone: tzinfo,
 ) -> Iterator[Text]:
     """What the numbers alone do not show."""
     for note in reading.notes:
@@ -214,7 +218,10 @@ def notes(
     for tenant, call in firsts[:_NAMED]:
         when = "" if call.at is None else f" at {moment(call.at, zone)} {zone}"
         name = clean(tenant) if tenant else "calls without a tenant"
-        yield Text(f"First refusal of {name}{when}, {reading.units[call.file]} {call.line}.")
+        place = f"{reading.units[call.file]} {call.line}"
+        if len(sources) > 1:
+            place += f" of {clean(sources[call.file].name)}"
+        yield Text(f"First refusal of {name}{when}, {place}.")
     if len(firsts) > _NAMED:
         yield Text(f"{len(firsts) - _NAMED:,} more tenants were refused.")
     yield from unpriced(ledger)
@@ -237,7 +244,10 @@ def notes(
     if reading.calls.reordered:
         yield Text("The rows were put into the order of their times.", "dim")
     if reading.refused:
-        named = "; ".join(f"line {bad.line}: {bad.why}" for bad in reading.bad[:_NAMED])
+        many = len(sources) > 1
+        named = "; ".join(
+            f"{bad.file}, {bad}" if many else str(bad) for bad in reading.bad[:_NAMED]
+        )
         more = f"; and {reading.refused - _NAMED:,} more" if reading.refused > _NAMED else ""
         yield Text(f"Refused: {counted(reading.refused, 'row')}: ", "yellow").append(
             f"{clean(named)}{more}."

@@ -56,7 +56,10 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "tool": ("toolname", "tool"),
     "cost": ("cost", "costusd", "totalcost", "totalcostusd", "spend", "usd"),
-    "calls": ("nummodelrequests", "requestcount", "callcount", "numrequests", "numcalls"),
+    "calls": (
+        "nummodelrequests", "requestcount", "callcount", "numrequests", "numcalls",
+        "requests", "calls",
+    ),
     "id": ("requestid", "callid", "generationid", "completionid", "responseid", "messageid"),
 }  # fmt: skip
 CACHE: Final = frozenset({"cache_read", "cache_write"})

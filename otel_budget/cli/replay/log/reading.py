@@ -30,6 +30,11 @@ class BadRow:
     file: str
     line: int
     why: str
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        """Where it is in its file, and why."""
+        return f"{self.unit} {self.line}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,7 @@ class _Reader:
                     "to count and skip such rows."
                 ) from None
             if len(reading.bad) < _NAMED:
-                reading.bad.append(BadRow(self.source.name, line, why))
+                reading.bad.append(BadRow(self.source.name, line, why, unit))
             return
         if isinstance(call, Aside):
             reading.aside[call.why] += 1
@@ -245,6 +250,6 @@ def _nothing(sources: Sequence[Source], reading: Reading) -> str:
     if not reading.rows:
         return f"{names}{kind} {verb} row that can be read, only a header."
     parts = [f"{why}: {number:,}" for why, number in reading.aside.most_common()]
-    parts += [f"line {bad.line}: {bad.why}" for bad in reading.bad[:1]]
+    parts += [str(bad) for bad in reading.bad[:1]]
     more = f" and {reading.refused - 1:,} more" if reading.refused > 1 else ""
     return f"{names}{kind} {verb} call to replay: {'; '.join(parts)}{more}."

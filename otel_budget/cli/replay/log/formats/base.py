@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from otel_budget.cli.replay.log.call import Aside, LoggedCall
 from otel_budget.cli.replay.log.values import Row
@@ -28,6 +29,10 @@ class Format:
     read: Callable[[Row], LoggedCall | Aside]
     items: Callable[[Row], Iterable[Row]] | None = None
     note: str = ""
+
+
+#: What is said of logs that sum up calls.
+MANY: Final = "A row of it stands for many calls: they are allowed or refused together."
 
 
 def usage_of(raw: object) -> TokenUsage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from otel_budget.cli.replay.log.call import NO_CALLS, Aside, LoggedCall
-from otel_budget.cli.replay.log.formats.base import Format, usage_of
+from otel_budget.cli.replay.log.formats.base import MANY, Format, usage_of
 from otel_budget.cli.replay.log.values import Row, count, counts, text, time_of, value
 
 _COUNTS = {
@@ -52,5 +52,5 @@ FORMAT = Format(
     _fits,
     _read,
     _items,
-    "A row of it stands for many calls: they are allowed or refused together.",
+    MANY,
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_budget.cli.replay.log.call import NO_CALLS, Aside, LoggedCall, includes_cache
 from otel_budget.cli.replay.log.columns import CACHE, COUNTS, columns_of, usage_path
-from otel_budget.cli.replay.log.formats.base import Format, usage_of
+from otel_budget.cli.replay.log.formats.base import MANY, Format, usage_of
 from otel_budget.cli.replay.log.values import Row, count, money, seconds, text, value
 from otel_budget.contract import TokenUsage
 
@@ -37,6 +37,10 @@ def table(
     """
     path = None if COUNTS & mapped.keys() else usage_path(sample)
     columns = columns_of(names, mapped, file, has_usage=path is not None)
+    if "calls" not in mapped and not _are_counts(
+        value(row, columns.get("calls", "")) for row in sample
+    ):
+        columns.pop("calls", None)
     keys = _keys(columns)
 
     def read(row: Row) -> LoggedCall | Aside:
@@ -73,7 +77,16 @@ def table(
         return call
 
     kind = "table" if path is None else f"objects with {path or 'the fields of a usage'}"
-    return Format(kind, lambda row: True, read), columns
+    note = MANY if "calls" in columns else ""
+    return Format(kind, lambda row: True, read, note=note), columns
+
+
+def _are_counts(values: Iterable[Any]) -> bool:
+    """Whether all that is there is whole numbers: ``requests`` may also be a column of texts."""
+    try:
+        return all(count("", each) >= 0 for each in values if each is not None)
+    except ValueError:
+        return False
 
 
 def _keys(columns: Mapping[str, str]) -> dict[str, str]:
