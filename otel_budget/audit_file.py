@@ -91,12 +91,14 @@ def _events(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for scope in resource.get("scopeLogs", ()):
             for log in scope.get("logRecords", ()):
                 yield log | {
-                    "attributes": _plain(log.get("attributes", ())),
-                    "resource": _plain(resource.get("resource", {}).get("attributes", ())),
+                    "attributes": plain_attributes(log.get("attributes", ())),
+                    "resource": plain_attributes(
+                        resource.get("resource", {}).get("attributes", ())
+                    ),
                 }
 
 
-def _plain(attributes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def plain_attributes(attributes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Attributes of OTLP's JSON as a dictionary; int64 values are strings there."""
     plain = {}
     for attribute in attributes:

@@ -24,7 +24,7 @@ from otel_budget.cli.drawing import (
 from otel_budget.cli.excerpt import CREDIT, excerpt
 from otel_budget.cli.otlp import Otlp, sending
 from otel_budget.cli.play import LogClock, play
-from otel_budget.cli.replay.call_log import LoggedCall
+from otel_budget.cli.replay.log.call import LoggedCall
 from otel_budget.cli.report import denials_of, report_of
 from otel_budget.cli.terminal import followed, say, usd
 from otel_budget.guards import Limit, WindowGuard
@@ -106,7 +106,7 @@ def _shown(calls: list[LoggedCall], *, quiet: bool) -> Iterable[LoggedCall]:
     pause = _SHOW / len(calls) if watched else 0.0
 
     def paced() -> Iterator[LoggedCall]:
-        for call in followed(calls, "Calls", shown=watched):
+        for call in followed(calls, "Calls", len(calls), shown=watched):
             yield call
             time.sleep(pause)
 

@@ -29,7 +29,8 @@ _ROWS: Final = 20
 _SPANS: Final = 24
 
 
-def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+def new_table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table; the columns in `right` hold numbers."""
     table = Table(
         title=title,
         title_justify="left",
@@ -53,7 +54,7 @@ def _table(title: str, *columns: str, right: Iterable[str] = ()) -> Table:
 def tenants_table(tenants: Sequence[Tenant], others: Sequence[Level], *, money: bool) -> Table:
     """One row per tenant, then the budgets that belong to none of these tenants."""
     numbers = ("calls", "tokens", "cost", "soft", "denied")
-    table = _table("By tenant", "tenant", *numbers, "limit used", right=numbers)
+    table = new_table("By tenant", "tenant", *numbers, "limit used", right=numbers)
     for tenant in tenants[:_ROWS]:
         table.add_row(
             _tenant(tenant.tenant),
@@ -89,7 +90,7 @@ def _level(level: Level, *, named: bool) -> Text:
 
 def denials_table(denials: Sequence[Denial]) -> Table:
     """The denied calls with their reason, equal ones counted together."""
-    table = _table("Denied", "calls", "tenant", "budget", "reason", right=("calls",))
+    table = new_table("Denied", "calls", "tenant", "budget", "reason", right=("calls",))
     for denial in denials[:_ROWS]:
         table.add_row(
             Text(f"{denial.calls:,}", "red"),
@@ -176,7 +177,7 @@ def _add_span(tree: Tree, span: Span, shown: set[Any]) -> None:
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """The reported metrics, under their names in Prometheus."""
     numbers = ("series", "value")
-    table = _table("Metrics, by their names in Prometheus", "name", *numbers, right=numbers)
+    table = new_table("Metrics, by their names in Prometheus", "name", *numbers, right=numbers)
     for row in metric_rows(metrics):
         table.add_row(str(row["name"]), f"{row['series']:,}", str(row["shown"]))
     return table

@@ -6,8 +6,9 @@ from dataclasses import replace
 from importlib.resources import as_file, files
 from typing import Final
 
-from otel_budget.cli.replay.call_log import LoggedCall, read_log
-from otel_budget.cli.replay.log_file import open_log
+from otel_budget.cli.replay.log.call import LoggedCall
+from otel_budget.cli.replay.log.reading import ReadingOptions, read_logs
+from otel_budget.cli.replay.log.sources import sources_of
 
 #: Who published the calls; see data/NOTICE.md.
 CREDIT: Final = (
@@ -29,8 +30,8 @@ _CALLS_A_TOOL: Final = 5
 
 def excerpt() -> list[LoggedCall]:
     """The calls of the excerpt, with tenant, session, model and tools assigned by row number."""
-    with as_file(files("otel_budget") / "data" / FILE) as path, open_log(path) as file:
-        calls = read_log(file, path, {}).calls
+    with as_file(files("otel_budget") / "data" / FILE) as path:
+        calls = list(read_logs(sources_of([str(path)]), ReadingOptions()).calls)
     shares = [entry for entry in _TENANTS for _ in range(entry[3])]
     calls_by_tenant: dict[str, int] = {}
     assigned: list[LoggedCall] = []

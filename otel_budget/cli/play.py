@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
 
-from otel_budget.cli.replay.call_log import LoggedCall
-from otel_budget.contract import Proceeds
+from otel_budget.cli.replay.log.call import LoggedCall
+from otel_budget.contract import Allow, Proceeds
 from otel_budget.contract.dialects import is_typed, print_usage, read_decision
 from otel_budget.contract.session_info import call_info
 
@@ -25,76 +24,118 @@ class LogClock:
         return self.now
 
 
-@dataclass(slots=True)
-class Played:
-    """What the telemetry does not carry: times of the log, and tokens of refused calls.
+class Answer(NamedTuple):
+    """What a guard made of a check.
 
     Attributes:
-        first_refusal: The first refused model call of each tenant.
-        refused_input_tokens: Prompt tokens of the refused model calls.
-        refused_output_tokens: Completion tokens of these calls in the log.
+        decision: Its decision, or what is wrong with its answer; None if it raised.
+        proceeds: Whether the call is made.
+        typed: Whether the guard speaks the typed dialect.
+        error: The type of the exception that it raised; empty if it did not.
     """
 
-    first_refusal: dict[str | None, LoggedCall] = field(default_factory=dict)
-    refused_input_tokens: int = 0
-    refused_output_tokens: int = 0
+    decision: Any
+    proceeds: bool
+    typed: bool
+    error: str = ""
 
 
-def play(guard: Any, calls: Iterable[LoggedCall], clock: LogClock, default_session: str) -> Played:
+_ALLOWED = Answer(Allow(), proceeds=True, typed=True)
+
+#: Told of each check: the call, the answer, and whether it was one of a tool.
+Told = Callable[[LoggedCall, Answer, bool], None]
+
+
+def play(
+    guard: Any,
+    calls: Iterable[LoggedCall],
+    clock: LogClock,
+    default_session: str,
+    told: Told | None = None,
+    *,
+    log_cost: bool = False,
+) -> None:
     """Ask `guard`, sync or async, before each call, and report to it the usage of allowed ones.
 
     A check that raises, or gives an answer that its runtime rejects, refuses the call, as there.
+
+    Args:
+        guard: The guard.
+        calls: In order.
+        clock: Set to the time of each call.
+        default_session: The session of calls without one.
+        told: Told of each check.
+        log_cost: Whether calls cost what the log says, where it says it.
     """
-    run = _play(guard, calls, clock, default_session)
+    run = _play(guard, calls, clock, default_session, told=told, log_cost=log_cost)
     asynchronous = inspect.iscoroutinefunction(getattr(guard, "check_before_llm", None))
-    return asyncio.run(run) if asynchronous else _without_a_loop(run)
+    if asynchronous:
+        asyncio.run(run)
+    else:
+        _without_a_loop(run)
 
 
-def _without_a_loop(run: Coroutine[Any, Any, Played]) -> Played:
+def _without_a_loop(run: Coroutine[Any, Any, None]) -> None:
     # A sync guard may run its own event loop, which is impossible inside one of ours.
     try:
         run.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+    except StopIteration:
+        return
     raise TypeError("the guard is sync, but one of its methods returns an awaitable")
 
 
 async def _play(
-    guard: Any, calls: Iterable[LoggedCall], clock: LogClock, default_session: str
-) -> Played:
-    played = Played()
+    guard: Any,
+    calls: Iterable[LoggedCall],
+    clock: LogClock,
+    default_session: str,
+    *,
+    told: Told | None,
+    log_cost: bool,
+) -> None:
     for call in calls:
         if call.at is not None:
             clock.now = call.at
-        session = call.session or default_session
-        with call_info(tenant=call.tenant, model=call.model, provider=call.provider):
-            if call.usage is not None:
-                proceeds, typed = await _ask(
-                    guard.check_before_llm, session, call.usage.prompt_tokens
-                )
-                if not proceeds:
-                    played.first_refusal.setdefault(call.tenant, call)
-                    played.refused_input_tokens += call.usage.prompt_tokens
-                    played.refused_output_tokens += call.usage.completion_tokens
+        session, usage = call.session or default_session, call.usage
+        with call_info(
+            tenant=call.tenant,
+            principal=call.user,
+            agent=call.agent,
+            model=call.model,
+            provider=call.provider,
+            cost_usd=call.cost if log_cost else None,
+        ):
+            if usage is not None:
+                estimate = usage.prompt_tokens
+                if not usage.prompt_includes_cache:
+                    estimate += (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or 0)
+                answer = await _ask(guard.check_before_llm, session, estimate)
+                if told is not None:
+                    told(call, answer, False)
+                if not answer.proceeds:
                     continue
-                usage = call.usage if typed else print_usage(call.usage)
                 try:
-                    result = guard.record_after_llm(session, usage)
+                    result = guard.record_after_llm(
+                        session, usage if answer.typed else print_usage(usage)
+                    )
                     if inspect.isawaitable(result):
                         await result
-                except Exception:  # counted by the telemetry; a runtime goes on, too
+                except Exception:  # a runtime goes on, too
                     pass
             if call.tool is not None:
-                await _ask(guard.check_before_tool, session, call.tool)
-    return played
+                answer = await _ask(guard.check_before_tool, session, call.tool)
+                if told is not None:
+                    told(call, answer, True)
 
 
-async def _ask(check: Any, *arguments: Any) -> tuple[bool, bool]:
-    """Whether the call proceeds, and whether the guard speaks the typed dialect."""
+async def _ask(check: Any, *arguments: Any) -> Answer:
     try:
         answer = check(*arguments)
+        if type(answer) is Allow:
+            return _ALLOWED
         if inspect.isawaitable(answer):
             answer = await answer
-    except Exception:  # counted by the telemetry
-        return False, True
-    return isinstance(read_decision(answer), Proceeds), is_typed(answer)
+    except Exception as error:
+        return Answer(None, proceeds=False, typed=True, error=type(error).__name__)
+    decision = read_decision(answer)
+    return Answer(decision, isinstance(decision, Proceeds), is_typed(answer))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -12,6 +14,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
@@ -82,21 +85,55 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:,.0f}/s" if speed else "", style="dim")
 
 
-def followed(items: Sequence[Item], what: str, *, shown: bool = True) -> Iterator[Item]:
-    """Yield `items`; on a terminal, show live progress on stderr: rate and remaining time."""
+#: Seconds between two lines of progress where there is no terminal.
+_EVERY: Final = 5.0
+
+
+@contextmanager
+def progress(
+    what: str, total: int | None, *, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how far something is: live on a terminal, else a line every few seconds.
+
+    Args:
+        what: What is counted, as a heading.
+        total: How many there will be, if that is known.
+        shown: Whether to show anything.
+
+    Yields:
+        A function to be told how many were done so far.
+    """
     console = Console(stderr=True)
-    with Progress(
-        TextColumn(what),
+    if not (shown and console.is_terminal):
+        last = time.monotonic()
+
+        def say_now_and_then(done: int) -> None:
+            nonlocal last
+            if shown and done != total and time.monotonic() - last >= _EVERY:
+                last = time.monotonic()
+                of = "" if total is None else f" of {total:,}"
+                complain(f"{what.lower()}: {done:,}{of}.")
+
+        yield say_now_and_then
+        return
+    rest = (
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(compact=True),
-        console=console,
-        transient=True,
-        disable=not (shown and console.is_terminal),
-    ) as display:
-        task = display.add_task(what, total=len(items))
+    )
+    columns = (
+        (SpinnerColumn(), TextColumn("{task.completed:,}"), _Rate()) if total is None else rest
+    )
+    with Progress(TextColumn(what), *columns, console=console, transient=True) as display:
+        task = display.add_task(what, total=total)
+        yield lambda done: display.update(task, completed=done)
+
+
+def followed(items: Iterable[Item], what: str, total: int, *, shown: bool = True) -> Iterator[Item]:
+    """Yield `items`, of which there are `total`, and show how far it is."""
+    with progress(what, total, shown=shown) as done:
         for number, item in enumerate(items, 1):
             yield item
-            if number % 16 == 0 or number == len(items):
-                display.update(task, completed=number)
+            if number % 64 == 0 or number == total:
+                done(number)

@@ -20,6 +20,13 @@ _PROCESSING: Final = {
     "flex": "flex",
     "priority": "priority",
 }
+#: The keys of what is billed beside tokens, or otherwise than usual.
+_BILLED: Final = frozenset(
+    {
+        *("server_tool_use", "service_tier", "serviceTier", "input_token_details"),
+        *("cost", "cost_details", "cost_in_usd_ticks"),
+    }
+)
 #: xAI reports costs in ticks (https://docs.x.ai/developers/cost-tracking).
 _TICKS_PER_USD: Final = 10**10
 
@@ -90,12 +97,12 @@ def usage_fields(raw: Any, shape: UsageShape) -> dict[str, Any]:
         "audio_input_tokens": _detail(_largest(raw, shape.audio_in)),
         "audio_output_tokens": _detail(_largest(raw, shape.audio_out)),
         "audio_cache_read_tokens": _detail(_largest(raw, shape.audio_read)),
-        # Anthropic, and gateways in front of it.
-        "web_searches": _detail(number(raw, "server_tool_use.web_search_requests")),
-        "processing": _processing(raw),
-        "cost_usd": _cost_usd(raw),
     }
-    return fields
+    if type(raw) is dict and _BILLED.isdisjoint(raw):  # most have none of it
+        return fields
+    # Anthropic, and gateways in front of it.
+    fields["web_searches"] = _detail(number(raw, "server_tool_use.web_search_requests"))
+    return fields | {"processing": _processing(raw), "cost_usd": _cost_usd(raw)}
 
 
 def _first(raw: Any, paths: Paths) -> Any:
@@ -103,6 +110,8 @@ def _first(raw: Any, paths: Paths) -> Any:
 
 
 def _largest(raw: Any, paths: Paths) -> Any:
+    if not paths:
+        return None
     return max((count for path in paths if (count := number(raw, path)) is not None), default=None)
 
 
@@ -137,7 +146,7 @@ def _unknown_keys(raw: Any) -> str:
     names = [
         key[:48]
         for key in keys(raw)
-        if "token" in key.lower() and key not in KNOWN_KEYS and (number(raw, key) or 0) > 0
+        if key not in KNOWN_KEYS and "token" in key.lower() and (number(raw, key) or 0) > 0
     ]
     return ", ".join(sorted(names)[:8])
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_budget.contract import Allow, BudgetDecision, Deny, SoftLimit
 from otel_budget.contract.session_info import SessionInfo
-from otel_budget.guards.calendar import period_at
+from otel_budget.guards.calendar import Period, period_at
 from otel_budget.guards.limit import Limit
 from otel_budget.sanitize import text
 
@@ -35,6 +35,19 @@ class Terms:
             # In floats, 100 * 0.07 is 7.000000000000001; the threshold must be 7.
             None if limit.soft is None else math.ceil(round(limit.cap * limit.soft * scale, 3))
         )
+
+    def period(self, now: float) -> Period:
+        """The window that holds `now`."""
+        return period_at(self.limit.window, now)
+
+    def window_phrase(self, now: float) -> str:
+        """The window that holds `now`, and when it resets, for people."""
+        period = self.period(now)
+        if not period.resets:
+            return "(this budget does not reset)"
+        window = self.limit.window
+        words = "today" if window == "day" else f"this {window}"
+        return f"{words} (resets at {period.resets_at})"
 
     def format(self, whole: int) -> str:
         """An amount for people."""
@@ -109,7 +122,7 @@ def _denial(standing: Standing, now: float, session_id: str, info: SessionInfo) 
     terms, limit = standing.terms, standing.terms.limit
     used, cap = terms.format(standing.used), terms.format(terms.cap)
     spender = limit.spender(session_id, info)
-    reason = f"{spender} used {used} of {cap} {limit.unit} {_window_phrase(limit, now)}"
+    reason = f"{spender} used {used} of {cap} {limit.unit} {terms.window_phrase(now)}"
     is_spent = standing.used >= terms.cap
     if not is_spent:
         reason += (
@@ -139,24 +152,16 @@ def _warning(standing: Standing, now: float, session_id: str, info: SessionInfo)
         consumed=standing.used / terms.scale,
         limit=limit.cap * soft,
         message=f"{limit.spender(session_id, info)} used {used} {limit.unit}, over {soft:.0%} of "
-        f"{cap} {_window_phrase(limit, now)}.",
+        f"{cap} {terms.window_phrase(now)}.",
         **_details(standing, now),
     )
 
 
 def _details(standing: Standing, now: float) -> dict[str, Any]:
     window = standing.terms.limit.window
-    period = period_at(window, now)
+    period = standing.terms.period(now)
     return {
         "window": window if period.resets else None,
         "resets_in": period.end - now if period.resets else None,
         "reserved": None if standing.reserved is None else standing.reserved / standing.terms.scale,
     }
-
-
-def _window_phrase(limit: Limit, now: float) -> str:
-    period = period_at(limit.window, now)
-    if not period.resets:
-        return "(this budget does not reset)"
-    window = "today" if limit.window == "day" else f"this {limit.window}"
-    return f"{window} (resets at {period.resets_at})"

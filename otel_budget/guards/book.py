@@ -59,12 +59,13 @@ class Book(Terms):
     Args:
         limit: The budget.
         max_keys: Tenants or sessions remembered per window.
+        windows: The windows, where they are not those of the UTC calendar.
     """
 
-    def __init__(self, limit: Limit, max_keys: int) -> None:
+    def __init__(self, limit: Limit, max_keys: int, windows: KeptWindows | None = None) -> None:
         super().__init__(limit, SCALE[limit.unit])
         self._max_keys = max(1, max_keys)
-        self._windows = KeptWindows(limit.window)
+        self._windows = KeptWindows(limit.window) if windows is None else windows
         #: Of accounts, not of windows: a reservation weighs on whatever window is current.
         self._reserved: dict[Key, _Reserved] = {}
 

@@ -46,7 +46,7 @@ class KeptWindows:
 
     def __init__(self, window: Window) -> None:
         self._window: Final[Window] = window
-        self._period = period_at(window, 0.0)
+        self._period = self._period_at(0.0)
         #: By their start, in the order of their use.
         self._kept: dict[float, _KeptWindow] = {}
         self._last_used: _KeptWindow | None = None
@@ -58,8 +58,11 @@ class KeptWindows:
         """The window that holds `now`."""
         period = self._period
         if not period.start <= now < period.end:
-            period = self._period = period_at(self._window, now)
+            period = self._period = self._period_at(now)
         return period
+
+    def _period_at(self, now: float) -> Period:
+        return period_at(self._window, now)
 
     def at(self, now: float) -> Accounts:
         """The accounts in use at `now`, to be read only."""

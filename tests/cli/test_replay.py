@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 import time
@@ -92,7 +93,9 @@ def test_a_limit_in_usd_prices_what_has_a_model(report: Any) -> None:
 def test_a_call_without_a_price_is_reported(replay: Replay) -> None:
     result = replay(EXCERPT, "--limit-usd", 1, "--model", "no-such-model")
     assert result.code == 0
-    assert "No price (unknown_model) for 400 calls: no cost is added." in result.out
+    text = " ".join(result.out.split())
+    assert "No price for 400 calls of no-such-model: no published price. Helps: --rate" in text
+    assert "$0" not in text.replace("Budget: $1.00", "").replace("of $1.00", "")
 
 
 def test_the_clock_is_that_of_the_log_and_windows_reset(log: Any, report: Any) -> None:
@@ -133,7 +136,7 @@ def test_times_may_be_numbers(log: Any, report: Any, divisor: float) -> None:
     assert first["timestamp"] == pytest.approx(1_709_164_799, abs=1)
 
 
-def test_more_tenants_than_metrics_keep_apart_lose_no_call(
+def test_a_table_is_complete_however_many_tenants_there_are(
     log: Any, report: Any, replay: Replay
 ) -> None:
     rows = [f"tenant-{number},60,0" for number in range(150)] * 3
@@ -141,10 +144,12 @@ def test_more_tenants_than_metrics_keep_apart_lose_no_call(
     result = report(path, "--limit-tokens", 100)
     assert (result["recorded_calls"], result["refused_calls"]) == (300, 150)
     assert len(result["first_refusals"]) == 150
-    assert sum(tenant["tokens"] for tenant in result["tenants"]) == 300 * 60
-    text = replay(path, "--limit-tokens", 100).out
-    assert "_other_: the tenants beyond those that metrics keep apart" in text
-    assert f"and {len(result['tenants']) - 20} more; --json lists them all" in text
+    assert [tenant["denials"] for tenant in result["tenants"]] == [1] * 150
+    assert "and 130 more; --json or --csv lists them all" in replay(path).out
+    table = replay(path, "--csv").out.splitlines()
+    assert table[0] == "tenant,calls,denials,soft_hits,tokens,cost_usd,unpriced_calls"
+    assert table[1] == "tenant-0,3,0,0,180,,3"
+    assert len(table) == 151
 
 
 # -- columns -------------------------------------------------------------------------------
@@ -183,18 +188,20 @@ def test_columns_can_be_named(log: Any, report: Any) -> None:
 
 def test_cached_tokens_count_separately(log: Any, report: Any) -> None:
     path = log(
-        "model,provider,input_tokens,output_tokens,cache_read_input_tokens,cache_creation_tokens",
+        "model,provider,prompt_tokens,output,cache_read_tokens,cache_write_tokens",
         "claude-sonnet-4-5,anthropic,10,1,1000,200",
         "gpt-4.1,openai,1010,1,1000,",
         "gpt-4.1,,1010,1,1000,",
+        "mine,,1010,1,1000,",
     )
-    result = report(path)
+    result = report(path, "--column", "completion=output")
     assert result["tokens"] == {
-        "input": 10 + 10 + 1010,
-        "output": 3,
-        "cache_read": 2000,
+        "input": 10 + 10 + 10 + 1010,
+        "output": 4,
+        "cache_read": 3000,
         "cache_write": 200,
     }
+    # Neither the names of the columns nor that of the model tells: the tokens are a lower bound.
     assert result["unpriced_calls"] == {"cache_accounting": 1}
 
 
@@ -309,7 +316,8 @@ def test_bad_rows_are_counted_with_their_lines(log: Any, report: Any, replay: Re
     assert whys[4] == "it has no prompt tokens"
     assert whys[-1] == "it has 2 cells, the header 3"
     text = " ".join(replay(log(*BAD)).out.split())
-    assert "Left out, unreadable: 8 rows: line 3: its prompt tokens 'five'" in text
+    assert "10 rows = 2 read + 0 set aside + 8 refused." in text
+    assert "Refused: 8 rows: line 3: its prompt tokens 'five'" in text
     assert "and 3 more." in text
 
 
@@ -336,14 +344,21 @@ def test_names_from_the_log_cannot_write_to_the_terminal(log: Any, replay: Repla
 # -- mistakes ------------------------------------------------------------------------------
 def test_a_file_that_is_not_a_log_gets_a_remedy(tmp_path: Path, log: Any, replay: Replay) -> None:
     assert_one_sentence(replay(tmp_path / "none.csv"), "there is no file", "none.csv")
-    assert_one_sentence(replay(tmp_path), "is a directory")
+    assert_one_sentence(replay(tmp_path), "is a directory without a file that ends in .csv")
+    assert_one_sentence(replay(f"{tmp_path}/*.csv"), "no file matches")
     (tmp_path / "empty").write_bytes(b"  \n")
     assert_one_sentence(replay(tmp_path / "empty"), "is empty")
-    for content in (b"\x1f\x8b\x08\0\0", "a,b\n1,2\n".encode("utf-16"), b"caf\xe9,b\n1,2\n"):
+    for content in (b"\0\0", "a,b\n1,2\n".encode("utf-16"), b"caf\xe9,b\n1,2\n"):
         (tmp_path / "binary").write_bytes(content)
-        assert_one_sentence(replay(tmp_path / "binary"), "is not UTF-8 text")
+        assert_one_sentence(replay(tmp_path / "binary"), "is not UTF-8 text", "iconv")
+    for mark, program in ((b"PK\x03\x04", "unzip -p"), (b"BZh9", "bzip2 -dc"), (b"PAR1", "CSV")):
+        (tmp_path / "packed").write_bytes(mark + b"\0" * 9)
+        assert_one_sentence(replay(tmp_path / "packed"), program)
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"input_tokens,output_tokens\n1,1\n" * 99)[:60])
+    assert_one_sentence(replay(tmp_path / "cut.gz"), "cannot be read to its end")
+    path = log("input_tokens,output_tokens", "1,1")
+    assert_one_sentence(replay(path, path), "is named twice")
     assert_one_sentence(replay(log("a,b", "1,2")), "it has a, b", "--column prompt=NAME")
-    assert_one_sentence(replay(log('[{"a": 1}]')), "JSON array", "jq")
     assert_one_sentence(replay(log("input_tokens,output_tokens")), "only a header")
     assert_one_sentence(replay(log("input_tokens,output_tokens", "x,1")), "line 2", "'x'")
 
@@ -356,7 +371,19 @@ def test_a_file_that_is_not_a_log_gets_a_remedy(tmp_path: Path, log: Any, replay
         (["--limit-tokens", "nan"], "zero or more"),
         (["--limit-tokens", "many"], "--limit-tokens"),
         (["--limit-tokens", "1", "--soft", "80"], "soft ratio"),
-        (["--per", "user"], "--per"),
+        (["--per", "nobody"], "--per nobody is none of tenant, user"),
+        (["--limit", "5"], "5usd/user/day"),
+        (["--limit", "5usd/user/day/day"], "5usd/user/day"),
+        (["--limit", "5usd/fortnight"], "5usd/user/day"),
+        (["--limit", "5usd", "--limit", "6usd", "--model", "m"], "two limits"),
+        (["--rate", "gpt=1"], "MODEL=IN/OUT"),
+        (["--rate", "gpt=1/x"], "MODEL=IN/OUT"),
+        (["--by", "colour"], "--by colour is none of tenant"),
+        (["--csv", "--by", "user", "--by", "day"], "one table"),
+        (["--timezone", "Mars/Olympus"], "Europe/Berlin"),
+        (["--from", "yesterday"], "2026-11-01"),
+        (["--decimal", ";"], "neither . nor ,"),
+        (["--from", "2030-01-01"], "outside --from and --to: 400"),
         (["--window", "fortnight"], "--window"),
         (["--column", "prompt"], "FIELD=NAME"),
         (["--column", "colour=red"], "FIELD=NAME"),
@@ -394,7 +421,7 @@ def test_otlp_sends_every_call_though_they_come_faster_than_batches(log: Any) ->
     path = log("input_tokens,output_tokens,session", *(f"2,1,s{n % 3}" for n in range(rows)))
     with receiver() as collector:
         collector.status = Slow()
-        result = command("replay", str(path), "--json", "--otlp", collector.url)
+        result = command("replay", str(path), "--json", "-q", "--otlp", collector.url)
         assert (result.code, result.err) == (0, "")
         names = [span.name for span in collector.spans()]
         assert names.count("budget.record_after_llm") == rows

@@ -5,69 +5,183 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from typing import Any, Final, cast
 
+from otel_budget.cli.replay.windows import RollingBook, ZonedWindows, span_of
 from otel_budget.cli.terminal import CommandError, amount
+from otel_budget.contract.prices import PriceSource
 from otel_budget.guards import Limit, WindowGuard
-from otel_budget.guards.calendar import Window
-from otel_budget.guards.limit import Per
+from otel_budget.guards.book import Book
+from otel_budget.guards.calendar import WINDOWS, Window
+from otel_budget.guards.limit import Per, Unit
+
+#: What people call those who share a budget.
+PERS: Final[dict[str, Per]] = {
+    "tenant": "tenant",
+    "user": "principal",
+    "agent": "agent",
+    "session": "session",
+    "all": "all",
+}
+_UNITS: Final[dict[str, Unit]] = {"usd": "USD", "$": "USD", "tokens": "tokens", "token": "tokens"}
+_AMOUNT: Final = re.compile(r"(\$?)([\d.,_]+(?:e\d+)?)\s*([a-z]*)", re.IGNORECASE)
+#: Accounts that a replay remembers; a guard in service remembers fewer.
+_ACCOUNTS: Final = 1_000_000
 
 
-def budget_of(
-    clock: Callable[[], float],
-    *,
-    guard: str | None,
-    limit_usd: float | None,
-    limit_tokens: float | None,
-    per: Per,
-    window: Window,
-    soft: float,
-    deny_tools: Iterable[str],
-) -> Any:
-    """The guard that the options describe.
+@dataclass(frozen=True, slots=True)
+class TriedLimit:
+    """One limit as it was asked for.
+
+    Attributes:
+        limit: The limit; the window of a rolling one is ``ever``.
+        who: Who shares it, in the option's words.
+        window: Its window, in the option's words.
+    """
+
+    limit: Limit
+    who: str
+    window: str
+
+    def __str__(self) -> str:
+        """The limit in words."""
+        unit = "" if self.limit.unit == "USD" else " tokens"
+        scope = "in total" if self.who == "all" else f"per {self.who}"
+        cap = amount(self.limit.cap, self.limit.unit)
+        soft = "" if self.limit.soft is None else f", soft at {self.limit.soft:.0%}"
+        return f"{cap}{unit} {scope}, {self.window}{soft}"
+
+
+def tried_limit(cap: float, unit: Unit, who: str, window: str, soft: float | None) -> TriedLimit:
+    """A limit from the words of options.
 
     Raises:
-        CommandError: They do not describe a guard.
+        CommandError: A word is unknown, or a number out of range.
     """
-    if guard is not None:
-        if limit_usd is not None or limit_tokens is not None or deny_tools:
-            raise CommandError("--guard brings its own limits: omit --limit-* and --deny-tool.")
-        return _guard_from(guard, clock)
+    if who not in PERS:
+        raise CommandError(f"--per {who} is none of {', '.join(PERS)}.")
+    if window not in WINDOWS and span_of(window) is None:
+        raise CommandError(
+            f"--window {window} is no window: name one of {', '.join(WINDOWS)}, or a rolling one "
+            "such as 5h or 7d."
+        )
+    calendar = cast("Window", window if window in WINDOWS else "ever")
     try:
-        limits = [] if limit_usd is None else [Limit(limit_usd, "USD", per, window, soft)]
-        if limit_tokens is not None:
-            limits.append(Limit(limit_tokens, "tokens", per, window, soft))
+        return TriedLimit(Limit(cap, unit, PERS[who], calendar, soft), who, window)
     except ValueError as error:
         raise CommandError(f"{error}.") from None
-    return WindowGuard(*limits, deny_tools=deny_tools, clock=clock)
 
 
-def describe(
+def parsed_limit(words: str, who: str, window: str, soft: float | None) -> TriedLimit:
+    """A limit such as ``5usd/user/day``; who and window may be left out.
+
+    Raises:
+        CommandError: It is none.
+    """
+    first, *rest = (part.strip().lower() for part in words.split("/"))
+    match = _AMOUNT.fullmatch(first)
+    unit = _UNITS.get((match[3] or match[1]) if match else "")
+    try:
+        cap = float(match[2].replace(",", "").replace("_", "")) if match else None
+    except ValueError:
+        cap = None
+    known = all(part in PERS or part in WINDOWS or span_of(part) for part in rest)
+    if unit is None or cap is None or len(rest) > 2 or not known:
+        raise CommandError(
+            f"--limit {words} is not a limit such as 5usd/user/day, 1e6tokens/tenant/week or "
+            "20usd/all/30d."
+        )
+    for part in rest:
+        if part in PERS:
+            who = part
+        else:
+            window = part
+    return tried_limit(cap, unit, who, window, soft)
+
+
+def limits_of(
+    words: Iterable[str],
     *,
-    guard: str | None,
-    limit_usd: float | None,
-    limit_tokens: float | None,
-    per: Per,
-    window: Window,
+    usd: float | None,
+    tokens: float | None,
+    who: str,
+    window: str,
     soft: float,
-) -> str:
-    """The budget in words."""
-    if guard is not None:
-        return guard
-    caps = [
-        amount(cap, unit) + ("" if unit == "USD" else " tokens")
-        for cap, unit in ((limit_usd, "USD"), (limit_tokens, "tokens"))
-        if cap is not None
+) -> list[TriedLimit]:
+    """The limits that the options describe, each with a name of its own.
+
+    Raises:
+        CommandError: They do not describe limits, or two that are told apart by nothing.
+    """
+    limits = [parsed_limit(each, who, window, soft) for each in words]
+    if usd is not None:
+        limits.append(tried_limit(usd, "USD", who, window, soft))
+    if tokens is not None:
+        limits.append(tried_limit(tokens, "tokens", who, window, soft))
+    if not limits:
+        tried_limit(0, "USD", who, window, soft)  # a wrong word is wrong without a limit, too
+    return _named(limits)
+
+
+def _named(limits: Sequence[TriedLimit]) -> list[TriedLimit]:
+    names = [tried.limit.name for tried in limits]
+    several = [
+        replace(tried, limit=replace(tried.limit, resource=f"{name}_{tried.window}"))
+        if names.count(name) > 1 or span_of(tried.window)
+        else tried
+        for tried, name in zip(limits, names, strict=True)
     ]
-    if not caps:
-        return "no limit"
-    scope = "in total" if per == "all" else f"per {per}"
-    return f"{' and '.join(caps)} {scope}, {window}, soft at {soft:.0%}"
+    for tried in several:
+        if [other.limit.name for other in several].count(tried.limit.name) > 1:
+            raise CommandError(
+                f"two limits are in {tried.limit.unit} per {tried.who} and {tried.window}: keep "
+                "one of them."
+            )
+    return several
 
 
-def _guard_from(name: str, clock: Callable[[], float]) -> Any:
+class TriedGuard(WindowGuard):
+    """A window guard whose windows may be those of a time zone, or rolling."""
+
+    def __init__(
+        self,
+        limits: Sequence[TriedLimit],
+        *,
+        deny_tools: Iterable[str],
+        prices: PriceSource | None,
+        zone: tzinfo,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(
+            *(tried.limit for tried in limits), deny_tools=deny_tools, prices=prices, clock=clock
+        )
+        self._books = tuple(_book(tried, zone) for tried in limits)
+
+    @property
+    def books(self) -> tuple[Book, ...]:
+        """What each limit has counted, in the order of the limits."""
+        return self._books
+
+
+def _book(tried: TriedLimit, zone: tzinfo) -> Book:
+    span = span_of(tried.window)
+    if span is not None:
+        return RollingBook(tried.limit, _ACCOUNTS, span, tried.window)
+    windows = None if zone is UTC else ZonedWindows(tried.limit.window, zone)
+    return Book(tried.limit, _ACCOUNTS, windows)
+
+
+def guard_from(name: str, clock: Callable[[], float]) -> Any:
+    """The guard that the factory MODULE:FACTORY makes.
+
+    Raises:
+        CommandError: There is no such factory, or it makes none.
+    """
     module_name, separator, attribute = name.partition(":")
     if not (separator and module_name and attribute):
         raise CommandError(f"--guard {name} is not MODULE:FACTORY, such as myapp.budgets:make.")

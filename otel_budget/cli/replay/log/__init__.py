@@ -1,0 +1,1 @@
+"""Reads logs of model calls in any usual form."""
