@@ -39,11 +39,16 @@ LimitWords = Annotated[
 ]
 LimitUsd = Annotated[
     float | None,
-    typer.Option(help="Limit in USD.", show_default=False, rich_help_panel=_LIMITS),
+    typer.Option(metavar="USD", help="Limit in USD.", show_default=False, rich_help_panel=_LIMITS),
 ]
 LimitTokens = Annotated[
     float | None,
-    typer.Option(help="Limit in tokens, e.g. 1e6.", show_default=False, rich_help_panel=_LIMITS),
+    typer.Option(
+        metavar="TOKENS",
+        help="Limit in tokens, e.g. 1e6.",
+        show_default=False,
+        rich_help_panel=_LIMITS,
+    ),
 ]
 PerWord = Annotated[
     str,
@@ -58,11 +63,18 @@ WindowWord = Annotated[
     ),
 ]
 Soft = Annotated[
-    float, typer.Option(help="Soft limit, as a share of the limit.", rich_help_panel=_LIMITS)
+    float,
+    typer.Option(
+        metavar="SHARE", help="Soft limit, as a share of the limit.", rich_help_panel=_LIMITS
+    ),
 ]
 DenyTool = Annotated[
     list[str] | None,
-    typer.Option(help="Refuse this tool (or pattern); may be repeated.", rich_help_panel=_LIMITS),
+    typer.Option(
+        metavar="NAME",
+        help="Refuse this tool (or pattern); may be repeated.",
+        rich_help_panel=_LIMITS,
+    ),
 ]
 GuardName = Annotated[
     str | None,
@@ -72,10 +84,15 @@ GuardName = Annotated[
         rich_help_panel=_LIMITS,
     ),
 ]
-Model = Annotated[str | None, typer.Option(help="Model of rows without one.", rich_help_panel=_LOG)]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Model of rows without one.", rich_help_panel=_LOG),
+]
 Provider = Annotated[
     str | None,
-    typer.Option(help="Provider of rows without one, e.g. openai.", rich_help_panel=_LOG),
+    typer.Option(
+        metavar="NAME", help="Provider of rows without one, e.g. openai.", rich_help_panel=_LOG
+    ),
 ]
 Column = Annotated[
     list[str] | None,
