@@ -24,7 +24,7 @@ DEMO_VENV := $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-demo)
 .venv-demo/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "otel-budget needs Python 3.11 or newer; choose it with: make PYTHON=python3.12"; exit 1; }
-	@echo "Installing otel-budget with its command into .venv-demo (some 40 MB, once) ..."
+	@echo "Installing otel-budget with its command into .venv-demo (some 20 MB, once) ..."
 	@test -x .venv-demo/bin/python || $(PYTHON) -m venv .venv-demo
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -e '.[cli]'
 	@touch $@

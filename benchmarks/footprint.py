@@ -16,7 +16,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 #: Those for users; the others are tools of this project.
-_TOOLS: Final = {"dev", "examples", "mutants", "release", "test"}
+_TOOLS: Final = {"dev", "docs", "examples", "mutants", "release", "test"}
 _ROUNDS: Final = 7
 _IMPORT: Final = """
 import time

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from docs.builder import site  # noqa: E402
 from otel_budget import __version__  # noqa: E402
+from otel_budget.integrations.common import requirements  # noqa: E402
 
 project = "otel-budget"
 copyright = "the otel-budget developers, Apache-2.0"
@@ -36,14 +37,24 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nitpicky = True
 # Whoever is not ours is not linked: the build needs no network. Ours must be found, but for the
 # names in single backticks of a docstring, which may be arguments or private.
-nitpick_ignore_regex = [("py:(?!obj).*", r"(?!otel_budget\.).*"), ("py:obj", ".*")]
-nitpick_ignore = [("py:class", "otel_budget.telemetry.instrument.Guard")]  # a type variable
+nitpick_ignore_regex = [
+    ("py:(?!obj).*", r"(?!otel_budget\.).*"),
+    ("py:obj", ".*"),
+    ("py:class", r"otel_budget\..*\.(Client|Guard)"),  # type variables
+]
 default_role = "py:obj"
 show_warning_types = True
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "attrs_block", "linkify"]
 myst_linkify_fuzzy_links = False
+
+# The libraries of the integrations weigh half a gigabyte: their docstrings are read without them.
+autodoc_mock_imports = [
+    *("agents", "anthropic", "langchain", "langchain_core", "langgraph"),
+    *("litellm", "openai", "pydantic_ai"),
+]
+requirements.installed_version = lambda _: "1000"
 
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-_TOOLS = {"test", "dev", "examples", "release"}
+_TOOLS = {"dev", "docs", "examples", "mutants", "release", "test"}
 
 
 def lowest_versions(project: dict[str, Any]) -> list[str]:

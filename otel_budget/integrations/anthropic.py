@@ -37,12 +37,8 @@ __all__ = ["gated"]
 
 Client = TypeVar(
     "Client",
-    bound=Anthropic
-    | AnthropicBedrock
-    | AnthropicVertex
-    | AsyncAnthropic
-    | AsyncAnthropicBedrock
-    | AsyncAnthropicVertex,
+    bound="Anthropic | AnthropicBedrock | AnthropicVertex | "
+    "AsyncAnthropic | AsyncAnthropicBedrock | AsyncAnthropicVertex",
 )
 _SYNC: Final = (Anthropic, AnthropicBedrock, AnthropicVertex)
 _ASYNC: Final = (AsyncAnthropic, AsyncAnthropicBedrock, AsyncAnthropicVertex)

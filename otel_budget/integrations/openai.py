@@ -28,7 +28,7 @@ with needed("openai", distribution="openai", oldest="2.54"):
 
 __all__ = ["gated"]
 
-Client = TypeVar("Client", bound=OpenAI | AsyncOpenAI)
+Client = TypeVar("Client", bound="OpenAI | AsyncOpenAI")
 
 
 def _read_chat(chunk: Any) -> tuple[object, bool]:
