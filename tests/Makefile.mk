@@ -21,4 +21,4 @@ test-alerts: $(VENV)/.installed backends
 ## make fleet     eight processes, a Redis Cluster, Collectors and a distributed store, one of each killed in turn (~2 min)
 .PHONY: fleet
 fleet: $(VENV)/.installed backends
-	@PYTHONPATH=tests $(BIN)/python -m support.fleet
+	@PYTHONPATH=.:tests $(BIN)/python -m support.fleet

@@ -240,10 +240,11 @@ class Fleet:
         time.sleep(5)
         self._away()
         self._store.launch(0)
-        time.sleep(5)
+        # Until then it may answer with an error, after which nothing is sent again.
+        self._store.wait_ready()
+        time.sleep(4)
         self._begin("nothing; the limit of all is spent")
         books = self._finish()
-        self._store.wait_ready()
         self._begin("")
         return self._compared(books)
 
@@ -329,9 +330,9 @@ class Fleet:
         )
         for bound in report.bounds:
             if not bound.is_kept:
-                report.wrong.append(f"a limit is passed by more than its bound: {bound}")
+                report.wrong.append(f"{bound}: passed by more than its bound of {bound.bound}")
             if not bound.is_exact:
-                report.wrong.append(f"Redis did not count what it acknowledged: {bound}")
+                report.wrong.append(f"{bound}: Redis says {bound.told}, and may have lost less")
         refused = {one.resource for book in books.values() for one in book.refusals}
         for resource in {limit.name for limit in LIMITS} | {"tools"}:
             if resource not in refused:
@@ -339,7 +340,7 @@ class Fleet:
         for name, book in books.items():
             if book.ended and book.lost:
                 report.wrong.append(f"{name} lost {book.lost}")
-        report.dropped = self._logged("Dropping data")
+        report.dropped = self._logged("responded with HTTP Status Code 500")
         for one, number in zip(report.periods, report.effects(), strict=True):
             if one.part and not number[one.part]:
                 report.wrong.append(f"nothing noticed that {one.name} was killed")

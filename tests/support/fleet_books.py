@@ -145,6 +145,10 @@ class Bound(NamedTuple):
     failed: int
     in_lag: int
 
+    def __str__(self) -> str:
+        number, key = self.account
+        return f"{LIMITS[number].name} of {key or 'all'}: {self.spent} used of {self.cap}"
+
     @property
     def bound(self) -> int:
         """By how much the limit may be passed, as it is published."""

@@ -155,7 +155,8 @@ class AsyncRedisGuard(_SyncWaits, BudgetGuard):
     async def aclose(self) -> None:
         """Close the connections to Redis, after what goes on for callers that were cancelled."""
         loop = asyncio.get_running_loop()
-        unfinished = [task for task in self._unfinished if task.get_loop() is loop]
+        # A copy: another loop's thread may add to it meanwhile.
+        unfinished = [task for task in list(self._unfinished) if task.get_loop() is loop]
         await asyncio.gather(*unfinished, return_exceptions=True)
         client = self._of_loop.pop(loop, None)
         if client is not None:
