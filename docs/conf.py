@@ -37,7 +37,8 @@ nitpicky = True
 # Whoever is not ours is not linked: the build needs no network. Ours must be found, but for the
 # names in single backticks of a docstring, which may be arguments or private.
 nitpick_ignore_regex = [("py:(?!obj).*", r"(?!otel_budget\.).*"), ("py:obj", ".*")]
-nitpick_ignore = [("py:class", "otel_budget.telemetry.instrument.Guard")]  # a type variable
+# Type variables.
+nitpick_ignore = [("py:class", "otel_budget.telemetry.instrument.Guard")]
 default_role = "py:obj"
 show_warning_types = True
 
