@@ -140,7 +140,7 @@ def _problem_of_ours(arguments: list[str]) -> str | None:
     # `--help` behind every argument: all are parsed, and nothing is looked up on this machine.
     options = {name for option in commands[arguments[0]].params for name in option.opts}
     for word in arguments[1:]:
-        if word.startswith("-") and word.partition("=")[0] not in {*options, "--help"}:
+        if re.match("-.", word) and word.partition("=")[0] not in {*options, "--help"}:
             return f"otel-budget {arguments[0]} has no option {word}"
     return None
 
