@@ -71,7 +71,7 @@ def _agent(stack: Stack, store: Store, folder: Path) -> subprocess.Popen[bytes]:
     shipped = yaml.safe_load((FOLDER / "prometheus" / "prometheus.yml").read_text())
     remote = yaml.safe_load((FOLDER / "cortex" / "remote-write.yml").read_text())
     (to_store,) = remote["remote_write"]
-    to_store["url"] = store.write_urls[1]
+    to_store["url"] = store.write_urls()[1]
     to_store["tls_config"] = {
         key: str(store.certificates / Path(file).name)
         for key, file in to_store["tls_config"].items()

@@ -82,10 +82,9 @@ class Store(ABC):
         subprocess.run(["sh", _CORTEX / "certificates.sh", self.certificates], check=True)
         self.client = Client(self.certificates)
 
-    @property
     @abstractmethod
-    def write_urls(self) -> tuple[str, str]:
-        """Of the first replica, for OTLP and for remote write."""
+    def write_urls(self, replica: int = 0) -> tuple[str, str]:
+        """Of a replica, for OTLP and for remote write."""
 
     @property
     @abstractmethod
@@ -108,10 +107,10 @@ class Store(ABC):
     def __enter__(self) -> Self:
         """Start it."""
 
-    def environment(self) -> dict[str, str]:
-        """What the overlay ``distributed-store`` needs to write to the first replica."""
+    def environment(self, replica: int = 0) -> dict[str, str]:
+        """What the overlay ``distributed-store`` needs to write to a replica."""
         return {
-            "STORE_METRICS_URL": self.write_urls[0],
+            "STORE_METRICS_URL": self.write_urls(replica)[0],
             "STORE_CERTIFICATES": str(self.certificates),
         }
 
@@ -193,9 +192,9 @@ class CortexStore(Store):
         self._ports = [[free_port() for _ in range(3)] for _ in range(REPLICAS)]
         self.urls = [f"https://127.0.0.1:{http}" for http, _, _ in self._ports]
 
-    @property
-    def write_urls(self) -> tuple[str, str]:
-        return f"{self.urls[0]}/api/v1/otlp/v1/metrics", f"{self.urls[0]}/api/v1/push"
+    def write_urls(self, replica: int = 0) -> tuple[str, str]:
+        base = f"{self.urls[replica]}/api/v1"
+        return f"{base}/otlp/v1/metrics", f"{base}/push"
 
     @property
     def asked(self) -> Sequence[int]:
@@ -252,9 +251,8 @@ class ThanosStore(Store):
         self._ports = [[free_port() for _ in range(4)] for _ in range(REPLICAS)]
         self._ports += [[free_port() for _ in range(2)] for _ in range(2)]
 
-    @property
-    def write_urls(self) -> tuple[str, str]:
-        base = f"https://127.0.0.1:{self._ports[0][2]}/api/v1"
+    def write_urls(self, replica: int = 0) -> tuple[str, str]:
+        base = f"https://127.0.0.1:{self._ports[replica][2]}/api/v1"
         return f"{base}/otlp", f"{base}/receive"
 
     @property
