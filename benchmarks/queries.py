@@ -18,6 +18,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _labels(**attributes: str) -> str:
     return ",".join(f'{label(name)}="{value}"' for name, value in attributes.items())
 
 
-def _process() -> Series:
+def series_of_a_process() -> Series:
     """Name and labels of each series of one process: every one of them grows by 1 a minute."""
     found = []
     for number in range(TENANTS):
@@ -114,7 +115,7 @@ def _budget(tenant: int) -> str:
     return _labels(**who, **what, **{semconv.SOURCE: "guard", semconv.SHARED: "true"})
 
 
-def _levels(lives: Any, start: int, end: int) -> Iterator[str]:
+def _levels(lives: Any, start: int, end: int, *, records: bool) -> Iterator[str]:
     """The budgets as each process tells them, and as rules record them."""
     for name, value in _LEVELS.items():
         yield f"# TYPE {name} unknown\n"
@@ -125,7 +126,7 @@ def _levels(lives: Any, start: int, end: int) -> Iterator[str]:
             for tenant in range(number, number + TOLD):
                 head = f'{name}{{{JOB}="agents",instance="{instance}",{_budget(tenant)}}}'
                 yield from (f"{head} {value(t)} {t}\n" for t in times)
-    for name, (more, value) in _OF_BUDGETS.items():
+    for name, (more, value) in _OF_BUDGETS.items() if records else ():
         yield f"# TYPE {name} unknown\n"
         for tenant in range(TENANTS):
             head = f"{name}{{{_budget(tenant)}{more}}}"
@@ -135,7 +136,7 @@ def _levels(lives: Any, start: int, end: int) -> Iterator[str]:
 def _compared(options: argparse.Namespace, end: int) -> Iterator[str]:
     """Of the last half hour, what the records are compared by; less than a minute's is missing."""
     cost = semconv.METRIC_COST
-    mine = [labels for found, labels in _process() if found == cost.name]
+    mine = [labels for found, labels in series_of_a_process() if found == cost.name]
     minutes = options.processes * DAY // MINUTE
     for record, value in (
         (fleet_records.total(cost, fleet_records.COMPARED), minutes),
@@ -153,15 +154,15 @@ def _names() -> dict[str, tuple[str, str]]:
     return found
 
 
-def _lives(options: argparse.Namespace, start: int, end: int) -> list[tuple[str, int, int]]:
+def lives_of(options: argparse.Namespace, start: int, end: int) -> list[tuple[str, int, int]]:
     """Instance, birth and end of every process and job."""
     lives = [
         (f"{process}-{birth}", birth, min(birth + DAY // 2, end))
         for birth in range(start, end, DAY // 2)
         for process in range(options.processes)
     ]
-    every = DAY / options.jobs
-    jobs = int((end - start) / every)
+    every = DAY / max(options.jobs, 1)
+    jobs = int((end - start) / every) if options.jobs else 0
     return lives + [
         (f"job-{n}", at, at + MINUTE)
         for n in range(jobs)
@@ -172,7 +173,7 @@ def _lives(options: argparse.Namespace, start: int, end: int) -> list[tuple[str,
 def _lines(options: argparse.Namespace, lives: Any, start: int, end: int) -> Iterator[str]:
     """The samples from `start` until `end` as OpenMetrics."""
     for metric, (name, record) in _names().items():
-        mine = [labels for found, labels in _process() if found == metric]
+        mine = [labels for found, labels in series_of_a_process() if found == metric]
         yield f"# TYPE {name} unknown\n"
         for instance, birth, death in lives:
             times = range(max(birth, start), min(death, end), MINUTE)
@@ -181,7 +182,7 @@ def _lines(options: argparse.Namespace, lives: Any, start: int, end: int) -> Ite
             for labels in few if samples else ():
                 head = f'{name}{{{JOB}="agents",instance="{instance}",{labels}}}'
                 yield from (head + sample for sample in samples)
-        for window in fleet_records.WINDOWS:
+        for window in fleet_records.WINDOWS if options.records else ():
             seconds = int(window[:-1]) * MINUTE
             yield f"# TYPE {record}{window} unknown\n"
             value = options.processes * seconds // MINUTE
@@ -193,14 +194,14 @@ def _lines(options: argparse.Namespace, lives: Any, start: int, end: int) -> Ite
 def write(options: argparse.Namespace, data: Path, end: int) -> int:
     """The history as blocks; returns how many series a process has."""
     start = end - int(options.days * DAY)
-    lives = _lives(options, start, end)
+    lives = lives_of(options, start, end)
     text = data / "samples.txt"
     for begin in range(start, end, 2 * HOUR):
         with text.open("w", encoding="utf-8") as file:
             until = min(begin + 2 * HOUR, end)
             file.writelines(_lines(options, lives, begin, until))
-            file.writelines(_levels(lives, begin, until))
-            if until == end:
+            file.writelines(_levels(lives, begin, until, records=options.records))
+            if until == end and options.records:
                 file.writelines(_compared(options, end - MINUTE))
             file.write("# EOF\n")
         command = [str(BIN / "promtool"), "tsdb", "create-blocks-from", "openmetrics", "-q"]
@@ -208,7 +209,7 @@ def write(options: argparse.Namespace, data: Path, end: int) -> int:
         sys.stdout.write(f"\rhistory: {(begin - start) / (end - start):.0%} ")
         sys.stdout.flush()
     text.unlink()
-    return len(_process()) + len(_LEVELS) * TOLD
+    return len(series_of_a_process()) + len(_LEVELS) * TOLD
 
 
 def _filled(expr: str, seconds: int, step: int, end: int) -> str:
@@ -228,21 +229,26 @@ def _cpu(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def ask(url: str, process: int, panel: Any, seconds: int, end: int) -> tuple[float, float, str]:
-    """CPU seconds and peak MB of one panel's queries, and what went wrong or is missing."""
-    Path(f"/proc/{process}/clear_refs").write_text("5")
-    before, error, empty = _cpu(process), "", True
+def asked(panel: Any, seconds: int, end: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """How Grafana asks for a panel: the last part of the path, and the parameters of each query."""
     if "timeFrom" in panel:  # since midnight, whatever is selected: at most a day
         seconds = DAY
     width = 1600 * panel["gridPos"]["w"] // 24
     least = 5 * MINUTE if panel["interval"] == scope.RECORDS and seconds > DAY else MINUTE
     step = max(least, -(-seconds // width) // MINUTE * MINUTE)
     for target in panel["targets"]:
-        asked: dict[str, Any] = {"query": _filled(target["expr"], seconds, step, end), "time": end}
+        said: dict[str, Any] = {"query": _filled(target["expr"], seconds, step, end), "time": end}
         if not target["instant"]:
-            asked |= {"start": end - seconds, "end": end, "step": step}
-        path = "query" if target["instant"] else "query_range"
-        body = urllib.parse.urlencode(asked).encode()
+            said |= {"start": end - seconds, "end": end, "step": step}
+        yield "query" if target["instant"] else "query_range", said
+
+
+def ask(url: str, process: int, panel: Any, seconds: int, end: int) -> tuple[float, float, str]:
+    """CPU seconds and peak MB of one panel's queries, and what went wrong or is missing."""
+    Path(f"/proc/{process}/clear_refs").write_text("5")
+    before, error, empty = _cpu(process), "", True
+    for path, parameters in asked(panel, seconds, end):
+        body = urllib.parse.urlencode(parameters).encode()
         try:
             answer = urllib.request.urlopen(f"{url}/api/v1/{path}", body, timeout=600).read()
             empty = empty and b'"result":[]' in answer
@@ -276,6 +282,7 @@ def main() -> None:
     """Write the history, ask, print."""
     parser = argparse.ArgumentParser(prog="make bench-queries", description=__doc__)
     parser.add_argument("--processes", type=int, default=10, help="alive at a time (fleet: 100)")
+    parser.set_defaults(records=True)
     parser.add_argument("--jobs", type=int, default=100, help="short jobs a day (fleet: 1000)")
     parser.add_argument("--days", type=float, default=1, help="of history (fleet: 7)")
     options = parser.parse_args()
@@ -288,21 +295,28 @@ def main() -> None:
             f"{options.days:g} days\nGoals: a panel {PANEL_SECONDS:g} s and {PANEL_MB} MB, "
             f"a dashboard at 24h {BOARD_SECONDS:g} s of CPU\n"
         )
-        address = free_addresses()["PROMETHEUS_ADDRESS"]
-        configuration = data / "prometheus.yml"
-        configuration.write_text("global: {}\n")
-        command = [str(BIN / "prometheus"), f"--config.file={configuration}"]
-        command += [f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
-        command += ["--storage.tsdb.retention.time=60d", "--log.level=error"]
-        with subprocess.Popen(command) as server:
-            try:
-                _wait(f"http://{address}", server.pid)
-                _table(f"http://{address}", server.pid, options.days, end)
-            finally:
-                server.terminate()
+        with serving(data) as (url, process):
+            settle(url, process)
+            _table(url, process, options.days, end)
 
 
-def _wait(url: str, process: int) -> None:
+@contextmanager
+def serving(data: Path, *arguments: str) -> Iterator[tuple[str, int]]:
+    """A Prometheus over a folder of data: its URL and process id."""
+    address = free_addresses()["PROMETHEUS_ADDRESS"]
+    configuration = data / "prometheus.yml"
+    configuration.write_text("storage: {tsdb: {out_of_order_time_window: 12h}}\n")
+    command = [str(BIN / "prometheus"), f"--config.file={configuration}"]
+    command += [f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
+    command += ["--storage.tsdb.retention.time=60d", "--log.level=error", *arguments]
+    with subprocess.Popen(command) as server:
+        try:
+            yield f"http://{address}", server.pid
+        finally:
+            server.terminate()
+
+
+def settle(url: str, process: int) -> None:
     """Until it serves and has compacted its blocks, as those of a live one are.
 
     It begins with that after a minute. What is asked meanwhile reads many small blocks, and the

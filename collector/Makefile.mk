@@ -1,8 +1,13 @@
 .PHONY: backends otelcol-sources stack faults
 
-## make backends  build the real Collector, Prometheus, Jaeger, Alertmanager, and what checks rules and chart (Go 1.26; ~15 min the first time)
+## make backends  build the real Collector, Prometheus, Jaeger, Alertmanager, Cortex, and what checks rules and chart (Go 1.26; ~20 min the first time)
 backends:
 	@$(PYTHON) -m collector.backends
+
+## make backends-thanos  build Thanos too, for the tests of a distributed store (~5 min; CI runs them on Cortex alone)
+.PHONY: backends-thanos
+backends-thanos:
+	@$(PYTHON) -m collector.backends thanos
 
 # Regenerates the Collector's main program after a change to collector/builder.yaml.
 otelcol-sources:

@@ -20,3 +20,8 @@ FLEET ?=
 .PHONY: bench-queries
 bench-queries: $(VENV)/.installed backends
 	@$(BIN)/python -m benchmarks.queries $(FLEET)
+
+## make bench-capacity  what a fleet's store needs: series, samples, memory and disk, with jobs and without (15 minutes)
+.PHONY: bench-capacity
+bench-capacity: $(VENV)/.installed backends
+	@$(BIN)/python -m benchmarks.capacity $(FLEET)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from collector.backends import missing
-from collector.stack import Stack
+from collector.stack import PROGRAMS, Stack
 from support import faults
 from support.applications import LoadApp
 from support.missing import skip_or_fail
@@ -19,9 +19,12 @@ from support.redis_server import RedisServer, needed
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip without the programs of ``backend`` (all) or ``backend("promtool")``; in CI fail."""
+    """Skip without the programs of ``backend``, the pipeline's, or ``backend("promtool")``.
+
+    In CI, fail.
+    """
     for marker in item.iter_markers("backend"):
-        absent = missing(*marker.args)
+        absent = missing(*(marker.args or (*PROGRAMS, "amtool", "promtool")))
         if absent:
             skip_or_fail(f"{', '.join(absent)} is not built; run `make backends`")
 

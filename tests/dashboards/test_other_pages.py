@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import struct
 import subprocess
 import tempfile
 import threading
@@ -22,6 +21,7 @@ from collector.stack import PROGRAMS, Stack, free_addresses, passwords
 from dashboards.web.serve import serving
 from otel_budget.verify.http import shown
 from promtool import backend
+from support import remote_write
 from support.paths import ROOT
 from support.probes import ask, eventually, get_json, query, spans
 
@@ -58,19 +58,9 @@ def trace(service: str) -> str:
     return json.dumps({"resourceSpans": [resource]})
 
 
-def remote_write(name: str) -> list[int]:
-    """A million of a metric as a remote write: protobuf in an uncompressed block of snappy."""
-
-    def part(number: int, content: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(content)]) + content
-
-    moment = time.time_ns() // 10**6
-    groups = [moment >> shift & 0x7F for shift in range(0, 42, 7)]
-    number = bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
-    sample = b"\x09" + struct.pack("<d", 1e6) + b"\x10" + number
-    label = part(1, part(1, b"__name__") + part(2, name.encode()))
-    series = part(1, label + part(2, sample))
-    return list(bytes([len(series), 60 << 2, len(series) - 1]) + series)
+def a_million(name: str) -> bytes:
+    """A million of a metric as a remote write."""
+    return remote_write.request([({"__name__": name}, [(time.time(), 1e6)])])
 
 
 def attacks(prometheus: str, alertmanager: str) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -80,7 +70,7 @@ def attacks(prometheus: str, alertmanager: str) -> dict[str, tuple[str, dict[str
         "OTLP": (f"{prometheus}/api/v1/otlp/v1/metrics", JSON | {"body": otlp("by_otlp")}),
         "remote write": (
             f"{prometheus}/api/v1/write",
-            PLAIN | {"bytes": remote_write("by_remote_write")},
+            PLAIN | {"bytes": list(a_million("by_remote_write"))},
         ),
         "reload Prometheus": (f"{prometheus}/-/reload", PLAIN),
         "silences": (f"{alertmanager}/api/v2/silences", {}),

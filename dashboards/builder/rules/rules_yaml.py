@@ -33,7 +33,9 @@ def _readable(expr: str) -> str:
     """A long query over several lines, unless it has a modifier that the parser does not know."""
     if len(expr) <= 90 or queries.ANCHORED in expr:
         return expr
-    return str(promql_parser.parse(expr).prettify())
+    pretty = str(promql_parser.parse(expr).prettify())
+    # A text that begins with a space is one that Cortex' ruler writes and then cannot read.
+    return f"(\n{pretty}\n)" if pretty.startswith(" ") else pretty
 
 
 def _entry(rule: Record | Alert, runbook_base: str) -> tuple[str, dict[str, Any]]:
