@@ -307,3 +307,14 @@ def test_the_commands_of_the_page_run(
         result = replay(*arguments)
         assert (name, result.code, result.err) == ("replay", 0, ""), line
     assert (tmp_path / "use.svg").read_text().startswith("<svg")
+
+
+def test_a_replay_needs_no_sdk() -> None:
+    code = (
+        "import sys; sys.modules['opentelemetry.sdk'] = None; from otel_budget.cli.app import run; "
+        "run(['replay', 'tests/data/replay/litellm.csv', '--limit', '1usd', '--recommend', '-q'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
