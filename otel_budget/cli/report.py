@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_budget import semconv
 from otel_budget.metric import Metric
-from otel_budget.sdk.captured import CapturedTelemetry
+
+if TYPE_CHECKING:  # it needs the SDK, which a replay does not
+    from otel_budget.sdk.captured import CapturedTelemetry
 
 
 @dataclass(slots=True)

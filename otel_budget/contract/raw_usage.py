@@ -32,6 +32,10 @@ def number(raw: Any, path: str) -> int | float | None:
         path: Names separated by dots; the last may select the entries of a list by their kind, as
             in ``promptTokensDetails[AUDIO]``, whose counts are added up.
     """
+    if type(raw) is dict and "." not in path:
+        value = raw.get(path)
+        if type(value) is int:  # mostly, and all there is to it
+            return value
     value = raw
     for name in path.split("."):
         if value is None:

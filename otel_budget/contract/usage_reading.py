@@ -143,6 +143,8 @@ def _reported_accounting(raw: Any, shape: UsageShape, is_the_sum: bool) -> bool 
 
 def _unknown_keys(raw: Any) -> str:
     """The keys of `raw` that name tokens, hold a number above 0 and are not in the table."""
+    if type(raw) is dict and KNOWN_KEYS.issuperset(raw):
+        return ""
     names = [
         key[:48]
         for key in keys(raw)

@@ -331,7 +331,7 @@ LINES = st.lists(
 
 @given(LINES, st.sampled_from([file.name for file in SAMPLES.iterdir()]))
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_every_row_is_read_set_aside_or_refused(
     tmp_path: Path, lines: list[str], sample: str

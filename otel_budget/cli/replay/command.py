@@ -35,8 +35,11 @@ from otel_budget.contract.guards import is_async
 _BATCH: Final = 500
 #: The tables of a report that asks for none, as far as they tell something.
 _USUAL: Final[tuple[tuple[str, ...], ...]] = (("tenant",), ("user",), ("model",))
+#: Rows from which a speed is told.
+_TELLING: Final = 10_000
 _SENT: Final = (
-    "Sent to {url}, as service otel-budget-replay: spans and log events with the log's times. "
+    "Sent to {url}, as service otel-budget-replay: spans and log events with the log's times, so "
+    "search for its dates. "
     "Metrics carry the time of sending, as their protocol has no other; of soft limits, one log "
     "event a minute of the replay is sent for each session."
 )
@@ -73,8 +76,9 @@ def replay(
 ) -> None:
     """Replay logs of model calls against a budget: who is warned, who is refused, what it costs.
 
-    Formats are recognised: CSV and JSON with any usual columns, Claude Code, LiteLLM, OpenAI,
-    Anthropic, Langfuse, LangSmith, Helicone, OpenTelemetry spans.
+    Formats are recognised: CSV and JSON with any usual columns, the logs of
+    Claude Code, LiteLLM, OpenAI, Anthropic, Langfuse, LangSmith and Helicone,
+    OpenTelemetry spans.
 
     Example: otel-budget replay calls.csv --limit 5usd/tenant/day --model gpt-4.1
 
@@ -178,8 +182,10 @@ def replay(
     if otlp is not None:
         console.print(Text(_SENT.format(url=otlp), "dim"))
     seconds = max(time.process_time() - started, 1e-9)
-    speed = f"{seconds:.1f} s of CPU ({reading.rows / seconds:,.0f}/s)"
-    console.print(Text(f"{counted(reading.rows, 'row')} in {speed}.", "dim"))
+    # What a short log takes is the start of the program, and says nothing.
+    speed = f" ({reading.rows / seconds:,.0f}/s)" if reading.rows >= _TELLING else ""
+    took = f"{counted(reading.rows, 'row')} in {seconds:.1f} s of CPU{speed}."
+    console.print(Text(took, "dim"))
 
 
 def _usual_tables(ledger: Ledger) -> list[tuple[str, ...]]:

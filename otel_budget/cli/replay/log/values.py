@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
 
 #: A row's values by column; those of JSON may be nested.
@@ -122,15 +122,17 @@ def seconds(found: Any) -> float:
         ValueError: It is neither.
     """
     try:
-        number = float(found)
+        number = float("nan") if isinstance(found, str) and "-" in found[1:8] else float(found)
     except (TypeError, ValueError):
+        number = float("nan")
+    if isnan(number):  # mostly: a time in words
         try:
             moment = datetime.fromisoformat(str(found).strip().removesuffix(" UTC"))
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
             number = moment.timestamp()
         except (ValueError, OverflowError):
-            number = float("nan")
+            pass
     for _ in range(3):
         # Seconds stay below 1e11 until the year 5138; milliseconds passed it in 1973.
         if abs(number) >= 1e11:
