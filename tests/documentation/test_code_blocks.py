@@ -26,20 +26,6 @@ OTHERS = pages(
     "CONTRIBUTING.md", "collector/README.md", "dashboards/README.md", "examples/README.md",
     "otel_budget/guards/README.md",
 )  # fmt: skip
-#: What a page takes as given. A page that begins with a whole program takes nothing.
-GIVEN = {
-    "README.md": """
-from types import SimpleNamespace
-from otel_budget import BudgetGate, SyncBudgetGuard, TokenUsage
-
-async def create(*_):
-    usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
-    return SimpleNamespace(usage=usage)
-
-my_guard, session_id = SyncBudgetGuard(), "session-1"
-client = SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
-"""
-}
 #: Of MyST: what the site's builder reads.
 SITE = re.compile(r"\{[a-z-]+\}")
 
@@ -53,7 +39,6 @@ def test_the_programs_of_a_page_run(page: str, tmp_path: Path) -> None:
     with receiver() as collector:
         run(
             page,
-            GIVEN.get(page, ""),
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
             HOME=str(tmp_path),
         )
