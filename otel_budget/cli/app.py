@@ -26,7 +26,7 @@ COMMANDS: Final[tuple[Callable[..., Any], ...]] = (demo, replay, verify, spend, 
 
 
 class _PlainHelp:
-    """Says in the help that a flag takes nothing, where Typer says ``<bool>``."""
+    """Says in the help that a flag takes nothing, and of an argument only its name."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters of a command."""
@@ -34,6 +34,8 @@ class _PlainHelp:
         for param in params:
             if getattr(param, "is_flag", False) and param.metavar is None:
                 param.metavar = ""
+            if param.param_type_name == "argument":
+                param.display_type_rich = lambda ctx: None
         return params
 
 

@@ -21,7 +21,7 @@ _REPORT: Final = "Report"
 Files = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE...",
+        metavar="FILE",
         help="Logs as CSV or JSON, also packed with gzip: files, folders, patterns, or - for "
         "standard input.",
         show_default=False,
