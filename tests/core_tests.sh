@@ -28,12 +28,13 @@ if ! [ "$installed" -nt pyproject.toml ]; then
     constraints=(--constraint "$environment/constraints.txt")
   fi
   "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-    ${constraints[@]+"${constraints[@]}"} --editable '.[cli,grpc,otlp,test]'
+    ${constraints[@]+"${constraints[@]}"} --editable '.[cli,grpc,otlp,rules,test]'
   touch "$installed"
 fi
 
 echo "The core's tests on $("$environment/bin/python" --version)${lowest:+ with the lowest versions: \
 $(paste -sd' ' "$environment/constraints.txt")}"
-# Not the core: real programs, dashboards, examples, documentation; and the type checkers, which run once.
+# Not the core: real programs, dashboards, examples, integrations, documentation; and the type
+# checkers, which run once.
 "$environment/bin/python" -m pytest --ignore=tests/backends --ignore=tests/dashboards \
-  --ignore=tests/examples --ignore=tests/documentation --ignore=tests/test_typing.py
+  --ignore=tests/examples --ignore=tests/integrations --ignore=tests/documentation --ignore=tests/test_typing.py

@@ -153,8 +153,10 @@ ANSWERS = st.one_of(GOOD, GOOD, STRANGE, STRANGE, FAILING)
 
 
 def tells_details(value: Any) -> bool:
-    """Whether an answer tells any of the optional details."""
+    """Whether an answer tells any of the optional details, or told one that could not be read."""
     cls = type(value)
+    if issubclass(cls, SoftLimit | Deny) and value.unread_details:
+        return True
     fields = value if cls is dict else vars(value) if issubclass(cls, SoftLimit | Deny) else {}
     return any(fields.get(name) is not None for name in DENY_DETAILS)
 
