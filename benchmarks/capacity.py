@@ -1,4 +1,4 @@
-"""What a store needs for a fleet: ``make bench-capacity``; docs/capacity.md has the results.
+"""What a store needs for a fleet: ``make bench-capacity``; docs/operating/capacity.md has results.
 
 All of it is counted (series, samples, bytes), so other programs on the machine do not disturb it:
 what one process exports, by the adapter itself; a head and blocks of Prometheus with the history of

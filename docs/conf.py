@@ -1,7 +1,7 @@
 """How Sphinx builds the site: `make docs`.
 
-The source folder is the repository, not `docs/`: so a README beside the code and a page of `docs/`
-are both pages, and one relative link works in the site as in a view of the folders.
+The source folder is the repository, not `docs/`: so the table of `examples/`, the changelog and
+CONTRIBUTING are pages, too, and one relative link works in the site as in a view of the folders.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ release = __version__
 root_doc = "docs/index"
 include_patterns = [
     "docs/**",
-    "collector/README.md",
-    "collector/kubernetes/*.md",
-    "dashboards/README.md",
     "examples/README.md",
-    "otel_budget/*/README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 ]

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         "--anchored",
         action="store_true",
         help="for a Prometheus that stores start times: cheaper, and exact over restarts under one "
-        "instance id (see dashboards/README.md)",
+        "instance id (see docs/operating/start-times.md)",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if a file is out of date"

@@ -304,7 +304,7 @@ def test_a_wheel_in_a_fresh_environment_ships_the_same_files(tmp_path: Path) -> 
     (metadata,) = site.glob("otel_budget-*.dist-info/METADATA")
     page = metadata.read_text()  # a package index shows it where no path leads anywhere
     assert not re.search(r"\]\((?!https?:|#)", page)
-    assert "(`collector/README.md`)" in page
+    assert "(`docs/operating/overlays.md`)" in page
     own = tmp_path / "out" / "dashboards" / "thresholds.toml"
     own.write_text(own.read_text().replace("told = [0.5, 0.8, 0.95, 1.0]", "told = [0.75]"))
     result = subprocess.run(

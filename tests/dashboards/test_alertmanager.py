@@ -257,8 +257,8 @@ def test_the_pages_of_a_tenant_are_one_message_and_no_other_tenants(alertmanager
     assert eventually(groups, lambda found: found == expected) == expected
 
 
-def test_the_receivers_of_the_readme_are_accepted(tmp_path: Path) -> None:
-    text = (ROOT / "dashboards" / "README.md").read_text()
+def test_the_receivers_of_the_page_are_accepted(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "operating" / "alerts.md").read_text()
     (example,) = re.findall(r"```yaml\n(.+?)```", text, re.DOTALL)
     config = yaml.safe_load(example)
     shipped = yaml.safe_load(CONFIG.read_text())

@@ -259,7 +259,7 @@ def test_nor_can_it_where_a_person_is_logged_in(
     assert after["reloaded"][1] != before["reloaded"][1]
 
 
-def test_a_foreign_host_is_answered_where_the_readme_says(stack: Stack) -> None:
+def test_a_foreign_host_is_answered_where_the_page_says(stack: Stack) -> None:
     """A name that an attacker points at this machine makes its page one of the same origin."""
     health = stack.collector_health
     with serving(stack.prometheus) as page:
@@ -284,7 +284,7 @@ def test_a_foreign_host_is_answered_where_the_readme_says(stack: Stack) -> None:
         }
     closed = {"Prometheus": 401, "Alertmanager": 401, "the page's server": 403}
     assert {name: status for name, status in statuses.items() if status != 200} == closed
-    readme = (ROOT / "collector" / "README.md").read_text()
-    (answering,) = [line for line in readme.splitlines() if "answer a foreign Host" in line]
+    page = (ROOT / "docs" / "operating" / "logins.md").read_text()
+    (answering,) = [line for line in page.splitlines() if "answer a foreign Host" in line]
     for name in statuses.keys() - closed.keys():
         assert name in answering

@@ -21,10 +21,13 @@ from support.otlp_receiver import receiver
 from support.paths import ROOT
 
 RUN = pages("README.md", "docs")
+#: Its blocks ask a model server: tests/integrations/test_frameworks_page.py runs them.
+WITH_A_SERVER = "docs/frameworks.md"
 #: Beside the code; their blocks show a part of a program, their commands are whole.
 OTHERS = pages(
-    "CONTRIBUTING.md", "collector/README.md", "dashboards/README.md", "examples/README.md",
-    "otel_budget/guards/README.md",
+    "CONTRIBUTING.md", "SECURITY.md", "collector/README.md", "collector/kubernetes/README.md",
+    "dashboards/README.md", "examples/README.md", "otel_budget/guards/README.md",
+    "otel_budget/integrations/README.md",
 )  # fmt: skip
 #: Of MyST: what the site's builder reads.
 SITE = re.compile(r"\{[a-z-]+\}")
@@ -34,7 +37,10 @@ def _has(page: str, *languages: str) -> bool:
     return any(block.language in languages for block in blocks(page))
 
 
-@pytest.mark.parametrize("page", [page for page in RUN if _has(page, "python")])
+@pytest.mark.parametrize(
+    "page",
+    [page for page in RUN if _has(page, "python") and page != WITH_A_SERVER],
+)
 def test_the_programs_of_a_page_run(page: str, tmp_path: Path) -> None:
     with receiver() as collector:
         run(

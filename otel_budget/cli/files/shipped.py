@@ -14,7 +14,7 @@ from typing import Final
 from otel_budget.cli.terminal import CommandError
 
 #: Folders of a checkout that a wheel carries under ``otel_budget/shipped_files``.
-FOLDERS: Final = ("collector", "dashboards", "docs/runbooks")
+FOLDERS: Final = ("collector", "dashboards", "docs/operating", "docs/runbooks")
 THRESHOLDS: Final = "dashboards/thresholds.toml"
 _PACKAGE: Final = Path(__file__).parents[2]
 #: The page for who has these files and no checkout.

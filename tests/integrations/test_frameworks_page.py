@@ -1,4 +1,4 @@
-"""The README of the integrations: its blocks run, in order, against the fake model server."""
+"""The page of the frameworks: its blocks run, in order, against the fake model server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from otel_budget import BudgetGate, SessionInfo, instrument
 from otel_budget.guards import Limit, WindowGuard
 from otel_budget.testing import capture_telemetry
 from support.model_server import ModelServer
-from support.paths import PACKAGE
+from support.paths import ROOT
 
-BLOCKS = re.findall(
-    r"```python\n(.*?)```", (PACKAGE / "integrations" / "README.md").read_text(), re.DOTALL
-)
+PAGE = "docs/frameworks.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / PAGE).read_text(), re.DOTALL)
 
 
-async def test_the_readmes_blocks_run(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_blocks_of_the_page_run(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable, value in {
         "OPENAI_BASE_URL": f"{server.url}/v1",
         "OPENAI_API_KEY": "none",
@@ -38,7 +39,7 @@ async def test_the_readmes_blocks_run(server: ModelServer, monkeypatch: pytest.M
     asked = []
     with capture_telemetry() as telemetry:
         for block in BLOCKS:
-            code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            code = compile(block, PAGE, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             done = eval(code, names)
             if inspect.isawaitable(done):
                 await done
