@@ -18,6 +18,7 @@ STACK ?=
 
 ## make stack     run the whole stack on this machine, in the foreground; Ctrl-C stops it (STACK=--help)
 stack: $(VENV)/.installed backends
+	@! command -v npm >/dev/null || dashboards/web/setup.sh --no-browser || true
 	@$(BIN)/python -m collector.stack $(STACK)
 
 FAULTS := outages disk_faults application_faults
