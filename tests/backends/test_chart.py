@@ -20,7 +20,7 @@ from collector.schemas import PATTERN
 from collector.stack import FOLDER, Stack, free_addresses, passwords
 from collector.stack.services import Service
 from otel_budget import semconv
-from otel_budget.cli.files import write
+from otel_budget.cli.files.command import write
 from otel_budget.verify import collector
 from support import chart, probes
 from support.applications import Application, Scripted, deny
