@@ -6,47 +6,19 @@ import gzip
 import json
 import sys
 import time
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.cli_runs import Result, assert_one_sentence, command, in_process
+from support.cli_runs import Replay, assert_one_sentence, command
 from support.otlp_receiver import receiver
 from support.ports import free_port
 
 EXCERPT = str(files("otel_budget") / "data" / "azure_llm_2023_code_excerpt.csv")
 #: Of the excerpt.
 INPUT, OUTPUT = 855_018, 9_820
-
-Replay = Callable[..., Result]
-
-
-@pytest.fixture
-def replay(capsys: pytest.CaptureFixture[str]) -> Replay:
-    return lambda *arguments: in_process(capsys, "replay", *map(str, arguments))
-
-
-@pytest.fixture
-def report(replay: Replay) -> Callable[..., Any]:
-    def run(*arguments: Any) -> Any:
-        result = replay(*arguments, "--json")
-        assert (result.code, result.err) == (0, "")
-        return json.loads(result.out)
-
-    return run
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Callable[..., Path]:
-    def write(*lines: str, name: str = "calls.csv") -> Path:
-        path = tmp_path / name
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
-    return write
 
 
 # -- numbers -------------------------------------------------------------------------------

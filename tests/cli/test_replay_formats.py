@@ -22,7 +22,7 @@ from otel_budget.cli.replay.log.numbers import decimal_mark, plain
 from otel_budget.cli.replay.log.reading import ReadingOptions, read_logs
 from otel_budget.cli.replay.log.sources import sources_of
 from otel_budget.cli.terminal import CommandError
-from support.cli_runs import Result, assert_one_sentence, command, in_process
+from support.cli_runs import assert_one_sentence, command
 from support.paths import ROOT
 
 SAMPLES = ROOT / "tests" / "data" / "replay"
@@ -31,21 +31,6 @@ GPT = (2.0, 8.0, 0.5, 2.0)
 SONNET = (3.0, 15.0, 0.3, 3.75)
 
 Report = Callable[..., Any]
-
-
-@pytest.fixture
-def replay(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    return lambda *arguments: in_process(capsys, "replay", *map(str, arguments))
-
-
-@pytest.fixture
-def report(replay: Callable[..., Result]) -> Report:
-    def run(*arguments: Any) -> Any:
-        result = replay(*arguments, "--json")
-        assert (result.code, result.err) == (0, "")
-        return json.loads(result.out)
-
-    return run
 
 
 def cost(rates: tuple[float, ...], *counts: int) -> float:

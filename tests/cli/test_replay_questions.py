@@ -24,36 +24,11 @@ from otel_budget import SessionInfo
 from otel_budget.cli.replay.recommend import Largest
 from otel_budget.cli.replay.windows import RollingBook
 from otel_budget.guards import Limit
-from support.cli_runs import Result, assert_one_sentence, command, in_process
+from support.cli_runs import assert_one_sentence, command
 from support.otlp_receiver import receiver
 from support.paths import ROOT
 
 Report = Callable[..., Any]
-
-
-@pytest.fixture
-def replay(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    return lambda *arguments: in_process(capsys, "replay", *map(str, arguments))
-
-
-@pytest.fixture
-def report(replay: Callable[..., Result]) -> Report:
-    def run(*arguments: Any) -> Any:
-        result = replay(*arguments, "--json")
-        assert (result.code, result.err) == (0, "")
-        return json.loads(result.out)
-
-    return run
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Callable[..., Path]:
-    def write(*lines: str) -> Path:
-        path = tmp_path / "calls.csv"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
-    return write
 
 
 def calls(number: int = 3_000, seed: int = 7) -> Iterator[str]:

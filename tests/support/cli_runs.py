@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +17,10 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+#: Runs `otel-budget replay` with these arguments.
+Replay = Callable[..., Result]
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> Result:
