@@ -26,6 +26,7 @@ from otel_budget import (
     call_info,
 )
 from otel_budget.contract.prices import price_source
+from otel_budget.telemetry.metrics.price_list import price_list
 from support.backend import Backend
 from support.guards import SyncScript
 from support.processes import python
@@ -147,6 +148,13 @@ PRICED = [
 ]  # fmt: skip
 
 
+@pytest.fixture
+def _read_price_list() -> None:
+    """Read it now: a record that comes before a thread has read it has no cost on its span."""
+    price_list.read()
+
+
+@pytest.mark.usefixtures("_read_price_list")
 @pytest.mark.parametrize(("provider", "model", "usage", "usd"), PRICED)
 def test_a_recorded_call_costs_what_its_rates_add_up_to(
     backend: Backend, provider: str | None, model: str, usage: Any, usd: float
