@@ -12,6 +12,7 @@ may come before the record, and none of them can refuse a call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from otel_budget.integrations.common.methods import (
     Served,
     SessionId,
     Terms,
+    served_by,
     session_of,
 )
 from otel_budget.integrations.common.requirements import needed
@@ -81,9 +83,7 @@ class GatedLiteLLM:
         self, original: Callable[..., Any], api: Api, *, is_async: bool
     ) -> Callable[..., Any]:
         if isinstance(self._target, Router):
-            api = Api(
-                api.content, api.read, api.asks_usage, api.generates, api.positional, _answered_by
-            )
+            api = replace(api, answered_by=_answered_by)
         method = GatedMethod(original, api, self._terms)
         return method.run_async if is_async else method.run
 
@@ -117,7 +117,8 @@ def gated(
     if target is not litellm and not isinstance(target, Router):
         raise TypeError(f"gated takes the module litellm or a Router, not {target!r:.80}")
     session = _session_of_call if session_id is None else session_of(session_id)
-    serving = _requested_alias if isinstance(target, Router) else _requested
+    # A router is asked by an alias: who serves it is known once it has answered.
+    serving = served_by(None) if isinstance(target, Router) else _requested
     return GatedLiteLLM(target, Terms(gate, session, serving, cheaper_model))
 
 
@@ -148,12 +149,6 @@ def _requested(arguments: Arguments) -> Served:
     except Exception:  # LiteLLM's own sentence comes with the call
         return model, None
     return name, provider
-
-
-def _requested_alias(arguments: Arguments) -> Served:
-    """The name by which a `Router` was asked; who serves it is known once it has answered."""
-    model = arguments.get("model")
-    return model if isinstance(model, str) else None, None
 
 
 def _answered_by(answer: Any) -> Served:

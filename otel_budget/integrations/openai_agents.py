@@ -15,11 +15,12 @@ Run hooks would not do: a model call that fails after ``on_llm_start`` is told t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from otel_budget.contract import BudgetExhausted
 from otel_budget.integrations.common.estimates import estimated_tokens
+from otel_budget.integrations.common.methods import SessionId
 from otel_budget.integrations.common.providers import provider_at
 from otel_budget.integrations.common.requirements import needed
 from otel_budget.integrations.common.streams import AsyncGatedStream
@@ -42,8 +43,6 @@ with needed("openai-agents", distribution="openai-agents", oldest="0.20"):
     from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 
 __all__ = ["BudgetModel", "BudgetModelProvider", "tool_guardrail"]
-
-SessionId = str | Callable[[], str]
 
 
 class BudgetModel(Model):

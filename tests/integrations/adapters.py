@@ -70,10 +70,6 @@ class Call:
         return {**self.chat, "model": CLAUDE, "max_tokens": 99}
 
 
-class Left(Exception):
-    """Raised by a reader of a stream that has seen enough."""
-
-
 Ask = Callable[[Call], Any]
 
 

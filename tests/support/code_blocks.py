@@ -205,24 +205,23 @@ loop.close()
 """
 
 
-def run(page: str, given: str = "", **environment: str) -> None:
+def run(page: str, **environment: str) -> None:
     """Run the Python blocks of a page as one program; a `text` block behind one is what it prints.
 
     Args:
         page: The page.
-        given: Python that the page takes as given.
         environment: Variables.
     """
-    programs: list[tuple[int, str, str | None]] = [(0, given, None)]
+    programs: list[tuple[int, str, str | None]] = []
     for block in blocks(page):
         if block.reason:
             continue
         if block.language == "python":
             programs.append((block.line, block.text, None))
-        elif block.language == "text" and len(programs) > 1:
+        elif block.language == "text" and programs:
             line, code, _ = programs[-1]
             programs[-1] = (line, code, block.text)
-    if len(programs) == 1:
+    if not programs:
         return
     path = str(ROOT)
     done = subprocess.run(

@@ -67,6 +67,9 @@ class Store(ABC):
         client: Asks with them.
     """
 
+    #: How many ports each of its processes needs.
+    _PORTS: tuple[int, ...]
+
     def __init__(
         self,
         folder: Path,
@@ -78,6 +81,7 @@ class Store(ABC):
         self._rules = rules
         self.variables = dict(variables or {})
         self.certificates = folder / "certificates"
+        self._ports = [[free_port() for _ in range(number)] for number in self._PORTS]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         subprocess.run(["sh", _CORTEX / "certificates.sh", self.certificates], check=True)
         self.client = Client(self.certificates)
@@ -160,6 +164,9 @@ class Store(ABC):
         """The last of what a replica has written."""
         return self._log(replica).read_text(errors="replace")[-3000:]
 
+    def _url(self, number: int) -> str:
+        return f"https://127.0.0.1:{self._ports[number][0]}"
+
     def _log(self, number: int) -> Path:
         return self._folder / f"{number}.log"
 
@@ -181,19 +188,10 @@ class Store(ABC):
 class CortexStore(Store):
     """Three replicas that are all alike: each takes writes, answers and evaluates rules."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        rules: Path | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(folder, rules=rules, variables=variables)
-        self._ports = [[free_port() for _ in range(3)] for _ in range(REPLICAS)]
-        self.urls = [f"https://127.0.0.1:{http}" for http, _, _ in self._ports]
+    _PORTS = (3,) * REPLICAS  # HTTP, gRPC, gossip
 
     def write_urls(self, replica: int = 0) -> tuple[str, str]:
-        base = f"{self.urls[replica]}/api/v1"
+        base = f"{self._url(replica)}/api/v1"
         return f"{base}/otlp/v1/metrics", f"{base}/push"
 
     @property
@@ -201,7 +199,7 @@ class CortexStore(Store):
         return sorted(self._processes)
 
     def query_url(self, replica: int = 0) -> str:
-        return f"{self.urls[replica]}/prometheus"
+        return f"{self._url(replica)}/prometheus"
 
     def _command(self, number: int) -> tuple[Sequence[str | Path], Mapping[str, str]]:
         http, grpc, gossip = self._ports[number]
@@ -219,7 +217,7 @@ class CortexStore(Store):
 
     def _ready(self, number: int) -> bool:
         self.query("vector(1)", number)
-        told = self.client.get(f"{self.urls[number]}/metrics").decode()
+        told = self.client.get(f"{self._url(number)}/metrics").decode()
         members = re.search(
             r'^cortex_ring_members{name="ingester",state="ACTIVE"} (\d+)', told, re.M
         )
@@ -240,16 +238,7 @@ class ThanosStore(Store):
 
     _QUERY, _RULE = REPLICAS, REPLICAS + 1
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        rules: Path | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(folder, rules=rules, variables=variables)
-        self._ports = [[free_port() for _ in range(4)] for _ in range(REPLICAS)]
-        self._ports += [[free_port() for _ in range(2)] for _ in range(2)]
+    _PORTS = (4,) * REPLICAS + (2, 2)  # HTTP, gRPC; of receivers also remote write and Cap'n Proto
 
     def write_urls(self, replica: int = 0) -> tuple[str, str]:
         base = f"https://127.0.0.1:{self._ports[replica][2]}/api/v1"
@@ -260,7 +249,7 @@ class ThanosStore(Store):
         return [self._QUERY]
 
     def query_url(self, replica: int = 0) -> str:
-        return f"https://127.0.0.1:{self._ports[self._QUERY][0]}"
+        return self._url(self._QUERY)
 
     def _command(self, number: int) -> tuple[Sequence[str | Path], Mapping[str, str]]:
         addresses = [[f"127.0.0.1:{port}" for port in each] for each in self._ports]
@@ -282,7 +271,7 @@ class ThanosStore(Store):
         return ["sh", _THANOS, part], own
 
     def _ready(self, number: int) -> bool:
-        self.client.get(f"https://127.0.0.1:{self._ports[number][0]}/-/ready")
+        self.client.get(f"{self._url(number)}/-/ready")
         return True
 
     def __enter__(self) -> Self:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final
 
 from dashboards.builder.rules.pipeline_alerts import JAEGER_JOB, NEEDED_JOBS
@@ -113,6 +114,7 @@ class Marks:
         return re.sub(r"\b(77\d{7})(?:\.0)?\b|\b(77\d{3})d\b", mark, text)
 
 
+@cache
 def places() -> dict[str, str]:
     """Where each threshold of a table stands in `thresholds.toml`, as `table.entry`."""
     file = tomllib.loads(DEFAULT_FILE.read_text(encoding="utf-8"))
@@ -124,6 +126,7 @@ def places() -> dict[str, str]:
     }
 
 
+@cache
 def values() -> dict[str, str]:
     """The thresholds that the chart's values can change, and where they stand there."""
     return {name: where for name, where in places().items() if name not in FIXED}

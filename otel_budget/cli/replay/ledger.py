@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from operator import attrgetter
 from typing import Final
 
 from otel_budget import semconv
@@ -162,20 +163,12 @@ class Ledger:
 
     def _part(self, name: str) -> Callable[[LoggedCall], str | None]:
         match name:
-            case "tenant":
-                return lambda call: call.tenant
-            case "user":
-                return lambda call: call.user
-            case "agent":
-                return lambda call: call.agent
-            case "model":
-                return lambda call: call.model
-            case "session":
-                return lambda call: call.session
             case "day":
                 return lambda call: self._times(call.at)[0]
-            case _:
+            case "hour":
                 return lambda call: self._times(call.at)[1]
+            case _:
+                return attrgetter(name)
 
     def _times(self, at: float | None) -> tuple[str | None, str | None]:
         """The day and the hour of a time."""

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,8 +161,9 @@ def sources_of(names: Iterable[str]) -> list[Source]:
         else:
             sources.append(_file(Path(name)))
     paths = [os.path.realpath(source.path) if source.path else "-" for source in sources]
+    times = Counter(paths)
     for source, path in zip(sources, paths, strict=True):
-        if paths.count(path) > 1:
+        if times[path] > 1:
             raise CommandError(f"{source.name} is named twice: name each file once.")
     return sources
 

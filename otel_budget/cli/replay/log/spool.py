@@ -92,9 +92,6 @@ class Spool:
         first, last = self._database.execute("SELECT min(at), max(at) FROM calls").fetchone()
         return None if first is None else (first, last)
 
-    def __len__(self) -> int:
-        return int(self._database.execute("SELECT count(*) FROM calls").fetchone()[0])
-
     def __iter__(self) -> Iterator[LoggedCall]:
         """The calls in order of time, those without one first; equal times in the log's order."""
         select = _IN_TIME if self.reordered or self.untimed else _AS_READ
